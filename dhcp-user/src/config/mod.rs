@@ -1,0 +1,3 @@
+//! Configuration: the JSON file as written (strict), and the validated [`model`].
+
+pub mod model;

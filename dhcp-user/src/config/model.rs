@@ -1,0 +1,291 @@
+//! The validated configuration: what the rest of the daemon works with. Every value here has been checked; every
+//! inherited setting (global, subnet, pool, host) has been resolved, so nobody downstream asks "is it set, and where?".
+
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, sync::Arc};
+
+use ipnet::Ipv4Net;
+
+/// The whole configuration of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Interfaces served, in the order of the file; other parts refer to one by its index here.
+    pub interfaces: Vec<Interface>,
+    /// Subnets, none overlapping another, sorted by network address.
+    pub subnets: Vec<Subnet>,
+    /// Whether to NAK an INIT-REBOOT or REBINDING client whose address is wrong for its link though we hold no binding.
+    pub authoritative: bool,
+    /// Where leases are kept.
+    pub store: Store,
+    /// The local socket the command line talks to.
+    pub control: Control,
+    /// The kernel fast path.
+    pub fastpath: FastPath,
+    /// The guide's multi-site keys, if present.
+    pub multi_site: Option<MultiSite>,
+}
+
+/// One network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name, as the kernel has it.
+    pub name: String,
+    /// The server identifier and source address on it; `None`: the interface's first IPv4 address, found at start.
+    pub address: Option<Ipv4Addr>,
+    /// How XDP is attached.
+    pub mode: AttachMode,
+}
+
+/// How the XDP program is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// Driver mode, or generic mode with a warning where the driver has none.
+    Auto,
+    /// Driver mode or an error.
+    Driver,
+    /// Generic mode.
+    Generic,
+    /// No program: userspace answers everything.
+    Off,
+}
+
+/// VLAN identifiers on the wire from the outermost in: none, one (802.1Q) or two (QinQ). Zero means absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VlanTags {
+    /// The outer VLAN identifier (1 to 4094), 0 without a tag.
+    pub outer: u16,
+    /// The inner VLAN identifier (1 to 4094), 0 without a second tag.
+    pub inner: u16,
+}
+
+/// A subnet: one link's worth of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Network and prefix length, host bits zero.
+    pub prefix: Ipv4Net,
+    /// Where clients are directly attached: the interface's index in [`Config::interfaces`] and the VLAN tags.
+    /// `None` for a subnet reached through relay agents only.
+    pub link: Option<Link>,
+    /// Relay addresses (giaddr or link selection) that select this subnet beside those inside `prefix`.
+    pub relays: Vec<Ipv4Addr>,
+    /// Pools, none overlapping another, sorted by first address.
+    pub pools: Vec<Pool>,
+    /// Reservations; an address may lie inside a pool (it is then never given to another client) or outside of all.
+    pub reservations: Vec<Reservation>,
+    /// The settings for a client that is given an address outside of every pool without a reservation of its own
+    /// (an INFORM), and the base that pools and hosts override.
+    pub policy: Arc<Policy>,
+}
+
+/// Where a subnet's directly attached clients are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Link {
+    /// Index into [`Config::interfaces`].
+    pub interface: usize,
+    /// The tags its frames carry.
+    pub vlans: VlanTags,
+}
+
+/// A range of addresses given to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// First address, inside the subnet and not its network address.
+    pub first: Ipv4Addr,
+    /// Last address, not before `first` and not the broadcast address.
+    pub last: Ipv4Addr,
+    /// Settings for its clients.
+    pub policy: Arc<Policy>,
+}
+
+/// An address kept for one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// The address, inside the subnet.
+    pub address: Ipv4Addr,
+    /// Whose it is.
+    pub identity: HostIdentity,
+    /// Host name sent in option 12 and shown in listings.
+    pub hostname: Option<String>,
+    /// Settings for this client.
+    pub policy: Arc<Policy>,
+}
+
+/// What identifies a reservation's client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostIdentity {
+    /// An Ethernet hardware address.
+    Hardware([u8; 6]),
+    /// The whole of option 61, type octet included, 1 to 255 octets.
+    ClientId(Vec<u8>),
+    /// Sub-option 1 of the relay agent information (RFC 3046), 1 to 255 octets.
+    CircuitId(Vec<u8>),
+}
+
+/// Everything that shapes a reply, resolved through all levels of inheritance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Lease time when the client asks for none, seconds.
+    pub lease_default_secs: u32,
+    /// The shortest a client can ask for, seconds; never above the default.
+    pub lease_min_secs: u32,
+    /// The longest a client can ask for, seconds; never below the default.
+    pub lease_max_secs: u32,
+    /// T1 as thousandths of the lease time, 1 to 998.
+    pub t1_permille: u16,
+    /// T2 as thousandths of the lease time, above T1, below 1000.
+    pub t2_permille: u16,
+    /// The `siaddr` field; unspecified (0.0.0.0) when not configured.
+    pub next_server: Ipv4Addr,
+    /// The `sname` field, at most 63 octets, empty when not configured.
+    pub server_name: Vec<u8>,
+    /// The `file` field, at most 127 octets, empty when not configured.
+    pub boot_file: Vec<u8>,
+    /// Options by code, encoded as they go on the wire, each 0 to 1024 octets (long ones are split by RFC 3396).
+    /// Never holds 0, 50-55, 57-59, 61, 82 or 255, which are the protocol's own. Holds 1 (subnet mask) always.
+    pub options: BTreeMap<u8, OptionValue>,
+}
+
+/// A configured option's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionValue {
+    /// The encoded value.
+    pub bytes: Vec<u8>,
+    /// Send it even to a client whose parameter request list does not name it.
+    pub always: bool,
+}
+
+/// Where leases are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// A directory owned by the daemon.
+    pub path: PathBuf,
+}
+
+/// The local control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+}
+
+/// The kernel fast path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FastPath {
+    /// Directory on a bpffs where maps, program and links are pinned.
+    pub pin_path: PathBuf,
+    /// How long the pinned program goes on answering without a living daemon, seconds.
+    pub authority_secs: u32,
+    /// How far ahead of a grant the horizon is put, as thousandths of the lease time, 1500 or more: a client renews
+    /// at half its lease and is then promised a whole one.
+    pub horizon_permille: u32,
+    /// How many addresses beyond pools and reservations the lease map keeps room for, 0 or more.
+    pub spare_leases: u32,
+    /// How many distinct answers the kernel can hold.
+    pub answers_max: u32,
+    /// Shadow-check one in this many kernel answers, 0 for none.
+    pub shadow_one_in: u32,
+}
+
+/// The guide's `multi_site` section, validated. Units: latency in milliseconds, intervals and timeouts in seconds,
+/// bandwidth in Mbit/s.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultiSite {
+    /// Whether sites are in use.
+    pub enabled: bool,
+    /// The site this node belongs to, one of `sites`.
+    pub local_site: String,
+    /// All sites, names distinct.
+    pub sites: Vec<Site>,
+    /// How leases travel.
+    pub synchronization: Synchronization,
+    /// Where new clients are given addresses.
+    pub allocation: Allocation,
+    /// What happens when a site falls silent.
+    pub failover: Failover,
+    /// What synchronization may use of the links.
+    pub bandwidth: Bandwidth,
+}
+
+/// A site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// Host names or addresses of its nodes, distinct across all sites.
+    pub nodes: Vec<String>,
+    /// 1 is the most preferred.
+    pub priority: u32,
+    /// Expected latency from the local site, milliseconds.
+    pub latency_ms: u32,
+}
+
+/// `synchronization`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synchronization {
+    /// Whether an ACK waits for a peer.
+    pub mode: SyncMode,
+    /// The longest an update waits to be sent, seconds.
+    pub interval_secs: u32,
+    /// The number of waiting updates that sends a batch at once.
+    pub batch_size: u32,
+    /// zstd on the wire.
+    pub compression: bool,
+    /// TLS on the wire.
+    pub encryption: bool,
+}
+
+/// `synchronization.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMode {
+    /// The ACK does not wait.
+    Async,
+    /// The ACK waits until a peer has the lease.
+    Sync,
+}
+
+/// `allocation`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// How a site is chosen.
+    pub strategy: Strategy,
+    /// Use the local site's addresses while there are any.
+    pub prefer_local: bool,
+    /// Sites to turn to, in order.
+    pub fallback_sites: Vec<String>,
+}
+
+/// `allocation.strategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// By latency.
+    Geographic,
+    /// By `priority`.
+    Priority,
+    /// By free addresses.
+    Balanced,
+}
+
+/// `failover`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failover {
+    /// Whether blocks move without an operator.
+    pub enabled: bool,
+    /// Silence after which a site is suspect, seconds.
+    pub detection_interval_secs: u32,
+    /// Silence after which its blocks may move, seconds, above the detection interval.
+    pub failover_timeout_secs: u32,
+    /// Who takes over, in order.
+    pub preferred_sites: Vec<String>,
+}
+
+/// `bandwidth`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Whether the limits below apply.
+    pub optimization: bool,
+    /// Cap on what synchronization sends, Mbit/s.
+    pub max_mbit_per_s: u32,
+    /// zstd.
+    pub compression: bool,
+    /// Coalesce updates of one lease.
+    pub deduplication: bool,
+}

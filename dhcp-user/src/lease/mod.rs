@@ -1,0 +1,3 @@
+//! Leases: what is kept of one ([`record`]), the table of all of them, the allocator and the durable store.
+
+pub mod record;

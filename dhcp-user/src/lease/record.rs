@@ -1,0 +1,112 @@
+//! What is kept of a lease, in memory and on disk.
+
+use std::net::Ipv4Addr;
+
+use crate::time::Timestamp;
+
+/// Who holds a lease (RFC 2131 section 4.2): option 61 if the client sends it, else its hardware address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ClientKey {
+    /// The whole of option 61, type octet included.
+    Id(Box<[u8]>),
+    /// `htype` and `chaddr`.
+    Hardware(HardwareAddress),
+}
+
+/// `htype`, `hlen` and `chaddr` of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HardwareAddress {
+    /// ARP hardware type; 1 is Ethernet.
+    pub htype: u8,
+    len: u8,
+    octets: [u8; 16],
+}
+
+impl HardwareAddress {
+    /// An address of at most 16 octets; `None` if it is longer.
+    pub fn new(htype: u8, octets: &[u8]) -> Option<Self> {
+        let mut held = [0; 16];
+        held.get_mut(..octets.len())?.copy_from_slice(octets);
+        Some(Self { htype, len: u8::try_from(octets.len()).ok()?, octets: held })
+    }
+
+    /// An Ethernet address.
+    pub fn ethernet(mac: [u8; 6]) -> Self {
+        let mut octets = [0; 16];
+        octets[..6].copy_from_slice(&mac);
+        Self { htype: 1, len: 6, octets }
+    }
+
+    /// The octets, without padding.
+    pub fn octets(&self) -> &[u8] {
+        self.octets.get(..usize::from(self.len)).unwrap_or(&[])
+    }
+
+    /// The address as an Ethernet address, if it is one.
+    pub fn as_ethernet(&self) -> Option<[u8; 6]> {
+        if self.htype == 1 { self.octets().try_into().ok() } else { None }
+    }
+}
+
+impl std::fmt::Display for HardwareAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.htype != 1 {
+            write!(f, "{}/", self.htype)?;
+        }
+        for (i, octet) in self.octets().iter().enumerate() {
+            write!(f, "{}{octet:02x}", if i == 0 { "" } else { ":" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for HardwareAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HardwareAddress({self})")
+    }
+}
+
+/// What a lease's address is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeaseState {
+    /// Promised to its client until at most the horizon.
+    Bound,
+    /// Given back by its client, or run out: free for anyone, remembered for its last client.
+    Free,
+    /// A client found it in use (DECLINE): nobody gets it until `expires`.
+    Quarantined,
+}
+
+/// One durable lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRecord {
+    /// The address; the record's key.
+    pub address: Ipv4Addr,
+    /// What it is doing.
+    pub state: LeaseState,
+    /// Its client, or its last one.
+    pub client: ClientKey,
+    /// That client's hardware address.
+    pub hardware: HardwareAddress,
+    /// Option 12 as the client last sent it, at most 255 octets, empty for none.
+    pub hostname: Box<[u8]>,
+    /// Option 82 as the relay last sent it, empty for none.
+    pub relay_information: Box<[u8]>,
+    /// When time was last granted that we know of.
+    pub granted_at: Timestamp,
+    /// The end of the last grant that we know of.
+    pub expires: Timestamp,
+    /// The latest moment any client may have been promised; never before `expires` while bound.
+    pub horizon: Timestamp,
+    /// The kernel's knowledge of the client's renewals: direct, then relayed.
+    pub forms: [Option<KnownForm>; 2],
+}
+
+/// A renewal the kernel can answer: how it recognises it, and with which answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KnownForm {
+    /// The keyed fingerprint of the request.
+    pub fingerprint: u64,
+    /// Index of the answer in the answer table.
+    pub answer: u32,
+}

@@ -1,0 +1,10 @@
+//! The daemon of `simple-dhcpd-datacenter` as a library, so that tests, benches and the simulator run the real thing.
+//!
+//! Rooms: [`config`] (the JSON file and the validated model), [`engine`] (the pure DHCP engine), [`lease`] (lease
+//! table, allocator, durable store), [`fastpath`] (the only user of `aya`), [`net`] (frames in and out),
+//! [`control`] (the local socket the command line talks to), [`cli`], [`time`] (the one timeline all promises are on).
+
+pub mod config;
+pub mod engine;
+pub mod lease;
+pub mod time;
