@@ -1,0 +1,109 @@
+//! The packet: the only file that touches packet pointers.
+//!
+//! Every access checks `pointer + constant` against `data_end`, the one form of bounds check the verifier follows.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
+    programs::XdpContext,
+};
+use dhcp_common::{
+    frame::{Frame, Scratch},
+    wire::{ECHO_MAX, REQUEST_OPTIONS_MAX},
+};
+
+/// The frame of an XDP context.
+pub struct XdpFrame<'a> {
+    ctx: &'a XdpContext,
+}
+
+impl<'a> XdpFrame<'a> {
+    /// The frame of `ctx`; nothing else may hold pointers into it.
+    #[inline(always)]
+    pub const fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx }
+    }
+
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
+        let pointer = self.ctx.data() + offset;
+        if pointer + N > self.ctx.data_end() {
+            return None;
+        }
+        Some(pointer as *mut [u8; N])
+    }
+}
+
+impl Frame for XdpFrame<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.ctx.data_end() - self.ctx.data()
+    }
+
+    #[inline(always)]
+    fn bytes<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        // SAFETY: `at` checked that the N octets lie in the packet; the borrow of `self` keeps it from being resized.
+        self.at::<N>(offset).map(|p| unsafe { &*p })
+    }
+
+    #[inline(always)]
+    fn bytes_mut<const A: usize, const B: usize>(
+        &mut self,
+        offset: usize,
+    ) -> Option<(&mut [u8; A], &mut [u8; B])> {
+        if offset < A {
+            return None;
+        }
+        let (head, tail) = (self.at::<A>(0)?, self.at::<B>(offset)?);
+        // SAFETY: both ranges lie in the packet, the second begins at or behind the end of the first, and the
+        // exclusive borrow of `self` keeps everything else out.
+        Some(unsafe { (&mut *head, &mut *tail) })
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> bool {
+        let delta = len as i32 - self.len() as i32;
+        // SAFETY: the context is the program's own; the helper changes nothing when it fails.
+        delta == 0 || unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, delta) } == 0
+    }
+
+    #[inline(always)]
+    fn load(&self, offset: usize, to: &mut Scratch, len: usize) -> bool {
+        let len = bounded_here(len);
+        if len == 0 || len > REQUEST_OPTIONS_MAX {
+            return false;
+        }
+        // SAFETY: `to` has room for `len` octets; the helper checks the packet's bounds.
+        unsafe { bpf_xdp_load_bytes(self.ctx.ctx, offset as u32, to.as_mut_ptr().cast(), len as u32) == 0 }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: usize, from: &[u8; N], len: usize) -> bool {
+        let len = bounded_here(len);
+        if len == 0 || len > N {
+            return false;
+        }
+        // SAFETY: `from` has `len` octets; the helper checks the packet's bounds.
+        unsafe { bpf_xdp_store_bytes(self.ctx.ctx, offset as u32, from.as_ptr().cast_mut().cast(), len as u32) == 0 }
+    }
+
+    #[inline(always)]
+    fn store_from(&mut self, offset: usize, scratch: &Scratch, start: usize, len: usize) -> bool {
+        let (start, len) = (bounded_here(start), bounded_here(len));
+        if start >= REQUEST_OPTIONS_MAX || len == 0 || len > ECHO_MAX {
+            return false;
+        }
+        // SAFETY: the scratch has `ECHO_MAX` octets behind every start below `REQUEST_OPTIONS_MAX`; the helper checks
+        // the packet's bounds.
+        unsafe {
+            let from = scratch.as_ptr().add(start);
+            bpf_xdp_store_bytes(self.ctx.ctx, offset as u32, from.cast_mut().cast(), len as u32) == 0
+        }
+    }
+}
+
+/// Hides what the optimiser knows of `len`, so that it keeps the check that follows: the verifier forgets what was
+/// checked long before, of another register.
+#[inline(always)]
+fn bounded_here(len: usize) -> usize {
+    core::hint::black_box(len)
+}
