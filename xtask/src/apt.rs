@@ -1,13 +1,26 @@
 //! Debian packages: which are there, and bringing in those that are not. Nothing else installs into the system.
 
-use std::{collections::BTreeSet, fs, io, path::Path, process::Command};
+use std::{collections::BTreeSet, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::process;
 
-/// Written while we install, so that a package's service is not started behind the user's back.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Installs its arguments, with services held back by a `policy-rc.d` of ours unless the system has one: the packages
+/// are wanted for their programs, and a DHCP relay or client that starts by itself would disturb the host.
+const INSTALL: &str = r#"
+set -e
+export DEBIAN_FRONTEND=noninteractive
+policy=/usr/sbin/policy-rc.d
+if ! [ -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+apt() { apt-get -q -o DPkg::Lock::Timeout=120 "$@"; }
+apt install --yes --no-install-recommends "$@" || { apt update; apt install --yes --no-install-recommends "$@"; }
+"#;
 
 /// Whether this system installs its packages with apt.
 pub fn is_debian() -> bool {
@@ -58,69 +71,18 @@ pub fn ensure(packages: &[&str], why: &str) -> Result<()> {
         );
     }
     eprintln!("xtask: {why} needs Debian packages that are missing; installing: {}", missing.join(" "));
-    let _no_services = root.then(HoldServices::start).transpose()?;
-    let install = |packages: &[&str]| {
-        let mut command = apt_get(root);
-        command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-        process::run(&mut command)
-    };
-    if install(&missing).is_ok() {
-        return Ok(());
-    }
-    eprintln!("xtask: trying again with fresh package lists");
-    process::run(apt_get(root).arg("update"))?;
-    install(&missing).with_context(|| format!("install them by hand: {}", command_line(&missing)))
-}
-
-fn apt_get(root: bool) -> Command {
-    let mut command = if root { Command::new("env") } else { Command::new("sudo") };
+    let mut command = Command::new(if root { "sh" } else { "sudo" });
     if !root {
-        command.arg("env");
+        command.arg("sh");
     }
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]);
-    command
+    process::run_named(command.args(["-c", INSTALL, "install"]).args(&missing), "apt-get install")
+        .with_context(|| format!("install them by hand: {}", command_line(&missing)))
 }
 
 /// Whether we run as root.
 pub fn is_root() -> bool {
     // SAFETY: geteuid takes no argument, touches no memory and cannot fail.
     unsafe { libc::geteuid() == 0 }
-}
-
-/// A `policy-rc.d` that refuses every service start for as long as this value lives. A system that has one already
-/// keeps its own.
-struct HoldServices {
-    ours: bool,
-}
-
-impl HoldServices {
-    fn start() -> Result<Self> {
-        use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(Path::new(POLICY));
-        match file {
-            Ok(mut file) => {
-                file.write_all(
-                    b"#!/bin/sh\n# cargo xtask is installing packages; removed when it is done.\nexit 101\n",
-                )
-                .with_context(|| format!("cannot write {POLICY}"))?;
-                Ok(Self { ours: true })
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Self { ours: false }),
-            Err(error) => Err(error).with_context(|| format!("cannot create {POLICY}")),
-        }
-    }
-}
-
-impl Drop for HoldServices {
-    fn drop(&mut self) {
-        if self.ours
-            && let Err(error) = fs::remove_file(POLICY)
-        {
-            eprintln!(
-                "xtask: cannot remove {POLICY}: {error}; remove it, or no service starts on installation"
-            );
-        }
-    }
 }
 
 #[cfg(test)]

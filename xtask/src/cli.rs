@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{ebpf, workspace::Workspace};
+use crate::{check, ebpf, suite, workspace::Workspace};
 
 /// Build, check, test and try simple-dhcpd-datacenter.
 ///
@@ -22,6 +22,10 @@ pub struct Cli {
 enum Task {
     /// Build the XDP program, then the daemon that carries it.
     Build(BuildArgs),
+    /// Check formatting, lints and the tree's own rules (file sizes, nothing put off).
+    Check,
+    /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
+    Test(suite::TestArgs),
 }
 
 /// How to build.
@@ -42,13 +46,15 @@ pub struct BuildArgs {
 /// Whatever stopped the task, with the thing, the place and the way out in its text.
 pub fn run(cli: &Cli) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
-    match cli.task {
+    match &cli.task {
         Task::Build(args) => {
             ebpf::build(&workspace)?;
             if !args.ebpf_only {
                 workspace.build_daemon(args.release)?;
             }
-            Ok(ExitCode::SUCCESS)
         }
+        Task::Check => check::run(&workspace)?,
+        Task::Test(args) => suite::run(&workspace, args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,11 @@
 //! `cargo xtask`: build, check, test and try the project. Every task is one module; this file only picks one.
 
 mod apt;
+mod check;
 mod cli;
 mod ebpf;
 mod process;
+mod suite;
 mod workspace;
 
 use std::process::ExitCode;

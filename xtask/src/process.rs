@@ -15,9 +15,19 @@ use anyhow::{Context as _, Result, bail};
 ///
 /// When it cannot be started or ends with another status than 0.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start `{}`", line(command)))?;
+    let name = line(command);
+    run_named(command, &name)
+}
+
+/// As [`run`], for a command line too long to show.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_named(command: &mut Command, name: &str) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start `{name}`"))?;
     if !status.success() {
-        bail!("`{}` failed ({status})", line(command));
+        bail!("`{name}` failed ({status})");
     }
     Ok(())
 }
