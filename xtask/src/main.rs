@@ -1,2 +1,23 @@
-//! Project tasks.
-fn main() {}
+//! `cargo xtask`: build, check, test and try the project. Every task is one module; this file only picks one.
+
+mod apt;
+mod check;
+mod cli;
+mod ebpf;
+mod process;
+mod suite;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match cli::run(&cli::Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

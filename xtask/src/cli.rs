@@ -1,0 +1,60 @@
+//! The command line of `cargo xtask`, and nothing else: what each command does lives in its own module.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{check, ebpf, suite, workspace::Workspace};
+
+/// Build, check, test and try simple-dhcpd-datacenter.
+///
+/// A fresh Debian 12 with rustup's stable Rust is enough: what else is needed (a Rust with its library source for
+/// the eBPF target, LLVM, bpf-linker) is brought in by `build`, and `doctor` says what that would be.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the XDP program, then the daemon that carries it.
+    Build(BuildArgs),
+    /// Check formatting, lints and the tree's own rules (file sizes, nothing put off).
+    Check,
+    /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
+    Test(suite::TestArgs),
+}
+
+/// How to build.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct BuildArgs {
+    /// Optimise the daemon (the XDP program is always optimised).
+    #[arg(long)]
+    pub release: bool,
+    /// Build the XDP program only.
+    #[arg(long)]
+    pub ebpf_only: bool,
+}
+
+/// Runs the chosen task; its exit code is the process's.
+///
+/// # Errors
+///
+/// Whatever stopped the task, with the thing, the place and the way out in its text.
+pub fn run(cli: &Cli) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match &cli.task {
+        Task::Build(args) => {
+            ebpf::build(&workspace)?;
+            if !args.ebpf_only {
+                workspace.build_daemon(args.release)?;
+            }
+        }
+        Task::Check => check::run(&workspace)?,
+        Task::Test(args) => suite::run(&workspace, args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

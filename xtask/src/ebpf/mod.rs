@@ -1,0 +1,30 @@
+//! Building the XDP program: find a Rust that can ([`rustc`]), a linker that reads its bitcode ([`linker`]), run cargo
+//! with both ([`compile`]), and put the object where the daemon's build script looks for it ([`object`]).
+
+pub mod compile;
+pub mod linker;
+pub mod object;
+pub mod rustc;
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+
+/// The LLVM that rustc, bpf-linker and the installed library must share.
+///
+/// bpf-linker reads bitcode that rustc wrote: an LLVM of another major version fails with `Invalid record`, or, worse,
+/// writes broken BTF. 22 is what Debian 12 packages and what rustc 1.95 to 1.98 carry.
+pub const LLVM_MAJOR: u32 = 22;
+
+/// Builds the XDP object, bringing in what is missing, and leaves it at [`Workspace::ebpf_object`].
+///
+/// # Errors
+///
+/// When a part of the toolchain is missing and cannot be brought in, or the program does not compile.
+pub fn build(workspace: &Workspace) -> Result<()> {
+    let rust = rustc::find_or_install()?;
+    let linker = linker::find_or_install(workspace)?;
+    linker::check_fits(&rust, &linker)?;
+    let built = compile::compile(workspace, &rust, &linker)?;
+    object::publish(&built, &workspace.ebpf_object())
+}

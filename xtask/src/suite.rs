@@ -1,0 +1,67 @@
+//! `cargo xtask test`: everything that must pass before a change is in, the programs it takes brought in first.
+
+use std::ffi::OsString;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::{apt, check, ebpf, process, workspace::Workspace};
+
+/// What the end-to-end tests drive: real clients, a relay, a load generator, and tools that look at the kernel.
+/// `perfdhcp` is in kea-admin; dhcpcd-base is dhcpcd without its service.
+pub const DEBIAN_PACKAGES: [&str; 8] = [
+    "bpftool",
+    "dhcpcd-base",
+    "iproute2",
+    "isc-dhcp-client",
+    "isc-dhcp-relay",
+    "kea-admin",
+    "systemd",
+    "udhcpc",
+];
+
+/// Which tests to run.
+#[derive(Args, Clone, Debug)]
+pub struct TestArgs {
+    /// Skip formatting, lints and tidiness.
+    #[arg(long)]
+    pub tests_only: bool,
+    /// Arguments for `cargo test`, such as a part of a test's name; a second `--` separates those for the test binary.
+    #[arg(last = true)]
+    pub args: Vec<OsString>,
+}
+
+/// Checks, builds and tests the workspace.
+///
+/// # Errors
+///
+/// When a check or a test fails, or something the tests need cannot be brought in.
+pub fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
+    let root = apt::is_root();
+    if !root && process::which("sudo").is_none() {
+        bail!(
+            "the end-to-end tests make network namespaces and load a BPF program: run as root, or install sudo"
+        );
+    }
+    if apt::is_debian() {
+        apt::ensure(&DEBIAN_PACKAGES, "testing")?;
+    }
+    if args.tests_only {
+        ebpf::build(workspace)?;
+    } else {
+        check::run(workspace)?;
+    }
+    // The end-to-end tests start the daemon itself, which `cargo test` does not build for another package.
+    workspace.build_daemon(false)?;
+    let mut test = workspace.cargo();
+    test.args(["test", "--locked", "--workspace", "--exclude", "dhcp-ebpf"]);
+    if root {
+        return process::run(test.args(&args.args));
+    }
+    process::run(test.args(["--exclude", "dhcp-tests"]).args(&args.args))?;
+    // Only what needs it runs as root, and nothing is built as root.
+    let runner = format!("target.{}-unknown-linux-gnu.runner='sudo -E'", std::env::consts::ARCH);
+    let mut end_to_end = workspace.cargo();
+    end_to_end.args(["test", "--locked", "--package", "dhcp-tests", "--config", &runner]);
+    process::run(end_to_end.args(&args.args))
+}
