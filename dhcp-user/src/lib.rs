@@ -8,3 +8,4 @@ pub mod config;
 pub mod engine;
 pub mod lease;
 pub mod time;
+pub mod timeline;

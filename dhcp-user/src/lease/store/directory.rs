@@ -1,0 +1,169 @@
+//! The store's directory: who may look inside, who has it open, what its files are called.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::error::StoreError;
+
+const DIRECTORY_MODE: u32 = 0o750;
+const FILE_MODE: u32 = 0o640;
+const WORLD_WRITABLE: u32 = 0o002;
+const LOCK_FILE: &str = "lock";
+const SEGMENT_PREFIX: &str = "segment-";
+const SEGMENT_SUFFIX: &str = ".log";
+
+/// The open directory; the lock is held until it is dropped.
+pub struct Directory {
+    path: PathBuf,
+    handle: File,
+    _lock: File,
+}
+
+impl Directory {
+    /// Opens the directory, making it if needed, and locks it against other processes.
+    ///
+    /// # Errors
+    /// [`StoreError::NotADirectory`], [`StoreError::WorldWritable`], [`StoreError::Locked`], [`StoreError::Io`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        match fs::metadata(path) {
+            Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: path.into() }),
+            Ok(found) if found.mode() & WORLD_WRITABLE != 0 => {
+                return Err(StoreError::WorldWritable { path: path.into(), mode: found.mode() & 0o7777 });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path)?,
+            Err(error) => return Err(StoreError::io("look at", path)(error)),
+        }
+        let handle = File::open(path).map_err(StoreError::io("open", path))?;
+        let lock = lock(path)?;
+        Ok(Self { path: path.into(), handle, _lock: lock })
+    }
+
+    /// The directory's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes new, renamed and removed names durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.handle.sync_all().map_err(StoreError::io("flush", &self.path))
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The path of a segment.
+    pub fn segment(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{SEGMENT_PREFIX}{number:010}{SEGMENT_SUFFIX}"))
+    }
+
+    /// The numbers of all segment files, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn segments(&self) -> Result<Vec<u64>, StoreError> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(StoreError::io("list", &self.path))? {
+            let name = entry.map_err(StoreError::io("list", &self.path))?.file_name();
+            let number = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(SEGMENT_PREFIX)?.strip_suffix(SEGMENT_SUFFIX)?.parse::<u64>().ok());
+            numbers.extend(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+}
+
+/// Options for opening any file of the store: for this program to read and write, never for others to read, and
+/// never through a symbolic link.
+pub fn file_options() -> OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).mode(FILE_MODE).custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
+fn make_directory(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(path)
+        .map_err(StoreError::io("make the directory", path))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io("flush", parent))
+}
+
+fn lock(directory: &Path) -> Result<File, StoreError> {
+    let path = directory.join(LOCK_FILE);
+    let mut file = file_options()
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(StoreError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // Only to say who: a pid is at most ten digits, and an unreadable one is no worse than none.
+            let read = Read::by_ref(&mut file).take(16).read_to_string(&mut pid);
+            let holder = match (read, pid.trim().parse::<u32>()) {
+                (Ok(_), Ok(pid)) => format!("process {pid}"),
+                _ => "another process".to_owned(),
+            };
+            return Err(StoreError::Locked { path: directory.into(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+    }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(StoreError::io("write", &path))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn keeps_others_out() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        let directory = Directory::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777 & !0o750, 0);
+        assert_eq!(fs::metadata(path.join(LOCK_FILE)).unwrap().mode() & 0o007, 0);
+        let error = Directory::open(&path).map(|_| ()).unwrap_err();
+        let wanted = format!("is open in process {}: stop", std::process::id());
+        assert!(error.to_string().contains(&wanted), "{error}");
+        drop(directory);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Directory::open(&path).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("mode 0777"), "{error}");
+        let file = parent.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(matches!(Directory::open(&file), Err(StoreError::NotADirectory { .. })));
+    }
+
+    #[test]
+    fn lists_segments_in_order_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = Directory::open(&parent.path().join("store")).unwrap();
+        for number in [3, 20_000_000_000, 1] {
+            fs::write(directory.segment(number), "").unwrap();
+        }
+        fs::write(directory.file("segment-x.log"), "").unwrap();
+        fs::write(directory.file("notes"), "").unwrap();
+        assert_eq!(directory.segments().unwrap(), [1, 3, 20_000_000_000]);
+    }
+}

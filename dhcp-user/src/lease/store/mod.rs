@@ -1,0 +1,39 @@
+//! The durable lease store: what must survive is here before anybody is told of it.
+//!
+//! [`LeaseStore`] is the narrow waist the daemon writes through; [`LogStore`] is the one on disk, a log of
+//! checksummed batches with cleaning built in, and [`MemoryStore`] the one for simulation. Why a log and not an
+//! embedded database, with the figures, and what damage can be told from a crash: `docs/store.md`.
+//!
+//! What must not be here: packets, clocks, threads, decisions about leases.
+
+mod batch;
+mod clean;
+mod codec;
+mod directory;
+mod error;
+mod frame;
+mod index;
+mod log;
+mod mark;
+mod memory;
+mod recover;
+mod segment;
+
+pub use batch::{ANSWER_BYTES_MAX, Batch, META_BYTES_MAX, MetaKey, StoredAnswer};
+pub use codec::{CodecError, FIELD_OCTETS_MAX, decode_lease, encode_lease};
+pub use error::StoreError;
+pub use log::{LogStore, StoreSize};
+pub use memory::{Contents, Failure, MemoryStore};
+pub use recover::{Options, Recovered, Report};
+
+/// Where batches of changes are made durable.
+pub trait LeaseStore: Send {
+    /// Makes the whole batch durable, or none of it: when this returns `Ok`, the batch survives a power cut.
+    ///
+    /// # Errors
+    /// A batch that breaks a bound ([`StoreError::Codec`], [`StoreError::TooLong`], [`StoreError::BatchTooLarge`])
+    /// and a disk too full for the next segment ([`StoreError::Full`]) leave the store as it was: the next batch may
+    /// succeed. After any other error nobody knows what reached the disk; the store is poisoned and every later
+    /// commit fails until the store is opened again.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+}

@@ -1,0 +1,363 @@
+//! Opening: read the whole log, believe nothing unchecked, and say what was found.
+//!
+//! Two passes: the first checks every frame and learns where the newest entry of each key is, the second hands over
+//! only those, so that ten million leases are never in memory twice. What can be told from a crash and what cannot
+//! is written down in `docs/store.md`.
+
+use std::{collections::VecDeque, fs, net::Ipv4Addr, path::Path};
+
+use super::{
+    LogStore, MetaKey, StoredAnswer,
+    codec::decode_lease,
+    directory::{Directory, file_options},
+    error::StoreError,
+    frame::{
+        FRAME_HEADER_BYTES, FrameHeader, HeaderRead, Kind, SCHEMA, SEGMENT_HEADER_BYTES, SegmentHeader, entries,
+        find_frame, frame_at, looks_like_frame,
+    },
+    index::{Index, Location, SEGMENT_BYTES_MAX},
+    log::Used,
+    mark::{Found, MARK_FILE, Mark, MarkFile},
+    segment::Segment,
+};
+use crate::lease::record::LeaseRecord;
+
+const SEGMENT_BYTES_MIN: usize = 64 << 10;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Octets of a segment, from 64 KiB to 8 MiB; the store takes at least five on disk once it has been through as
+    /// many, and a batch at most a quarter of one. May differ from one start to the next.
+    pub segment_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES_MAX }
+    }
+}
+
+/// What a store held besides leases, and what there is to say about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The answers, in no order.
+    pub answers: Vec<StoredAnswer>,
+    /// The bookkeeping values, each key at most once.
+    pub meta: Vec<(MetaKey, Vec<u8>)>,
+    /// What was found.
+    pub report: Report,
+}
+
+/// What was found on opening; worth a line in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Whether the store was made just now.
+    pub created: bool,
+    /// Whether its last user closed it in order.
+    pub closed_in_order: bool,
+    /// Leases handed over.
+    pub leases: u64,
+    /// The last batch found.
+    pub sequence: u64,
+    /// Batches found that the mark had not heard of; after a power cut these are usual.
+    pub batches_after_mark: u64,
+    /// Octets of a batch that was being written when the program or the machine stopped: never acknowledged, dropped.
+    pub torn_bytes: u64,
+    /// Unreadable copies of the high-water mark, written anew; the other copy was used.
+    pub marks_repaired: u32,
+}
+
+impl LogStore {
+    /// Opens the store in the directory `path`, making it if it is not there, and hands every lease to `each`.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::WorldWritable`], [`StoreError::NotADirectory`], [`StoreError::Schema`],
+    /// [`StoreError::Codec`], [`StoreError::Io`], and [`StoreError::Damaged`] if anything acknowledged is missing or
+    /// changed; nothing on disk has been changed then.
+    pub fn open(
+        path: &Path,
+        options: &Options,
+        each: &mut dyn FnMut(LeaseRecord),
+    ) -> Result<(Self, Recovered), StoreError> {
+        let directory = Directory::open(path)?;
+        let mark_path = directory.file(MARK_FILE);
+        let mark_file = file_options()
+            .create(true)
+            .truncate(false)
+            .open(&mark_path)
+            .map_err(StoreError::io("open", &mark_path))?;
+        let mut marks = MarkFile::new(mark_file, mark_path.clone());
+        let found = marks.read()?;
+        let numbers = directory.segments()?;
+        let mark = the_mark(found, &numbers, &mark_path)?;
+        let mut store = Self {
+            directory,
+            segment_bytes: options.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
+            store_id: mark.store_id,
+            sequence: 0,
+            index: Index::default(),
+            marks,
+            segments: VecDeque::new(),
+            head: None,
+            spares: Vec::new(),
+            cleaner: None,
+            buffers: super::log::Buffers::default(),
+            // Until it has been read: dropping a store half read must not leave a mark.
+            poisoned: true,
+        };
+        let mut recovered = Recovered {
+            report: Report {
+                created: found.mark.is_none(),
+                closed_in_order: mark.closed,
+                marks_repaired: found.damaged_slots,
+                ..Report::default()
+            },
+            ..Recovered::default()
+        };
+        let log = Log::find(&store.directory, mark.store_id, &numbers)?;
+        store.replay(&log, &mut recovered.report)?;
+        if store.sequence < mark.sequence {
+            let (place, offset) = match store.segments.back() {
+                Some(last) => (store.directory.segment(last.number), last.bytes as u64),
+                None => (mark_path, 0),
+            };
+            let what =
+                format!("batches {} to {} were acknowledged and are gone", store.sequence + 1, mark.sequence);
+            return Err(StoreError::Damaged { path: place, offset, what });
+        }
+        recovered.report.sequence = store.sequence;
+        recovered.report.batches_after_mark = store.sequence - mark.sequence;
+        store.hand_over(&mut recovered, each)?;
+        store.make_ready(&log)?;
+        Ok((store, recovered))
+    }
+
+    /// First pass: checks every frame and fills the index.
+    fn replay(&mut self, log: &Log, report: &mut Report) -> Result<(), StoreError> {
+        let mut octets = Vec::new();
+        for number in log.needed.clone() {
+            let last = number + 1 == log.needed.end;
+            let segment = match Segment::open(&self.directory, number) {
+                Err(StoreError::Io { source, path, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    let what = "the whole segment is missing".to_owned();
+                    return Err(StoreError::Damaged { path, offset: 0, what });
+                }
+                opened => opened?,
+            };
+            segment.read(&mut octets, 0, SEGMENT_BYTES_MAX)?;
+            let first = read_header(&octets, &segment, self.store_id)?
+                .ok_or_else(|| segment.damaged(0, "the segment's header does not pass its check"))?;
+            if number != log.needed.start && first != self.sequence + 1 {
+                let what = format!("batches {} to {} are missing before it", self.sequence + 1, first.wrapping_sub(1));
+                return Err(segment.damaged(0, what));
+            }
+            self.sequence = first.wrapping_sub(1);
+            let mut at = SEGMENT_HEADER_BYTES;
+            while let Some(frame) = octets.get(at..).and_then(|rest| frame_at(rest, self.store_id, number)) {
+                if frame.sequence != self.sequence.wrapping_add(1) {
+                    let what = format!("batch {} follows batch {}", frame.sequence, self.sequence);
+                    return Err(segment.damaged(at, what));
+                }
+                self.sequence = frame.sequence;
+                let payload = octets.get(at + FRAME_HEADER_BYTES..at + frame.bytes).unwrap_or(&[]);
+                for found in entries(payload) {
+                    let (offset, entry) =
+                        found.ok_or_else(|| segment.damaged(at, "the batch holds what no version wrote"))?;
+                    let place = Location::new(number, at + FRAME_HEADER_BYTES + offset, entry.raw.len());
+                    let place = place.ok_or_else(|| segment.damaged(at, "an entry is larger than any written"))?;
+                    self.index.apply(entry.kind, entry.key, place);
+                }
+                at += frame.bytes;
+            }
+            let rest = octets.get(at..).unwrap_or(&[]);
+            if let Some((_, later)) = find_frame(rest, self.store_id, number) {
+                let what = format!(
+                    "batch {} does not pass its check, though batch {} was written after it",
+                    self.sequence.wrapping_add(1),
+                    later.sequence
+                );
+                return Err(segment.damaged(at, what));
+            }
+            if last && looks_like_frame(rest, self.sequence.wrapping_add(1)) {
+                report.torn_bytes = torn_bytes(rest);
+            }
+            self.segments.push_back(Used { number, bytes: at });
+        }
+        Ok(())
+    }
+
+    /// Second pass: hands over the newest entry of each key.
+    fn hand_over(
+        &self,
+        recovered: &mut Recovered,
+        each: &mut dyn FnMut(LeaseRecord),
+    ) -> Result<(), StoreError> {
+        let mut octets = Vec::new();
+        for used in &self.segments {
+            let segment = Segment::open(&self.directory, used.number)?;
+            segment.read(&mut octets, 0, used.bytes)?;
+            let mut at = SEGMENT_HEADER_BYTES;
+            while at < used.bytes {
+                let rest = octets.get(at..).unwrap_or(&[]);
+                let changed = || segment.damaged(at, "the file changed while it was read");
+                let bytes = super::frame::frame_bytes(rest).ok_or_else(changed)?;
+                let payload = rest.get(FRAME_HEADER_BYTES..bytes).ok_or_else(changed)?;
+                for found in entries(payload) {
+                    let (offset, entry) = found.ok_or_else(changed)?;
+                    let place = Location::new(used.number, at + FRAME_HEADER_BYTES + offset, entry.raw.len());
+                    if !place.is_some_and(|place| self.index.is_live(entry.kind, entry.key, place)) {
+                        continue;
+                    }
+                    if !entry.passes_check() {
+                        return Err(segment.damaged(at, "an entry of the batch does not pass its check"));
+                    }
+                    match entry.kind {
+                        Kind::Lease => {
+                            let address = Ipv4Addr::from_bits(entry.key);
+                            let lease = decode_lease(address, entry.body)
+                                .map_err(|source| StoreError::Codec { address, source })?;
+                            recovered.report.leases += 1;
+                            each(lease);
+                        }
+                        Kind::Answer => {
+                            recovered.answers.push(StoredAnswer { id: entry.key, bytes: entry.body.to_vec() });
+                        }
+                        Kind::Meta => {
+                            // A key of a later version with the same schema is kept in the log and left alone.
+                            let key = MetaKey::from_number(entry.key);
+                            recovered.meta.extend(key.map(|key| (key, entry.body.to_vec())));
+                        }
+                        Kind::ForgottenLease | Kind::DroppedAnswer => {}
+                    }
+                }
+                at += bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything has been read and believed: from here on the disk may change.
+    fn make_ready(&mut self, log: &Log) -> Result<(), StoreError> {
+        if let Some(empty) = log.empty_head {
+            let path = self.directory.segment(empty);
+            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        }
+        for number in &log.spares {
+            let fits = Segment::open(&self.directory, *number)
+                .is_ok_and(|segment| segment.capacity == self.segment_bytes);
+            if fits && self.spares.len() < super::log::SPARES_MAX {
+                self.spares.push(*number);
+            } else {
+                let path = self.directory.segment(*number);
+                fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            }
+        }
+        if let Some(used) = self.segments.back() {
+            let mut head = Segment::open(&self.directory, used.number)?;
+            // The last batch may be in the page cache only, its flush having failed before the last process ended:
+            // write it once more, so that the flush below speaks for it.
+            let mut last = Vec::new();
+            head.read(&mut last, log.last_frame_at, used.bytes - log.last_frame_at)?;
+            head.write(&last, log.last_frame_at)?;
+            head.flush()?;
+            self.head = Some(head);
+        }
+        let mark = Mark { store_id: self.store_id, sequence: self.sequence, closed: false };
+        // Both copies: a new store needs them, a damaged one is mended.
+        self.marks.write(&mark)?;
+        self.marks.sync()?;
+        self.marks.write(&mark)?;
+        self.marks.sync()?;
+        self.directory.sync()?;
+        self.poisoned = false;
+        Ok(())
+    }
+}
+
+/// Which segments matter.
+struct Log {
+    needed: std::ops::Range<u64>,
+    /// Cleaned segments whose files are there to be used again.
+    spares: Vec<u64>,
+    /// A segment that was made, but into which no batch got.
+    empty_head: Option<u64>,
+    last_frame_at: usize,
+}
+
+impl Log {
+    fn find(directory: &Directory, store_id: u64, numbers: &[u64]) -> Result<Self, StoreError> {
+        let mut log = Self { needed: 0..0, spares: Vec::new(), empty_head: None, last_frame_at: 0 };
+        let mut octets = Vec::new();
+        for number in numbers.iter().rev().take(2) {
+            let segment = Segment::open(directory, *number)?;
+            segment.read(&mut octets, 0, SEGMENT_BYTES_MAX)?;
+            let header = read_header(&octets, &segment, store_id)?;
+            let last = header.and_then(|_| last_frame(&octets, store_id, *number));
+            if let Some((at, frame)) = last {
+                if frame.oldest > *number {
+                    return Err(segment.damaged(at, "the last batch needs only segments after its own"));
+                }
+                log.needed = frame.oldest..*number + 1;
+                log.spares = numbers.iter().copied().filter(|spare| *spare < frame.oldest).collect();
+                log.last_frame_at = at;
+                return Ok(log);
+            }
+            if let Some((at, frame)) = find_frame(&octets, store_id, *number) {
+                let what = format!("what comes before batch {} does not pass its check", frame.sequence);
+                return Err(segment.damaged(at, what));
+            }
+            if log.empty_head.replace(*number).is_some() {
+                return Err(segment.damaged(0, "neither this segment nor the next holds a readable batch"));
+            }
+        }
+        Ok(log)
+    }
+}
+
+fn last_frame(octets: &[u8], store_id: u64, number: u64) -> Option<(usize, FrameHeader)> {
+    let mut last = None;
+    let mut at = SEGMENT_HEADER_BYTES;
+    while let Some(frame) = octets.get(at..).and_then(|rest| frame_at(rest, store_id, number)) {
+        last = Some((at, frame));
+        at += frame.bytes;
+    }
+    last
+}
+
+/// The first sequence number of a segment, `None` if it has no header of its own.
+fn read_header(octets: &[u8], segment: &Segment, store_id: u64) -> Result<Option<u64>, StoreError> {
+    match SegmentHeader::decode(octets) {
+        HeaderRead::Schema(found) => {
+            let StoreError::Damaged { path, .. } = segment.damaged(0, "") else { return Ok(None) };
+            Err(StoreError::Schema { path, found, supported: SCHEMA })
+        }
+        HeaderRead::Valid(header) if header.store_id != store_id => {
+            let what = format!("the segment is of store {:016x}, not {store_id:016x}", header.store_id);
+            Err(segment.damaged(0, what))
+        }
+        // Another number: the file of a cleaned segment, renamed to be used again.
+        HeaderRead::Valid(header) => Ok((header.segment == segment.number).then_some(header.first_sequence)),
+        HeaderRead::None => Ok(None),
+    }
+}
+
+/// The mark to hold the log against, a new one for a new store.
+fn the_mark(found: Found, segments: &[u64], path: &Path) -> Result<Mark, StoreError> {
+    let damaged = |what: String| Err(StoreError::Damaged { path: path.into(), offset: 0, what });
+    match found.mark {
+        Some(mark) if mark.sequence > 0 && segments.is_empty() => {
+            damaged(format!("batches 1 to {} were acknowledged and no segment is there", mark.sequence))
+        }
+        Some(mark) => Ok(mark),
+        None if found.damaged_slots > 0 || !segments.is_empty() => {
+            damaged("neither copy of the high-water mark can be read".to_owned())
+        }
+        None => Ok(Mark { store_id: rand::random(), sequence: 0, closed: false }),
+    }
+}
+
+fn torn_bytes(rest: &[u8]) -> u64 {
+    let claimed = super::frame::frame_bytes(rest).unwrap_or(0);
+    claimed.min(rest.len()) as u64
+}

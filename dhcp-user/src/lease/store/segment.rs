@@ -1,0 +1,137 @@
+//! Segment files: made at their full size, so that a commit only ever overwrites, and used again when cleaned.
+//!
+//! Overwriting octets that exist halves the cost of a flush: the file system has no size and no extent to write down.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+};
+
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+
+use super::{
+    directory::{Directory, file_options},
+    error::StoreError,
+    index::SEGMENT_BYTES_MAX,
+    mark::read_up_to,
+};
+
+/// One open segment.
+pub struct Segment {
+    /// Its number.
+    pub number: u64,
+    /// Octets it has room for.
+    pub capacity: usize,
+    file: File,
+    path: PathBuf,
+    #[cfg(test)]
+    pub fail_next_flush: bool,
+}
+
+impl Segment {
+    /// Opens an existing one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], and [`StoreError::Damaged`] if it is larger than any segment.
+    pub fn open(directory: &Directory, number: u64) -> Result<Self, StoreError> {
+        let path = directory.segment(number);
+        let file = file_options().open(&path).map_err(StoreError::io("open", &path))?;
+        let bytes = file.metadata().map_err(StoreError::io("look at", &path))?.len();
+        let capacity = usize::try_from(bytes).ok().filter(|bytes| *bytes <= SEGMENT_BYTES_MAX);
+        let Some(capacity) = capacity else {
+            return Err(StoreError::Damaged {
+                path,
+                offset: SEGMENT_BYTES_MAX as u64,
+                what: format!("the segment has {bytes} octets, more than any that was written"),
+            });
+        };
+        Ok(Self {
+            number,
+            capacity,
+            file,
+            path,
+            #[cfg(test)]
+            fail_next_flush: false,
+        })
+    }
+
+    /// Makes a new one of `bytes` octets.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], with nothing left behind, and [`StoreError::Io`].
+    pub fn create(directory: &Directory, number: u64, bytes: usize) -> Result<Self, StoreError> {
+        let path = directory.segment(number);
+        let full = |source: io::Error| match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
+                StoreError::Full { path: path.clone(), source }
+            }
+            _ => StoreError::Io { action: "make", path: path.clone(), source },
+        };
+        let file = file_options().create(true).truncate(true).open(&path).map_err(full)?;
+        let made = match fallocate(&file, FallocateFlags::empty(), 0, bytes as u64) {
+            // A file system that cannot allocate ahead: commits then find out about a full disk themselves.
+            Err(Errno::OPNOTSUPP) => file.set_len(bytes as u64),
+            made => made.map_err(io::Error::from),
+        };
+        if let Err(error) = made {
+            // The first error tells more than a failure to clean up after it; an empty segment is harmless.
+            drop(fs::remove_file(&path));
+            return Err(full(error));
+        }
+        directory.sync()?;
+        Self::open(directory, number)
+    }
+
+    /// Takes the file of a cleaned segment for a new one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn recycle(directory: &Directory, old: u64, number: u64) -> Result<Self, StoreError> {
+        let from = directory.segment(old);
+        fs::rename(&from, directory.segment(number)).map_err(StoreError::io("rename", &from))?;
+        directory.sync()?;
+        Self::open(directory, number)
+    }
+
+    /// Writes; durable only after [`Self::flush`].
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn write(&self, octets: &[u8], offset: usize) -> Result<(), StoreError> {
+        self.file.write_all_at(octets, offset as u64).map_err(StoreError::io("write", &self.path))
+    }
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        #[cfg(test)]
+        if std::mem::take(&mut self.fail_next_flush) {
+            return Err(StoreError::io("flush", &self.path)(Errno::IO.into()));
+        }
+        self.file.sync_data().map_err(StoreError::io("flush", &self.path))
+    }
+
+    /// Reads the octets from `offset` on into `into`, at most `bytes_max`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn read(&self, into: &mut Vec<u8>, offset: usize, bytes_max: usize) -> Result<(), StoreError> {
+        into.resize(bytes_max.min(self.capacity.saturating_sub(offset)), 0);
+        let filled =
+            read_up_to(&self.file, into, offset as u64).map_err(StoreError::io("read", &self.path))?;
+        into.truncate(filled);
+        Ok(())
+    }
+
+    /// A [`StoreError::Damaged`] in this segment.
+    pub fn damaged(&self, offset: usize, what: impl Into<String>) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), offset: offset as u64, what: what.into() }
+    }
+}
