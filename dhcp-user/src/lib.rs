@@ -6,6 +6,8 @@
 
 pub mod config;
 pub mod engine;
+pub mod fastpath;
 pub mod lease;
+pub mod net;
 pub mod time;
 pub mod timeline;

@@ -109,4 +109,6 @@ pub struct KnownForm {
     pub fingerprint: u64,
     /// Index of the answer in the answer table.
     pub answer: u32,
+    /// The checksum share of the options the answer repeats from the request.
+    pub echo_sum: u16,
 }

@@ -6,7 +6,7 @@
 //! version u8 | flags u8 | hardware | client | hostname | relay | granted u64 | expires u64 | horizon u64 | form*
 //! flags: bits 0-1 state, bits 2-3 kind of client, bit 4 direct form, bit 5 relayed form
 //! hardware: htype u8, len u8, octets      client: nothing (same as hardware) | hardware | len u16, octets
-//! hostname: len u8, octets                relay: len u16, octets             form: fingerprint u64, answer u32
+//! hostname: len u8, octets                relay: len u16, octets             form: fingerprint u64, answer u32, echo sum u16
 //! ```
 
 use std::net::Ipv4Addr;
@@ -83,6 +83,7 @@ pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) -> Result<(), CodecE
     for form in lease.forms.iter().flatten() {
         out.extend_from_slice(&form.fingerprint.to_le_bytes());
         out.extend_from_slice(&form.answer.to_le_bytes());
+        out.extend_from_slice(&form.echo_sum.to_le_bytes());
     }
     Ok(())
 }
@@ -123,7 +124,7 @@ pub fn decode_lease(address: Ipv4Addr, octets: &[u8]) -> Result<LeaseRecord, Cod
     let mut forms = [None; 2];
     for (i, form) in forms.iter_mut().enumerate() {
         if flags >> (4 + i) & 1 == 1 {
-            *form = Some(KnownForm { fingerprint: rest.u64()?, answer: rest.u32()? });
+            *form = Some(KnownForm { fingerprint: rest.u64()?, answer: rest.u32()?, echo_sum: rest.u16()? });
         }
     }
     if !rest.0.is_empty() {
@@ -179,6 +180,10 @@ impl<'a> Reader<'a> {
         self.array().map(u8::from_le_bytes)
     }
 
+    fn u16(&mut self) -> Result<u16, CodecError> {
+        self.array().map(u16::from_le_bytes)
+    }
+
     fn u32(&mut self) -> Result<u32, CodecError> {
         self.array().map(u32::from_le_bytes)
     }
@@ -194,7 +199,7 @@ impl<'a> Reader<'a> {
     }
 
     fn long(&mut self) -> Result<Box<[u8]>, CodecError> {
-        let len = usize::from(self.array().map(u16::from_le_bytes)?);
+        let len = usize::from(self.u16()?);
         if len > FIELD_OCTETS_MAX {
             return Err(CodecError::Malformed("field longer than any written"));
         }
@@ -218,7 +223,8 @@ pub(super) mod tests {
 
     fn form() -> impl Strategy<Value = Option<KnownForm>> {
         prop::option::of(
-            (any::<u64>(), any::<u32>()).prop_map(|(fingerprint, answer)| KnownForm { fingerprint, answer }),
+            (any::<u64>(), any::<u32>(), any::<u16>())
+                .prop_map(|(fingerprint, answer, echo_sum)| KnownForm { fingerprint, answer, echo_sum }),
         )
     }
 
@@ -315,10 +321,10 @@ pub(super) mod tests {
             granted_at: Timestamp(1),
             expires: Timestamp(2),
             horizon: Timestamp(3),
-            forms: [Some(KnownForm { fingerprint: 7, answer: 9 }), None],
+            forms: [Some(KnownForm { fingerprint: 7, answer: 9, echo_sum: 11 }), None],
         };
         let mut octets = Vec::new();
         encode_lease(&lease, &mut octets).unwrap();
-        assert_eq!(octets.len(), 2 + 8 + 13 + 2 + 24 + 12);
+        assert_eq!(octets.len(), 2 + 8 + 13 + 2 + 24 + 14);
     }
 }

@@ -1,0 +1,323 @@
+//! The maps and programs of a running daemon: made, filled and put in the place of an earlier daemon's.
+//!
+//! A daemon always starts with maps of its own: it fills them from the store while an earlier daemon's program goes on
+//! answering from the old ones, then swaps the programs behind the links (one atomic step for each interface) and reads
+//! what the old program renewed to the very end.
+
+use std::{net::Ipv4Addr, os::fd::AsFd};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    programs::Xdp,
+};
+use dhcp_common::{
+    abi::{self, Answer, Block, Control, LeaseEntry, name},
+    reason::Counters,
+    request::Interface,
+};
+
+use super::{
+    answers::AnswerTable,
+    attach::{self, Attached},
+    error::FastPathError,
+    grace::Grace,
+    layout::Layout,
+    memory::MappedArray,
+    pins::{MAPS, PinDirectory},
+};
+use crate::config::model::AttachMode;
+
+/// The XDP object, built by `cargo xtask build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dhcp-ebpf.o"));
+
+/// An interface the program is to run on.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its index in the kernel.
+    pub ifindex: u32,
+    /// What the program is told of it.
+    pub interface: Interface,
+    /// How to attach.
+    pub mode: AttachMode,
+}
+
+/// A renewal that the kernel granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The leased address.
+    pub address: Ipv4Addr,
+    /// The hardware address it was granted to.
+    pub chaddr: [u8; 6],
+    /// When it was last granted, on the boot clock.
+    pub renewed_boot_ns: u64,
+}
+
+/// The kernel side of a running daemon.
+pub struct KernelPath {
+    pins: PinDirectory,
+    layout: Layout,
+    leases: MappedArray<LeaseEntry>,
+    control: MappedArray<Control>,
+    answers: Array<MapData, Answer>,
+    counters: PerCpuArray<MapData, Counters>,
+    grace: Grace,
+    /// One object for each interface: its programs live as long as this.
+    objects: Vec<(Port, Ebpf)>,
+}
+
+/// What an earlier daemon's program left behind.
+#[derive(Debug)]
+pub struct Predecessor {
+    leases: MappedArray<LeaseEntry>,
+}
+
+impl Predecessor {
+    /// Opens the maps pinned by an earlier daemon; `None` if there are none.
+    ///
+    /// # Errors
+    /// If they are of another layout or cannot be read.
+    pub fn open(pins: &PinDirectory) -> Result<Option<Self>, FastPathError> {
+        let control_pin = pins.map("control");
+        if !control_pin.exists() {
+            return Ok(None);
+        }
+        let unusable = |path: std::path::PathBuf| move |error| FastPathError::PinnedMap { path, error };
+        let map = MapData::from_pin(&control_pin).map_err(unusable(control_pin.clone()))?;
+        let other_abi = |found| FastPathError::OtherAbi { path: pins.path().to_owned(), found, expected: abi::VERSION };
+        let info = map.info().map_err(unusable(control_pin.clone()))?;
+        if info.value_size() as usize != size_of::<Control>() {
+            // The version stands where it always did, in the fourth word, if there is one at all.
+            return Err(other_abi(0));
+        }
+        let control = MappedArray::<Control>::new(map.fd().as_fd(), 1)
+            .map_err(|error| FastPathError::Mmap { map: name::CONTROL, error })?;
+        let found = control.read().abi_version;
+        if found != abi::VERSION {
+            return Err(other_abi(found));
+        }
+        let leases_pin = pins.map("leases");
+        let map = MapData::from_pin(&leases_pin).map_err(unusable(leases_pin.clone()))?;
+        let info = map.info().map_err(unusable(leases_pin))?;
+        if info.value_size() as usize != size_of::<LeaseEntry>() {
+            return Err(other_abi(0));
+        }
+        let leases = MappedArray::new(map.fd().as_fd(), info.max_entries())
+            .map_err(|error| FastPathError::Mmap { map: name::LEASES, error })?;
+        Ok(Some(Self { leases }))
+    }
+
+    /// Every lease the kernel renewed at or after `since_boot_ns`.
+    pub fn marks(&self, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
+        marks(&self.leases, since_boot_ns)
+    }
+}
+
+fn marks(leases: &MappedArray<LeaseEntry>, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
+    (0..leases.len()).filter_map(move |index| {
+        let cell = leases.cell(index)?;
+        let renewed_boot_ns = cell.renewed_boot_ns();
+        (renewed_boot_ns != 0 && renewed_boot_ns >= since_boot_ns).then(|| Mark {
+            address: cell.address().into(),
+            chaddr: cell.chaddr(),
+            renewed_boot_ns,
+        })
+    })
+}
+
+impl KernelPath {
+    /// Makes the maps and loads the programs; nothing is attached yet, and an earlier daemon's program goes on.
+    ///
+    /// # Errors
+    /// If the kernel refuses anything.
+    pub fn load(
+        pins: PinDirectory,
+        ports: Vec<Port>,
+        layout: Layout,
+        answers_max: u32,
+        control: &Control,
+    ) -> Result<Self, FastPathError> {
+        pins.remove_unfinished()?;
+        let mut objects = Vec::with_capacity(ports.len());
+        for port in ports {
+            let object = load_object(&pins, &port, &layout, answers_max)?;
+            objects.push((port, object));
+        }
+        let (_, first) = objects.first_mut().ok_or(FastPathError::Missing("interface to run on"))?;
+        let leases_map = take(first, name::LEASES)?;
+        let control_map = take(first, name::CONTROL)?;
+        let leases = MappedArray::new(data(&leases_map, name::LEASES)?.fd().as_fd(), layout.leases().max(1))
+            .map_err(|error| FastPathError::Mmap { map: name::LEASES, error })?;
+        let mapped_control = MappedArray::new(data(&control_map, name::CONTROL)?.fd().as_fd(), 1)
+            .map_err(|error| FastPathError::Mmap { map: name::CONTROL, error })?;
+        mapped_control.write(&Control { authority_until_boot_ns: 0, ..*control });
+        let mut blocks = HashMap::<_, [u8; 4], Block>::try_from(take(first, name::BLOCKS)?)
+            .map_err(wrong(name::BLOCKS, "used"))?;
+        for (prefix, block) in layout.blocks() {
+            blocks.insert(prefix, block, 0).map_err(wrong(name::BLOCKS, "filled"))?;
+        }
+        let answers = Array::try_from(take(first, name::ANSWERS)?).map_err(wrong(name::ANSWERS, "used"))?;
+        let counters =
+            PerCpuArray::try_from(take(first, name::COUNTERS)?).map_err(wrong(name::COUNTERS, "used"))?;
+        let outer = take(first, name::GRACE)?.try_into().map_err(wrong(name::GRACE, "used"))?;
+        let grace = Grace::new(outer).map_err(wrong(name::GRACE, "made"))?;
+        Ok(Self { pins, layout, leases, control: mapped_control, answers, counters, grace, objects })
+    }
+
+    /// Attaches the programs, in the place of an earlier daemon's where there is one, and pins the new maps. From here
+    /// on the kernel answers by this daemon's maps.
+    ///
+    /// # Errors
+    /// If the kernel or a driver refuses.
+    pub fn attach(&mut self) -> Result<Vec<(String, Attached)>, FastPathError> {
+        let mut attached = Vec::with_capacity(self.objects.len());
+        for (port, object) in &mut self.objects {
+            let program: &mut Xdp = program(object, &port.name)?;
+            attached.push((
+                port.name.clone(),
+                attach::attach(program, &port.name, port.ifindex, port.mode, &self.pins)?,
+            ));
+        }
+        self.pins.promote()?;
+        for interface in self.pins.linked_interfaces()? {
+            if !self.objects.iter().any(|(port, _)| port.name == interface) {
+                tracing::warn!(interface, "detached: the configuration no longer serves this interface");
+                self.pins.remove(&self.pins.link(&interface))?;
+            }
+        }
+        Ok(attached)
+    }
+
+    /// The objects, to connect their logs.
+    pub fn objects_mut(&mut self) -> impl Iterator<Item = &mut Ebpf> {
+        self.objects.iter_mut().map(|(_, object)| object)
+    }
+
+    /// The layout of the lease map.
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Moves the deadline up to which the kernel answers without hearing from the daemon.
+    pub fn set_authority_until_boot_ns(&self, deadline: u64) {
+        self.control.set_authority_until_boot_ns(deadline);
+    }
+
+    /// Writes an answer; before any lease that names it is published.
+    ///
+    /// # Errors
+    /// If the kernel refuses, as for an index beyond the map.
+    pub fn put_answer(&mut self, index: u32, answer: &Answer) -> Result<(), FastPathError> {
+        self.answers.set(index, answer, 0).map_err(wrong(name::ANSWERS, "written"))
+    }
+
+    /// Writes every answer of a table.
+    ///
+    /// # Errors
+    /// As [`put_answer`](Self::put_answer).
+    pub fn put_answers(&mut self, table: &AnswerTable) -> Result<(), FastPathError> {
+        table.iter().try_for_each(|(index, answer)| self.put_answer(index, answer))
+    }
+
+    /// Publishes a lease whose horizon is durable. `false` if its address is not in the layout.
+    pub fn publish(&self, entry: &LeaseEntry) -> bool {
+        let cell = self.layout.index(entry.address.into()).and_then(|index| self.leases.cell(index));
+        let Some(cell) = cell else { return false };
+        let same_client = cell.address() == entry.address && cell.chaddr() == entry.chaddr;
+        if !same_client {
+            cell.set_horizon_boot_ns(0);
+            cell.clear_mark();
+        }
+        cell.publish(entry);
+        true
+    }
+
+    /// Withdraws a lease: no frame that arrives from now on is answered from it. Programs already running may still;
+    /// see [`wait_for_programs`](Self::wait_for_programs).
+    pub fn withdraw(&self, address: Ipv4Addr) {
+        if let Some(cell) = self.layout.index(address).and_then(|index| self.leases.cell(index)) {
+            cell.set_horizon_boot_ns(0);
+        }
+    }
+
+    /// Returns when no program can be using an entry withdrawn before the call.
+    ///
+    /// # Errors
+    /// If the kernel refuses; then nothing withdrawn may be given away.
+    pub fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
+        self.grace.wait().map_err(wrong(name::GRACE, "replaced"))
+    }
+
+    /// When the kernel last renewed a lease, on the boot clock; `None` if it never did.
+    pub fn renewed_boot_ns(&self, address: Ipv4Addr) -> Option<u64> {
+        let cell = self.leases.cell(self.layout.index(address)?)?;
+        Some(cell.renewed_boot_ns()).filter(|&renewed| renewed != 0 && cell.address() == address.octets())
+    }
+
+    /// Every lease the kernel renewed at or after `since_boot_ns`.
+    pub fn marks(&self, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
+        marks(&self.leases, since_boot_ns)
+    }
+
+    /// The counters, all processors together.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn counters(&self) -> Result<Counters, FastPathError> {
+        let values = self.counters.get(&0, 0).map_err(wrong(name::COUNTERS, "read"))?;
+        let mut total = Counters::default();
+        values.iter().for_each(|processor| total.add(processor));
+        Ok(total)
+    }
+}
+
+fn wrong(map: &'static str, action: &'static str) -> impl Fn(aya::maps::MapError) -> FastPathError {
+    move |error| FastPathError::Map { map, action, error }
+}
+
+fn load_object(
+    pins: &PinDirectory,
+    port: &Port,
+    layout: &Layout,
+    answers_max: u32,
+) -> Result<Ebpf, FastPathError> {
+    let blocks = u32::try_from(layout.blocks().len()).unwrap_or(u32::MAX).max(1);
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries(name::LEASES, layout.leases().max(1))
+        .map_max_entries(name::BLOCKS, blocks)
+        .map_max_entries(name::ANSWERS, answers_max.max(1))
+        .override_global("INTERFACE_NUMBER", &port.interface.number, true)
+        .override_global("INTERFACE_MAC", &port.interface.mac, true)
+        .override_global("INTERFACE_ADDRESS", &port.interface.address, true);
+    for (map, file) in MAPS {
+        // The first object makes and pins the maps, the next ones find them there.
+        loader.map_pin_path(map, pins.next_map(file));
+    }
+    let mut object = loader.load(OBJECT).map_err(|error| FastPathError::Load { error })?;
+    program(&mut object, &port.name)?
+        .load()
+        .map_err(|error| FastPathError::Program { interface: port.name.clone(), error })?;
+    Ok(object)
+}
+
+fn program<'a>(object: &'a mut Ebpf, interface: &str) -> Result<&'a mut Xdp, FastPathError> {
+    object
+        .program_mut(name::PROGRAM)
+        .ok_or(FastPathError::Missing("program"))?
+        .try_into()
+        .map_err(|error| FastPathError::Program { interface: interface.to_owned(), error })
+}
+
+fn take(object: &mut Ebpf, map: &'static str) -> Result<Map, FastPathError> {
+    object.take_map(map).ok_or(FastPathError::Missing(map))
+}
+
+fn data<'a>(map: &'a Map, name: &'static str) -> Result<&'a MapData, FastPathError> {
+    match map {
+        Map::Array(data) => Ok(data),
+        _ => Err(FastPathError::Missing(name)),
+    }
+}

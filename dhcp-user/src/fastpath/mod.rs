@@ -1,0 +1,22 @@
+//! The kernel fast path: the only room that uses `aya`.
+//!
+//! * [`render`]: an answer from the reply the engine would send, proven by replaying it on the host.
+//! * [`predict`]: the renewals a client is going to send, from the request it has just sent.
+//! * [`answers`]: the table of answers that leases share.
+//! * [`layout`]: which address has which index in the lease map.
+//! * [`kernel`]: the maps and programs of a running daemon, and those of the one before it.
+//! * [`attach`], [`pins`]: links and what keeps them; [`memory`], [`grace`]: mapped map memory, and the wait until no
+//!   program uses what was withdrawn.
+//!
+//! No DHCP decision is made here.
+
+pub mod answers;
+pub mod attach;
+pub mod error;
+mod grace;
+pub mod kernel;
+pub mod layout;
+mod memory;
+pub mod pins;
+pub mod predict;
+pub mod render;

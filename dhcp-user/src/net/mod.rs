@@ -1,0 +1,3 @@
+//! Frames in and out: receiving what the kernel program passed up, sending replies by raw frames.
+
+pub mod frame;
