@@ -1,3 +1,5 @@
 //! Leases: what is kept of one ([`record`]), the table of all of them, the allocator and the durable store.
 
+pub mod allocate;
 pub mod record;
+pub mod table;
