@@ -133,6 +133,9 @@ pub struct Policy {
     pub t1_permille: u16,
     /// T2 as thousandths of the lease time, above T1, below 1000.
     pub t2_permille: u16,
+    /// Answer a DISCOVER that carries option 80 with an ACK at once (RFC 4039); on unless configured otherwise. Off
+    /// where several servers share a link without sharing their leases, for each would bind an address.
+    pub rapid_commit: bool,
     /// The `siaddr` field; unspecified (0.0.0.0) when not configured.
     pub next_server: Ipv4Addr,
     /// The `sname` field, at most 63 octets, empty when not configured.

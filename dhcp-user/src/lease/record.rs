@@ -13,6 +13,18 @@ pub enum ClientKey {
     Hardware(HardwareAddress),
 }
 
+impl ClientKey {
+    /// The key no client can have (an empty identifier): what an address has that is kept for no former client.
+    pub fn nobody() -> Self {
+        Self::Id(Box::default())
+    }
+
+    /// Whether this is [`nobody`](Self::nobody).
+    pub fn is_nobody(&self) -> bool {
+        matches!(self, Self::Id(octets) if octets.is_empty())
+    }
+}
+
 /// `htype`, `hlen` and `chaddr` of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HardwareAddress {

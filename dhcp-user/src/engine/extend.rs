@@ -1,0 +1,129 @@
+//! RENEWING and REBINDING (RFC 2131 section 4.3.2): the requests the kernel answers in our place. What is sent is
+//! decided without touching any state, so that it can be asked at any time what the answer would be.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    ClientState, Engine, Inquiry,
+    effects::{Effects, Ingress},
+    reason::SlowReason,
+    reply::{self, Answer},
+    request::{Request, kind},
+};
+use crate::lease::record::{LeaseRecord, LeaseState};
+
+/// What to do with a renewal or rebinding.
+enum Verdict {
+    /// Grant it, for this reason; the address is in this subnet.
+    Ack(SlowReason, usize),
+    Nak(SlowReason),
+    Ignore(SlowReason),
+}
+
+impl Engine {
+    pub(super) fn extending(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
+        let ciaddr = inquiry.request.ciaddr;
+        match self.judge(inquiry.ingress, inquiry.request, self.leases.get(ciaddr)) {
+            Verdict::Ignore(reason) => reason,
+            Verdict::Nak(reason) => Self::nak(inquiry, effects, reason),
+            Verdict::Ack(reason, subnet) => {
+                if self.grant(inquiry, subnet, ciaddr, ciaddr, effects) {
+                    reason
+                } else {
+                    Self::nak(inquiry, effects, SlowReason::NakNotEntitled)
+                }
+            }
+        }
+    }
+
+    /// The payload this server would send in answer to a RENEWING or REBINDING request of the holder of `lease`, with
+    /// the lease seconds in option 51 that the grant is for. `None` if it would send no ACK. Changes nothing, and does
+    /// not depend on the time: a renewal grants the same at any.
+    pub fn renewal_reply(
+        &self,
+        ingress: &Ingress,
+        request: &Request<'_>,
+        lease: &LeaseRecord,
+    ) -> Option<Vec<u8>> {
+        let extending =
+            request.message_type == kind::REQUEST && self.state_of(request) == ClientState::Extending;
+        let held = lease.state == LeaseState::Bound && lease.address == request.ciaddr;
+        if !extending || !held || !self.owns(request, lease) {
+            return None;
+        }
+        let (_, server_id) = self.server_for(ingress, request)?;
+        let Verdict::Ack(_, subnet) = self.judge(ingress, request, Some(lease)) else { return None };
+        let terms = self.terms_for(subnet, lease.address, request, Some(lease))?;
+        let answer = Answer {
+            message_type: kind::ACK,
+            server_id,
+            yiaddr: lease.address,
+            lease_secs: Some(reply::lease_secs(terms.policy, request)),
+            rapid: false,
+            terms,
+        };
+        Some(answer.render(request).0)
+    }
+
+    /// The lease seconds such a reply grants; `None` where [`renewal_reply`](Self::renewal_reply) is.
+    pub fn renewal_secs(&self, request: &Request<'_>, lease: &LeaseRecord) -> Option<u32> {
+        let subnet = self.topology.subnet_of(lease.address)?;
+        let terms = self.terms_for(subnet, lease.address, request, Some(lease))?;
+        Some(reply::lease_secs(terms.policy, request))
+    }
+
+    fn judge(&self, ingress: &Ingress, request: &Request<'_>, lease: Option<&LeaseRecord>) -> Verdict {
+        let ciaddr = request.ciaddr;
+        // Sent to us by name: the client may be anywhere behind routers. Else it is on the link the message came from.
+        let unicast = !request.is_relayed() && self.is_ours(ingress.destination_ip);
+        let subnet = self.topology.subnet_of(ciaddr);
+        let here = if unicast {
+            subnet
+        } else {
+            let on_link = self.topology.on_link(ingress, request);
+            if on_link.is_empty() {
+                return Verdict::Ignore(SlowReason::IgnoredNoSubnet);
+            }
+            subnet.filter(|subnet| on_link.contains(subnet))
+        };
+        let Some(subnet) = here else {
+            return match unicast {
+                true => Verdict::Ignore(SlowReason::IgnoredNoSubnet),
+                false if self.topology.config.authoritative => Verdict::Nak(SlowReason::NakWrongLink),
+                false => Verdict::Ignore(SlowReason::IgnoredNotAuthoritative),
+            };
+        };
+        let held = lease.filter(|lease| lease.state == LeaseState::Bound && self.owns(request, lease));
+        if !self.available(request, ciaddr) {
+            return Verdict::Nak(SlowReason::NakTaken);
+        }
+        if self.terms_for(subnet, ciaddr, request, lease).is_none() {
+            return match held {
+                None if lease.is_none() && !self.topology.config.authoritative => {
+                    Verdict::Ignore(SlowReason::IgnoredNotAuthoritative)
+                }
+                _ => Verdict::Nak(SlowReason::NakNotEntitled),
+            };
+        }
+        if self.has_reservation_elsewhere(subnet, ciaddr, request) {
+            return Verdict::Nak(SlowReason::NakReservedElsewhere);
+        }
+        let stranger = lease.is_none_or(|lease| lease.client != request.client);
+        if stranger && held.is_none() && !unicast && !self.topology.config.authoritative {
+            return Verdict::Ignore(SlowReason::IgnoredNotAuthoritative);
+        }
+        let reason = match held {
+            None => SlowReason::AckedRecreated,
+            Some(_) if unicast => SlowReason::AckedRenewal,
+            Some(_) => SlowReason::AckedRebinding,
+        };
+        Verdict::Ack(reason, subnet)
+    }
+
+    /// Whether another address of the subnet is reserved for this client and can be had at once.
+    fn has_reservation_elsewhere(&self, subnet: usize, ciaddr: Ipv4Addr, request: &Request<'_>) -> bool {
+        self.topology
+            .host(subnet, request, None)
+            .is_some_and(|host| host.address != ciaddr && self.available(request, host.address))
+    }
+}

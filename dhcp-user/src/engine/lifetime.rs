@@ -1,0 +1,228 @@
+//! What becomes of leases between messages: renewals the kernel granted, the end of grants and horizons, and the way an
+//! address goes before it can be another client's.
+//!
+//! That way is: the lease is *leaving* and its kernel entry is withdrawn; when the entry is certainly gone and the
+//! kernel's last renewal is known, the lease is free, or it turns out to be alive and stays. If the kernel's last
+//! renewal cannot be known, the horizon is waited for.
+
+use std::net::Ipv4Addr;
+
+use super::{Engine, effects::Effects, reply::renewal_times};
+use crate::{
+    lease::{
+        record::{ClientKey, LeaseRecord, LeaseState},
+        table::Leaving,
+    },
+    time::{Span, Timestamp},
+};
+
+/// How much longer than promised an address is kept from others, for clocks that run apart.
+pub const CLOCK_ERROR: Span = Span::from_secs(5);
+/// How long a declined address is given to nobody.
+pub const QUARANTINE: Span = Span::from_secs(3_600);
+/// When a withdrawal nobody confirmed is asked for again.
+const WITHDRAW_AGAIN: Span = Span::from_secs(60);
+/// How many leases and offers one [`Engine::tick`] looks at, at most.
+const TICK_MAX: usize = 1_024;
+
+impl Engine {
+    /// When [`tick`](Self::tick) next has something to do.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        [self.leases.next_due(), self.offers.next_due()].into_iter().flatten().min()
+    }
+
+    /// Lets time pass: offers lapse, leases whose grant or horizon has run out go their way. Bounded work: when much is
+    /// due, [`next_due`](Self::next_due) stays in the past and the next call goes on.
+    pub fn tick(&mut self, now: Timestamp) -> Effects {
+        let mut effects = Effects::default();
+        for _ in 0..TICK_MAX {
+            let Some(address) = self.offers.due(now) else { break };
+            self.allocator.lapse(address, &mut self.leases);
+        }
+        for _ in 0..TICK_MAX {
+            let Some(address) = self.leases.due(now) else { break };
+            self.lease_due(now, address, &mut effects);
+        }
+        effects
+    }
+
+    fn lease_due(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
+        let Some(lease) = self.leases.get(address) else { return };
+        let ends = match self.leases.leaving(address) {
+            Some(Leaving::Lapsed) => lease.horizon,
+            _ => lease.expires,
+        } + CLOCK_ERROR;
+        match (lease.state, self.leases.leaving(address)) {
+            (LeaseState::Free, _) => {}
+            (LeaseState::Bound, Some(Leaving::Expired | Leaving::Returned(_) | Leaving::Declined)) => {
+                effects.withdraw.push(address);
+                self.leases.schedule(address, now + WITHDRAW_AGAIN);
+            }
+            _ if ends > now => self.leases.schedule(address, ends),
+            (LeaseState::Bound, Some(Leaving::Lapsed)) => self.set_free(now, address, effects),
+            (LeaseState::Bound, None) => self.send_away(now, address, Leaving::Expired, effects),
+            (LeaseState::Quarantined, _) => self.end_quarantine(now, address, effects),
+        }
+    }
+
+    /// Starts a bound lease on its way out.
+    pub(super) fn send_away(
+        &mut self,
+        now: Timestamp,
+        address: Ipv4Addr,
+        why: Leaving,
+        effects: &mut Effects,
+    ) {
+        self.leases.leave(address, why, now + WITHDRAW_AGAIN);
+        effects.withdraw.push(address);
+    }
+
+    /// The kernel renewed a lease at `at`, for the lease time of its last grant. Keeps its horizon far enough ahead for
+    /// the next renewal to stay in the kernel.
+    pub fn renewed_by_kernel(&mut self, _now: Timestamp, address: Ipv4Addr, at: Timestamp) -> Effects {
+        let mut effects = Effects::default();
+        let Some(lease) = self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound) else {
+            return effects;
+        };
+        let Some((granted_at, expires)) = kernel_grant(lease, at) else { return effects };
+        let horizon = lease.horizon;
+        self.leases.extend(address, granted_at, expires, horizon);
+        // On its way out: whether it stays is decided when the withdrawal is through.
+        if self.leases.leaving(address).is_none() {
+            self.keep_ahead(address, &mut effects);
+        }
+        effects
+    }
+
+    /// Moves a lease's horizon ahead if its next renewal at T1 would not be within it.
+    fn keep_ahead(&mut self, address: Ipv4Addr, effects: &mut Effects) {
+        let Some(lease) = self.leases.get(address) else { return };
+        let length = lease.expires.since(lease.granted_at);
+        let secs = u32::try_from(length.as_secs()).unwrap_or(u32::MAX);
+        let t1_secs = self.topology.subnet_of(address).map_or(secs / 2, |subnet| {
+            let reserved = self.topology.reservation_of(address);
+            let terms = self.topology.terms(subnet, address, reserved);
+            terms.map_or(secs / 2, |terms| renewal_times(terms.policy, secs).0)
+        });
+        let needed = lease.expires + Span::from_secs(t1_secs.into());
+        let ahead = lease.granted_at + self.horizon_span(length);
+        if lease.horizon < needed && lease.horizon < ahead {
+            let (granted_at, expires) = (lease.granted_at, lease.expires);
+            self.leases.extend(address, granted_at, expires, ahead);
+            effects.commit.extend(self.leases.get(address).cloned());
+            effects.publish.push(address);
+        }
+    }
+
+    /// How far ahead of a grant its horizon is put.
+    pub(super) fn horizon_span(&self, lease: Span) -> Span {
+        let permille = u128::from(self.topology.config.fastpath.horizon_permille);
+        let span = u128::from(lease.0) * permille / 1000;
+        Span(u64::try_from(span).unwrap_or(u64::MAX))
+    }
+
+    /// The kernel's entry of an address is gone for sure: no program can be using it any more.
+    ///
+    /// `last_renewed` is the kernel's final mark of a renewal; [`Timestamp::ZERO`] if it certainly made none since the
+    /// entry was last published (so also where there is no fast path); `None` if that is not known, in which case an
+    /// expired lease is kept until its horizon.
+    pub fn withdrawn(
+        &mut self,
+        now: Timestamp,
+        address: Ipv4Addr,
+        last_renewed: Option<Timestamp>,
+    ) -> Effects {
+        let mut effects = Effects::default();
+        let Some(lease) = self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound) else {
+            return effects;
+        };
+        let Some(why) = self.leases.leaving(address) else {
+            // The client came back before the withdrawal was through: the kernel may have the lease again.
+            effects.publish.push(address);
+            return effects;
+        };
+        let renewal = last_renewed.and_then(|at| kernel_grant(lease, at));
+        let alive_until = match (why, renewal) {
+            (Leaving::Expired | Leaving::Lapsed, Some((_, expires))) => expires,
+            (Leaving::Expired | Leaving::Lapsed, None) if last_renewed.is_some() => lease.expires,
+            (Leaving::Expired | Leaving::Lapsed, None) => {
+                let horizon = lease.horizon;
+                if horizon + CLOCK_ERROR > now {
+                    self.leases.leave(address, Leaving::Lapsed, horizon + CLOCK_ERROR);
+                    return effects;
+                }
+                horizon
+            }
+            // A client that gave its address back and renewed it afterwards did not mean it.
+            (Leaving::Returned(since), Some((granted_at, expires))) if granted_at > since => expires,
+            (Leaving::Returned(_), _) => Timestamp::ZERO,
+            (Leaving::Declined, _) => {
+                self.quarantine(now, address, &mut effects);
+                return effects;
+            }
+        };
+        if alive_until + CLOCK_ERROR <= now {
+            self.set_free(now, address, &mut effects);
+            return effects;
+        }
+        if let Some((granted_at, expires)) = renewal {
+            let horizon = lease.horizon;
+            self.leases.extend(address, granted_at, expires, horizon);
+        }
+        self.leases.stay(address);
+        self.keep_ahead(address, &mut effects);
+        if effects.publish.is_empty() {
+            effects.publish.push(address);
+        }
+        effects
+    }
+
+    /// Ends a lease. Its client keeps its place as the address's last one, unless it has another address nearby: a
+    /// client that went through thousands of addresses must not be remembered by all of them.
+    fn set_free(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
+        let Some(lease) = self.leases.get(address) else { return };
+        let prefix = self.topology.subnet_of(address).and_then(|subnet| self.topology.subnet(subnet));
+        let prefix = prefix.map_or_else(|| address.into(), |subnet| subnet.prefix);
+        let elsewhere = self.leases.of_client(&lease.client, prefix).any(|other| other.address != address);
+        let client = if elsewhere { ClientKey::nobody() } else { lease.client.clone() };
+        let record = ended(lease, LeaseState::Free, client, now);
+        self.end(record, effects);
+        self.allocator.freed(address, &mut self.leases);
+    }
+
+    fn quarantine(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
+        let Some(lease) = self.leases.get(address) else { return };
+        let record = ended(lease, LeaseState::Quarantined, lease.client.clone(), now + QUARANTINE);
+        self.end(record, effects);
+        if let Some(oldest) = self.allocator.quarantined(address, &mut self.leases) {
+            self.end_quarantine(now, oldest, effects);
+        }
+    }
+
+    /// Frees a quarantined address, for nobody in particular: the client that declined it should get another.
+    fn end_quarantine(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
+        let Some(lease) = self.leases.get(address) else { return };
+        let record = ended(lease, LeaseState::Free, ClientKey::nobody(), now);
+        self.end(record, effects);
+        self.allocator.freed(address, &mut self.leases);
+    }
+
+    fn end(&mut self, record: LeaseRecord, effects: &mut Effects) {
+        self.leases.stay(record.address);
+        effects.commit.push(record.clone());
+        self.leases.put(record);
+    }
+}
+
+/// A record whose promises have all ended, and which is what it is until `expires`.
+fn ended(lease: &LeaseRecord, state: LeaseState, client: ClientKey, expires: Timestamp) -> LeaseRecord {
+    LeaseRecord { state, client, expires, horizon: expires, forms: [None, None], ..lease.clone() }
+}
+
+/// Start and end of the grant a kernel mark stands for; `None` if what we know is as late. The kernel grants the lease
+/// time of the last grant, and nothing beyond the horizon.
+fn kernel_grant(lease: &LeaseRecord, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+    let length = lease.expires.since(lease.granted_at);
+    let at = at.min(lease.horizon - length);
+    (at > lease.granted_at).then(|| (at, at + length))
+}

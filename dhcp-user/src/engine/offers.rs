@@ -1,0 +1,99 @@
+//! Addresses offered and not yet asked for: in memory only, bounded in number and in time. An offer is a courtesy, not
+//! a promise (RFC 2131 section 3.1): losing one costs its client another round.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::Ipv4Addr,
+};
+
+use crate::{
+    lease::record::ClientKey,
+    time::{Span, Timestamp},
+};
+
+/// How long an address is kept for the client it was offered to.
+pub const OFFER_TIME: Span = Span::from_secs(30);
+/// How many offers are kept; beyond that the oldest gives way.
+pub const OFFERS_MAX: usize = 1 << 17;
+
+struct Offer {
+    client: ClientKey,
+    subnet: usize,
+    until: Timestamp,
+}
+
+#[derive(Default)]
+pub(super) struct Offers {
+    by_address: HashMap<Ipv4Addr, Offer>,
+    by_client: HashMap<(usize, ClientKey), Ipv4Addr>,
+    ends: BTreeSet<(Timestamp, Ipv4Addr)>,
+}
+
+impl Offers {
+    /// The address offered to a client in a subnet.
+    pub fn of_client(&self, subnet: usize, client: &ClientKey) -> Option<Ipv4Addr> {
+        if self.by_client.is_empty() {
+            return None;
+        }
+        self.by_client.get(&(subnet, client.clone())).copied()
+    }
+
+    /// Whom an address is offered to.
+    pub fn holder(&self, address: Ipv4Addr) -> Option<&ClientKey> {
+        Some(&self.by_address.get(&address)?.client)
+    }
+
+    /// Notes an offer, anew if the client has it already. Returns the addresses of offers that gave way to it: the
+    /// client's other one in that subnet, the oldest of all if there were too many.
+    pub fn put(
+        &mut self,
+        now: Timestamp,
+        address: Ipv4Addr,
+        subnet: usize,
+        client: &ClientKey,
+    ) -> Vec<Ipv4Addr> {
+        let mut gone = Vec::new();
+        if let Some(other) = self.of_client(subnet, client).filter(|other| *other != address) {
+            self.remove(other);
+            gone.push(other);
+        }
+        self.remove(address);
+        if self.by_address.len() >= OFFERS_MAX
+            && let Some(&(_, oldest)) = self.ends.first()
+        {
+            self.remove(oldest);
+            gone.push(oldest);
+        }
+        let until = now + OFFER_TIME;
+        self.ends.insert((until, address));
+        self.by_client.insert((subnet, client.clone()), address);
+        self.by_address.insert(address, Offer { client: client.clone(), subnet, until });
+        gone
+    }
+
+    /// Forgets an offer; whether there was one.
+    pub fn remove(&mut self, address: Ipv4Addr) -> bool {
+        let Some(offer) = self.by_address.remove(&address) else { return false };
+        self.ends.remove(&(offer.until, address));
+        self.by_client.remove(&(offer.subnet, offer.client));
+        true
+    }
+
+    /// Takes an offer whose time is over.
+    pub fn due(&mut self, now: Timestamp) -> Option<Ipv4Addr> {
+        let &(until, address) = self.ends.first()?;
+        if until > now {
+            return None;
+        }
+        self.remove(address);
+        Some(address)
+    }
+
+    pub fn next_due(&self) -> Option<Timestamp> {
+        Some(self.ends.first()?.0)
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_address.len()
+    }
+}

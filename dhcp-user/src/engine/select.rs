@@ -1,0 +1,202 @@
+//! REQUEST of clients that have no address yet (RFC 2131 section 4.3.2): SELECTING, INIT-REBOOT, and those that chose
+//! another server. And the grant itself, which every ACK that makes or moves a lease goes through.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    Engine, Inquiry,
+    effects::{Effects, Reply},
+    options::code,
+    reason::SlowReason,
+    reply::{self, Answer},
+    request::kind,
+};
+use crate::{
+    lease::{
+        record::{LeaseRecord, LeaseState},
+        table::Leaving,
+    },
+    time::Span,
+};
+
+impl Engine {
+    pub(super) fn selecting(
+        &mut self,
+        inquiry: &Inquiry<'_>,
+        address: Ipv4Addr,
+        effects: &mut Effects,
+    ) -> SlowReason {
+        let subnets = self.topology.on_link(inquiry.ingress, inquiry.request);
+        if subnets.is_empty() {
+            return SlowReason::IgnoredNoSubnet;
+        }
+        let subnet = self.topology.subnet_of(address).filter(|subnet| subnets.contains(subnet));
+        let Some(subnet) = subnet else { return Self::nak(inquiry, effects, SlowReason::NakWrongLink) };
+        if !self.available(inquiry.request, address) {
+            return Self::nak(inquiry, effects, SlowReason::NakTaken);
+        }
+        if !self.grant(inquiry, subnet, address, Ipv4Addr::UNSPECIFIED, effects) {
+            return Self::nak(inquiry, effects, SlowReason::NakNotEntitled);
+        }
+        SlowReason::AckedNew
+    }
+
+    pub(super) fn init_reboot(
+        &mut self,
+        inquiry: &Inquiry<'_>,
+        address: Ipv4Addr,
+        effects: &mut Effects,
+    ) -> SlowReason {
+        let request = inquiry.request;
+        let subnets = self.topology.on_link(inquiry.ingress, request);
+        if subnets.is_empty() {
+            return SlowReason::IgnoredNoSubnet;
+        }
+        let subnet = self.topology.subnet_of(address).filter(|subnet| subnets.contains(subnet));
+        let Some(subnet) = subnet else {
+            if !self.topology.config.authoritative {
+                return SlowReason::IgnoredNotAuthoritative;
+            }
+            return Self::nak(inquiry, effects, SlowReason::NakWrongLink);
+        };
+        // What we know of this client: a lease it has or had, or a reservation.
+        let mut known = false;
+        let mut right = self.leases.get(address).is_some_and(|lease| self.owns(request, lease));
+        for &on_link in &subnets {
+            let Some(prefix) = self.topology.subnet(on_link).map(|subnet| subnet.prefix) else { continue };
+            known |= self.leases.of_client(&request.client, prefix).next().is_some();
+            if let Some(host) = self.topology.host(on_link, request, None) {
+                known = true;
+                right |= host.address == address;
+            }
+        }
+        if !known && !right {
+            return SlowReason::IgnoredNoRecord;
+        }
+        if !right {
+            return Self::nak(inquiry, effects, SlowReason::NakWrongAddress);
+        }
+        if !self.available(request, address) {
+            return Self::nak(inquiry, effects, SlowReason::NakTaken);
+        }
+        if !self.grant(inquiry, subnet, address, Ipv4Addr::UNSPECIFIED, effects) {
+            return Self::nak(inquiry, effects, SlowReason::NakNotEntitled);
+        }
+        SlowReason::AckedReboot
+    }
+
+    /// The client took another server's offer (or renews with another server): ours is free again.
+    pub(super) fn other_server(&mut self, inquiry: &Inquiry<'_>) -> SlowReason {
+        let subnets = self.topology.on_link(inquiry.ingress, inquiry.request);
+        let offered =
+            subnets.first().and_then(|&subnet| self.offers.of_client(subnet, &inquiry.request.client));
+        if let Some(address) = offered {
+            self.drop_offer(address);
+        }
+        SlowReason::IgnoredOtherServer
+    }
+
+    pub(super) fn drop_offer(&mut self, address: Ipv4Addr) {
+        if self.offers.remove(address) {
+            self.allocator.lapse(address, &mut self.leases);
+        }
+    }
+
+    /// Binds an available address to the client and acknowledges it: lease, horizon, effects and reply. `owned` is the
+    /// address the client has already. `false`, with nothing done, if the client is not entitled to it.
+    pub(super) fn grant(
+        &mut self,
+        inquiry: &Inquiry<'_>,
+        subnet: usize,
+        address: Ipv4Addr,
+        owned: Ipv4Addr,
+        effects: &mut Effects,
+    ) -> bool {
+        let request = inquiry.request;
+        let before = self.leases.get(address);
+        // Where the client was when it last came through a relay counts only while it keeps its address.
+        let remembered = before.filter(|_| !owned.is_unspecified());
+        let Some(terms) = self.terms_for(subnet, address, request, remembered) else { return false };
+        let secs = reply::lease_secs(terms.policy, request);
+        let answer = Answer {
+            message_type: kind::ACK,
+            server_id: inquiry.server_id,
+            yiaddr: address,
+            lease_secs: Some(secs),
+            rapid: request.message_type == kind::DISCOVER,
+            terms,
+        };
+        let (payload, omitted) = answer.render(request);
+        let record = self.granted(inquiry, address, secs, before);
+        let to = reply::destination(inquiry.ingress, request, owned, address);
+        effects.reply = Some(Reply { payload, source: inquiry.server, to, omitted });
+        effects.commit.push(record.clone());
+        effects.publish.push(address);
+
+        self.offers.remove(address);
+        self.allocator.hold(address, &mut self.leases);
+        self.leases.stay(address);
+        self.leases.put(record);
+        self.give_back_others(inquiry, address, effects);
+        true
+    }
+
+    /// The record of a lease after a grant of `secs`. Its horizon covers this promise and the next renewals', and never
+    /// moves back while the lease is bound: the kernel may have promised as much.
+    fn granted(
+        &self,
+        inquiry: &Inquiry<'_>,
+        address: Ipv4Addr,
+        secs: u32,
+        before: Option<&LeaseRecord>,
+    ) -> LeaseRecord {
+        let (now, request) = (inquiry.now, inquiry.request);
+        let lease = Span::from_secs(secs.into());
+        let bound = before.filter(|lease| lease.state == LeaseState::Bound);
+        let same = before.filter(|lease| lease.client == request.client);
+        let expires = now + lease;
+        let ahead = now + self.horizon_span(lease);
+        let horizon = bound.map_or(ahead, |lease| lease.horizon.max(ahead)).max(expires);
+        // A form stands for a client, its hardware and a lease time: what the kernel grants must be what `expires` says.
+        let forms = bound
+            .filter(|known| known.client == request.client && known.hardware == request.hardware)
+            .filter(|known| known.expires.since(known.granted_at) == lease)
+            .map_or([None, None], |known| known.forms);
+        let kept = |option: u8, old: fn(&LeaseRecord) -> &[u8]| -> Box<[u8]> {
+            match request.option(option) {
+                Some(value) => value.get(..value.len().min(255)).unwrap_or_default().into(),
+                None => same.map_or_else(Box::default, |lease| old(lease).into()),
+            }
+        };
+        LeaseRecord {
+            address,
+            state: LeaseState::Bound,
+            client: request.client.clone(),
+            hardware: request.hardware,
+            hostname: kept(code::HOST_NAME, |lease| &lease.hostname),
+            relay_information: kept(code::RELAY_INFORMATION, |lease| &lease.relay_information),
+            granted_at: now,
+            expires,
+            horizon,
+            forms,
+        }
+    }
+
+    /// A client has one address on a link: any other it held there is given back.
+    fn give_back_others(&mut self, inquiry: &Inquiry<'_>, address: Ipv4Addr, effects: &mut Effects) {
+        let mut others = Vec::new();
+        for subnet in self.topology.on_link(inquiry.ingress, inquiry.request) {
+            let Some(prefix) = self.topology.subnet(subnet).map(|subnet| subnet.prefix) else { continue };
+            let held = self.leases.of_client(&inquiry.request.client, prefix);
+            others.extend(
+                held.filter(|l| l.state == LeaseState::Bound && l.address != address).map(|l| l.address),
+            );
+        }
+        others.sort_unstable();
+        for other in others {
+            if self.leases.leaving(other).is_none() {
+                self.send_away(inquiry.now, other, Leaving::Returned(inquiry.now), effects);
+            }
+        }
+    }
+}

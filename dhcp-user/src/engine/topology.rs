@@ -1,0 +1,165 @@
+//! The configuration, indexed for the questions a message raises: which subnets are on the client's link, what has been
+//! reserved for it, and by which policy an address may be given to it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::Ipv4Addr,
+    sync::Arc,
+};
+
+use super::{effects::Ingress, request::Request};
+use crate::config::model::{Config, HostIdentity, Link, Policy, Reservation, Subnet};
+use crate::lease::record::ClientKey;
+
+/// The terms on which an address is given to a client.
+#[derive(Clone, Debug)]
+pub(super) struct Terms<'a> {
+    pub policy: &'a Arc<Policy>,
+    /// The reservation's host name.
+    pub hostname: Option<&'a str>,
+}
+
+pub(super) struct Topology {
+    pub config: Arc<Config>,
+    by_link: HashMap<Link, Vec<usize>>,
+    by_relay: HashMap<Ipv4Addr, Vec<usize>>,
+    /// For each subnet the number of pools in those before it: its pools' indices in the allocator begin there.
+    first_pool: Vec<usize>,
+    hosts: HashMap<(usize, HostIdentity), usize>,
+    reserved: HashMap<Ipv4Addr, (usize, usize)>,
+}
+
+impl Topology {
+    pub fn new(config: Arc<Config>) -> Self {
+        let mut by_link = HashMap::<_, Vec<_>>::new();
+        let mut by_relay = HashMap::<_, Vec<_>>::new();
+        let (mut first_pool, mut pools) = (Vec::with_capacity(config.subnets.len()), 0);
+        let (mut hosts, mut reserved) = (HashMap::new(), HashMap::new());
+        for (index, subnet) in config.subnets.iter().enumerate() {
+            first_pool.push(pools);
+            pools += subnet.pools.len();
+            if let Some(link) = subnet.link {
+                by_link.entry(link).or_default().push(index);
+            }
+            for relay in &subnet.relays {
+                by_relay.entry(*relay).or_default().push(index);
+            }
+            for (host, reservation) in subnet.reservations.iter().enumerate() {
+                hosts.insert((index, reservation.identity.clone()), host);
+                reserved.insert(reservation.address, (index, host));
+            }
+        }
+        Self { config, by_link, by_relay, first_pool, hosts, reserved }
+    }
+
+    pub fn subnet(&self, index: usize) -> Option<&Subnet> {
+        self.config.subnets.get(index)
+    }
+
+    /// The subnet an address is in.
+    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<usize> {
+        let after = self.config.subnets.partition_point(|subnet| subnet.prefix.network() <= address);
+        let index = after.checked_sub(1)?;
+        self.subnet(index)?.prefix.contains(&address).then_some(index)
+    }
+
+    /// The subnets on the client's link, the most fitting first: by link selection (RFC 3527), subnet selection
+    /// (RFC 3011), giaddr, or the interface and VLAN it came in on, whichever of these there is first.
+    pub fn on_link(&self, ingress: &Ingress, request: &Request<'_>) -> Vec<usize> {
+        let named = request
+            .relay()
+            .link_selection
+            .or_else(|| request.subnet_selection())
+            .or_else(|| request.is_relayed().then_some(request.giaddr));
+        match named {
+            Some(address) => self.segment_of(address),
+            None => {
+                let link = Link { interface: ingress.interface, vlans: ingress.vlans };
+                self.by_link.get(&link).cloned().unwrap_or_default()
+            }
+        }
+    }
+
+    /// The subnet that holds an address, those that name it as a relay's, and all that share a link with one of them.
+    fn segment_of(&self, address: Ipv4Addr) -> Vec<usize> {
+        let mut found: Vec<usize> = self.subnet_of(address).into_iter().collect();
+        found.extend(self.by_relay.get(&address).into_iter().flatten());
+        let links: Vec<Link> = found.iter().filter_map(|&index| self.subnet(index)?.link).collect();
+        found.extend(links.iter().filter_map(|link| self.by_link.get(link)).flatten());
+        let mut seen = BTreeSet::new();
+        found.retain(|&index| seen.insert(index));
+        found
+    }
+
+    /// The indices of a subnet's pools in the allocator.
+    pub fn pools(&self, subnet: usize) -> std::ops::Range<usize> {
+        let first = self.first_pool.get(subnet).copied().unwrap_or(0);
+        first..first + self.subnet(subnet).map_or(0, |subnet| subnet.pools.len())
+    }
+
+    /// What is reserved for a client in a subnet: by client identifier, hardware address, or circuit, in this order.
+    /// `remembered` is the circuit the relay told of when the client last came through it.
+    pub fn host(
+        &self,
+        subnet: usize,
+        request: &Request<'_>,
+        remembered: Option<&[u8]>,
+    ) -> Option<&Reservation> {
+        let reservations = &self.subnet(subnet)?.reservations;
+        if reservations.is_empty() {
+            return None;
+        }
+        let by_id = match &request.client {
+            ClientKey::Id(id) => Some(HostIdentity::ClientId(id.to_vec())),
+            ClientKey::Hardware(_) => None,
+        };
+        let by_hardware = request.hardware.as_ethernet().map(HostIdentity::Hardware);
+        let circuit = request.relay().circuit_id.or(remembered);
+        let by_circuit = circuit.map(|circuit| HostIdentity::CircuitId(circuit.to_vec()));
+        [by_id, by_hardware, by_circuit]
+            .into_iter()
+            .flatten()
+            .find_map(|identity| reservations.get(*self.hosts.get(&(subnet, identity))?))
+    }
+
+    /// Whose an address is by reservation.
+    pub fn reservation_of(&self, address: Ipv4Addr) -> Option<&Reservation> {
+        let &(subnet, host) = self.reserved.get(&address)?;
+        self.subnet(subnet)?.reservations.get(host)
+    }
+
+    pub fn reserved(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.reserved.keys().copied()
+    }
+
+    /// The terms on which a client that has `host` reserved for it may have an address of a subnet; `None` if it may not.
+    pub fn terms<'a>(
+        &'a self,
+        subnet: usize,
+        address: Ipv4Addr,
+        host: Option<&'a Reservation>,
+    ) -> Option<Terms<'a>> {
+        if let Some(host) = host.filter(|host| host.address == address) {
+            return Some(Terms { policy: &host.policy, hostname: host.hostname.as_deref() });
+        }
+        if self.reserved.contains_key(&address) {
+            return None;
+        }
+        let pools = &self.subnet(subnet)?.pools;
+        let after = pools.partition_point(|pool| pool.first <= address);
+        let pool = pools.get(after.checked_sub(1)?)?;
+        (address <= pool.last).then_some(Terms { policy: &pool.policy, hostname: None })
+    }
+
+    /// The policy by which an INFORM from an address is answered.
+    pub fn inform_terms<'a>(
+        &'a self,
+        subnet: usize,
+        address: Ipv4Addr,
+        request: &Request<'_>,
+    ) -> Option<Terms<'a>> {
+        let host = self.host(subnet, request, None).filter(|host| host.address == address);
+        let base = &self.subnet(subnet)?.policy;
+        Some(self.terms(subnet, address, host).unwrap_or(Terms { policy: base, hostname: None }))
+    }
+}

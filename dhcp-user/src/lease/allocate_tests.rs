@@ -1,0 +1,1 @@
+//! The allocator against its rules.

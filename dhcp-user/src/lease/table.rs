@@ -1,0 +1,392 @@
+//! All leases of a node in memory, for millions of them: one dense record each, found by address or by client, and a
+//! queue of the moments at which something must happen to one. It knows nothing of packets or pools; the allocator
+//! strings its lists through the entries here so that an address leaves a list in constant time.
+//!
+//! A lease costs about 180 octets of entry, 15 of the two indices and 25 of the queue, beside the client identifier,
+//! host name and relay information it stores.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::{BuildHasher, RandomState},
+    net::Ipv4Addr,
+};
+
+use hashbrown::HashTable;
+use ipnet::Ipv4Net;
+
+use super::record::{ClientKey, LeaseRecord, LeaseState};
+use crate::time::Timestamp;
+
+/// "No entry" in a list.
+const NONE: u32 = u32::MAX;
+/// "Not in the queue".
+const UNQUEUED: Timestamp = Timestamp(u64::MAX);
+/// Entries are kept in chunks, so that growth never copies what is there.
+const CHUNK: usize = 4096;
+
+/// Why a bound lease is on its way out, and since when. Such an address is nobody else's until the way is gone to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// Its last known grant has run out; the kernel's entry is being withdrawn.
+    Expired,
+    /// The kernel's entry is gone, but what the kernel last granted is not known: the horizon is waited for.
+    Lapsed,
+    /// Its client gave it back (RELEASE), or was given another, at this moment.
+    Returned(Timestamp),
+    /// Its client found it in use by somebody else (DECLINE).
+    Declined,
+}
+
+/// Which of the allocator's lists an entry is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    No,
+    Free,
+    Quarantine,
+}
+
+struct Entry {
+    record: LeaseRecord,
+    /// The moment this entry has in `deadlines`.
+    queued: Timestamp,
+    previous: u32,
+    next: u32,
+    listed: Listed,
+}
+
+/// A doubly linked list through the table's entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List {
+    head: u32,
+    tail: u32,
+    pub(super) len: u32,
+}
+
+impl List {
+    pub(super) const EMPTY: Self = Self { head: NONE, tail: NONE, len: 0 };
+}
+
+/// Every lease, by address and by client.
+#[derive(Default)]
+pub struct LeaseTable {
+    chunks: Vec<Vec<Entry>>,
+    len: u32,
+    by_address: HashTable<u32>,
+    by_client: HashTable<u32>,
+    deadlines: BTreeSet<(Timestamp, u32)>,
+    leaving: HashMap<u32, Leaving>,
+    hasher: RandomState,
+}
+
+impl LeaseTable {
+    /// A table of what the store recovered. Of several records of one address the last one counts.
+    pub fn from_records(records: impl IntoIterator<Item = LeaseRecord>) -> Self {
+        let mut table = Self::default();
+        for record in records {
+            table.put(record);
+        }
+        table
+    }
+
+    /// How many leases there are, free and quarantined ones among them.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.len).unwrap_or(usize::MAX)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All leases, in the order in which their addresses were first used.
+    pub fn iter(&self) -> impl Iterator<Item = &LeaseRecord> {
+        self.chunks.iter().flatten().map(|entry| &entry.record)
+    }
+
+    /// The lease of an address.
+    pub fn get(&self, address: Ipv4Addr) -> Option<&LeaseRecord> {
+        Some(&self.entry(self.slot(address)?)?.record)
+    }
+
+    /// A client's leases within a prefix, quarantined ones excepted. Rarely more than one.
+    pub fn of_client<'a, 'k>(
+        &'a self,
+        client: &'k ClientKey,
+        prefix: Ipv4Net,
+    ) -> impl Iterator<Item = &'a LeaseRecord> + use<'a, 'k> {
+        self.by_client
+            .iter_hash(self.hasher.hash_one(client))
+            .filter_map(|slot| Some(&self.entry(*slot)?.record))
+            .filter(move |record| record.client == *client && prefix.contains(&record.address))
+    }
+
+    /// The lease a client has or last had within a prefix: bound ones before those on their way out before free ones,
+    /// the latest granted among equals.
+    pub fn best_of_client(&self, client: &ClientKey, prefix: Ipv4Net) -> Option<&LeaseRecord> {
+        self.of_client(client, prefix).max_by_key(|record| {
+            let rank = match record.state {
+                LeaseState::Bound if self.leaving(record.address).is_none() => 2,
+                LeaseState::Bound => 1,
+                LeaseState::Free | LeaseState::Quarantined => 0,
+            };
+            (rank, record.granted_at, record.address)
+        })
+    }
+
+    /// Stores a record, in place of the one its address had, and sees that its end will be [`due`](Self::due). Says
+    /// nothing of whether the address is leaving: that ends by [`stay`](Self::stay).
+    pub fn put(&mut self, record: LeaseRecord) {
+        let ends = (record.state != LeaseState::Free).then_some(record.expires);
+        let address = record.address;
+        let slot = match self.slot(address) {
+            Some(slot) => {
+                let rekeyed = self.entry(slot).is_some_and(|entry| {
+                    entry.record.client != record.client || indexed(&entry.record) != indexed(&record)
+                });
+                if rekeyed {
+                    self.drop_client(slot);
+                }
+                if let Some(entry) = self.entry_mut(slot) {
+                    entry.record = record;
+                }
+                if rekeyed {
+                    self.index_client(slot);
+                }
+                slot
+            }
+            None => {
+                // Four thousand million addresses exist, and the last of them is no host: a slot number always fits.
+                let slot = self.len;
+                self.push(Entry { record, queued: UNQUEUED, previous: NONE, next: NONE, listed: Listed::No });
+                let (chunks, hasher) = (&self.chunks, &self.hasher);
+                let hash = hasher.hash_one(address);
+                self.by_address.insert_unique(hash, slot, |&other| {
+                    entry_in(chunks, other).map_or(0, |entry| hasher.hash_one(entry.record.address))
+                });
+                self.index_client(slot);
+                slot
+            }
+        };
+        if let Some(ends) = ends {
+            self.queue(slot, ends);
+        }
+    }
+
+    /// Moves a bound lease's times without touching the rest; `false` if there is no such lease.
+    pub fn extend(
+        &mut self,
+        address: Ipv4Addr,
+        granted_at: Timestamp,
+        expires: Timestamp,
+        horizon: Timestamp,
+    ) -> bool {
+        let Some(slot) = self.slot(address) else { return false };
+        let Some(entry) = self.entry_mut(slot) else { return false };
+        (entry.record.granted_at, entry.record.expires, entry.record.horizon) =
+            (granted_at, expires, horizon);
+        self.queue(slot, expires);
+        true
+    }
+
+    /// Remembers what the kernel knows of a lease's renewals; the record as it is now, to be committed.
+    pub fn set_forms(
+        &mut self,
+        address: Ipv4Addr,
+        forms: [Option<super::record::KnownForm>; 2],
+    ) -> Option<&LeaseRecord> {
+        let slot = self.slot(address)?;
+        let entry = self.entry_mut(slot)?;
+        entry.record.forms = forms;
+        Some(&entry.record)
+    }
+
+    /// Whether and why a lease is on its way out.
+    pub fn leaving(&self, address: Ipv4Addr) -> Option<Leaving> {
+        if self.leaving.is_empty() {
+            return None;
+        }
+        self.leaving.get(&self.slot(address)?).copied()
+    }
+
+    /// Sends a lease on its way out, and makes it due again at `again` should nobody bring the way to its end.
+    pub fn leave(&mut self, address: Ipv4Addr, why: Leaving, again: Timestamp) {
+        if let Some(slot) = self.slot(address) {
+            self.leaving.insert(slot, why);
+            self.queue(slot, again);
+        }
+    }
+
+    /// Ends a way out, by whichever end.
+    pub fn stay(&mut self, address: Ipv4Addr) {
+        if let Some(slot) = self.slot(address) {
+            self.leaving.remove(&slot);
+        }
+    }
+
+    /// Takes the address whose moment came first, if it is not after `now`. An address may come early, for a moment
+    /// that has since moved on: look at its record, and [`schedule`](Self::schedule) it again.
+    pub fn due(&mut self, now: Timestamp) -> Option<Ipv4Addr> {
+        let &(at, slot) = self.deadlines.first()?;
+        if at > now {
+            return None;
+        }
+        self.deadlines.pop_first();
+        let entry = self.entry_mut(slot)?;
+        entry.queued = UNQUEUED;
+        Some(entry.record.address)
+    }
+
+    /// When the next address is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        Some(self.deadlines.first()?.0)
+    }
+
+    /// Makes an address due at `at`, unless it is due before that anyway.
+    pub fn schedule(&mut self, address: Ipv4Addr, at: Timestamp) {
+        if let Some(slot) = self.slot(address) {
+            self.queue(slot, at);
+        }
+    }
+
+    fn queue(&mut self, slot: u32, at: Timestamp) {
+        let Some(entry) = self.entry_mut(slot) else { return };
+        let before = entry.queued;
+        // A later moment costs nothing now: the entry comes up at the earlier one and is put back then.
+        if at >= before {
+            return;
+        }
+        entry.queued = at;
+        self.deadlines.remove(&(before, slot));
+        self.deadlines.insert((at, slot));
+    }
+
+    // --- lists, for the allocator ---
+
+    /// Takes every entry out of every list; the lists' owner must forget them.
+    pub(super) fn unlist_all(&mut self) {
+        for entry in self.chunks.iter_mut().flatten() {
+            (entry.previous, entry.next, entry.listed) = (NONE, NONE, Listed::No);
+        }
+    }
+
+    pub(super) fn listed(&self, address: Ipv4Addr) -> Listed {
+        self.slot(address).and_then(|slot| self.entry(slot)).map_or(Listed::No, |entry| entry.listed)
+    }
+
+    pub(super) fn head(&self, list: &List) -> Option<Ipv4Addr> {
+        Some(self.entry(list.head)?.record.address)
+    }
+
+    /// Appends an address that is in no list; nothing if it has no lease.
+    pub(super) fn push_back(&mut self, list: &mut List, address: Ipv4Addr, listed: Listed) {
+        let tail = list.tail;
+        self.link(list, address, tail, NONE, listed);
+    }
+
+    /// Prepends an address that is in no list; nothing if it has no lease.
+    pub(super) fn push_front(&mut self, list: &mut List, address: Ipv4Addr, listed: Listed) {
+        let head = list.head;
+        self.link(list, address, NONE, head, listed);
+    }
+
+    fn link(&mut self, list: &mut List, address: Ipv4Addr, previous: u32, next: u32, listed: Listed) {
+        let Some(slot) = self.slot(address) else { return };
+        let Some(entry) = self.entry_mut(slot) else { return };
+        if entry.listed != Listed::No {
+            return;
+        }
+        (entry.previous, entry.next, entry.listed) = (previous, next, listed);
+        match self.entry_mut(previous) {
+            Some(before) => before.next = slot,
+            None => list.head = slot,
+        }
+        match self.entry_mut(next) {
+            Some(after) => after.previous = slot,
+            None => list.tail = slot,
+        }
+        list.len += 1;
+    }
+
+    /// Takes an address out of the list it is in, which must be `list`.
+    pub(super) fn unlink(&mut self, list: &mut List, address: Ipv4Addr) {
+        let Some(slot) = self.slot(address) else { return };
+        let Some(entry) = self.entry_mut(slot) else { return };
+        if entry.listed == Listed::No {
+            return;
+        }
+        let (previous, next) = (entry.previous, entry.next);
+        (entry.previous, entry.next, entry.listed) = (NONE, NONE, Listed::No);
+        match self.entry_mut(previous) {
+            Some(before) => before.next = next,
+            None => list.head = next,
+        }
+        match self.entry_mut(next) {
+            Some(after) => after.previous = previous,
+            None => list.tail = previous,
+        }
+        list.len = list.len.saturating_sub(1);
+    }
+
+    // --- entries and indices ---
+
+    fn slot(&self, address: Ipv4Addr) -> Option<u32> {
+        let same = |&slot: &u32| self.entry(slot).is_some_and(|entry| entry.record.address == address);
+        self.by_address.find(self.hasher.hash_one(address), same).copied()
+    }
+
+    fn entry(&self, slot: u32) -> Option<&Entry> {
+        entry_in(&self.chunks, slot)
+    }
+
+    fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        let slot = usize::try_from(slot).ok()?;
+        self.chunks.get_mut(slot / CHUNK)?.get_mut(slot % CHUNK)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(entry),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(entry);
+                self.chunks.push(chunk);
+            }
+        }
+        self.len += 1;
+    }
+
+    fn drop_client(&mut self, slot: u32) {
+        let Some(entry) = entry_in(&self.chunks, slot) else { return };
+        let hash = self.hasher.hash_one(&entry.record.client);
+        if let Ok(found) = self.by_client.find_entry(hash, |&other| other == slot) {
+            found.remove();
+        }
+    }
+
+    fn index_client(&mut self, slot: u32) {
+        let (chunks, hasher) = (&self.chunks, &self.hasher);
+        let Some(entry) = entry_in(chunks, slot) else { return };
+        if !indexed(&entry.record) {
+            return;
+        }
+        let hash = hasher.hash_one(&entry.record.client);
+        self.by_client.insert_unique(hash, slot, |&other| {
+            entry_in(chunks, other).map_or(0, |entry| hasher.hash_one(&entry.record.client))
+        });
+    }
+}
+
+fn entry_in(chunks: &[Vec<Entry>], slot: u32) -> Option<&Entry> {
+    let slot = usize::try_from(slot).ok()?;
+    chunks.get(slot / CHUNK)?.get(slot % CHUNK)
+}
+
+/// Whether a record is found by its client. A quarantined address is of no use to the client that declined it, and a
+/// client that declines hundreds must not make its own look-ups slow.
+fn indexed(record: &LeaseRecord) -> bool {
+    record.state != LeaseState::Quarantined && !record.client.is_nobody()
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

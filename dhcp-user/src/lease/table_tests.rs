@@ -1,0 +1,1 @@
+//! The lease table against a plain model.
