@@ -1,3 +1,108 @@
 //! Configuration: the JSON file as written (strict), and the validated [`model`].
+//!
+//! The way of a file: `file` reads it, `parse` turns it into the types of `wire`, which know names and shapes only,
+//! `validate` turns those into the [`model`] or a list of everything that is wrong. `docs/configuration.md` is the
+//! operator's page on the keys, `docs/config.schema.json` is generated from the `wire` types by [`schema`].
 
+use std::path::{Path, PathBuf};
+
+mod digest;
+mod file;
+mod locate;
 pub mod model;
+mod options;
+mod parse;
+mod problem;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod wire;
+
+pub use self::{digest::digest, file::FILE_OCTETS_MAX, model::Config, problem::Problems};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no such file.
+    #[error("{}: there is no such file; name the configuration with --config FILE", path.display())]
+    Missing {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// The name is a directory's.
+    #[error("{}: this is a directory; --config wants the JSON file itself", path.display())]
+    IsDirectory {
+        /// The file asked for.
+        path: PathBuf,
+    },
+    /// The system refuses to open or read it.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Whoever is on this machine could make the daemon (which runs privileged) do their will.
+    #[error(
+        "{0}: everyone may write to this file (mode {mode:04o}), so it is not trusted; run chmod o-w {0} after checking it",
+        path.display()
+    )]
+    WorldWritable {
+        /// The file asked for.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is larger than [`FILE_OCTETS_MAX`].
+    #[error("{origin}: larger than {} MiB, which no configuration needs; is it the right file?", FILE_OCTETS_MAX >> 20)]
+    TooLarge {
+        /// The file or other source.
+        origin: String,
+    },
+    /// It is not text.
+    #[error("{}:{line}: not UTF-8 text; save the file as UTF-8", path.display())]
+    NotUtf8 {
+        /// The file asked for.
+        path: PathBuf,
+        /// The line of the first octet that is not, counted from 1.
+        line: usize,
+    },
+    /// Its content is wrong.
+    #[error("{0}")]
+    Invalid(Problems),
+}
+
+/// Reads and validates the file at `path`.
+///
+/// # Errors
+/// The file cannot be had or trusted, or its content is wrong: then the error displays every fault found, one per line,
+/// with line, column, path and what to do.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    parse(&file::read(path)?, &path.display().to_string())
+}
+
+/// Validates the configuration `text`; messages call it `origin`.
+///
+/// # Errors
+/// As for [`load`], but for those of reading a file.
+pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
+    if text.len() as u64 > FILE_OCTETS_MAX {
+        return Err(ConfigError::TooLarge { origin: origin.to_owned() });
+    }
+    let mut problems = Problems::new(origin);
+    if let Some(file) = parse::parse(text, &mut problems)
+        && let Some(config) = validate::validate(&file, &mut problems)
+        && problems.is_empty()
+    {
+        return Ok(config);
+    }
+    locate::locate(text, problems.list_mut());
+    Err(ConfigError::Invalid(problems))
+}
+
+/// The JSON Schema (2020-12) of the configuration file. It knows names, shapes and ranges; what concerns several values
+/// at once (overlaps, references) only [`parse`] checks.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(wire::File).to_value()
+}

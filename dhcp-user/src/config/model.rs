@@ -88,7 +88,7 @@ pub struct Link {
 /// A range of addresses given to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// First address, inside the subnet and not its network address.
+    /// First address, inside the subnet and not its network address (which a /31 or /32 does not have, RFC 3021).
     pub first: Ipv4Addr,
     /// Last address, not before `first` and not the broadcast address.
     pub last: Ipv4Addr,
@@ -121,7 +121,7 @@ pub enum HostIdentity {
 }
 
 /// Everything that shapes a reply, resolved through all levels of inheritance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Lease time when the client asks for none, seconds.
     pub lease_default_secs: u32,
@@ -148,7 +148,7 @@ pub struct Policy {
 }
 
 /// A configured option's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OptionValue {
     /// The encoded value.
     pub bytes: Vec<u8>,
@@ -194,7 +194,7 @@ pub struct FastPath {
 pub struct MultiSite {
     /// Whether sites are in use.
     pub enabled: bool,
-    /// The site this node belongs to, one of `sites`.
+    /// The site this node belongs to, one of `sites`; empty only if there are no sites, and then `enabled` is false.
     pub local_site: String,
     /// All sites, names distinct.
     pub sites: Vec<Site>,

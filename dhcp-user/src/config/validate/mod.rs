@@ -1,0 +1,130 @@
+//! From the file as written to the validated model, noting every fault on the way.
+
+use std::path::PathBuf;
+
+use super::{
+    model::{AttachMode, Config, Control, FastPath, Interface, Store},
+    problem::{Path, Problems, quoted},
+    wire::{self, InterfaceEntry},
+};
+
+mod policy;
+mod reservation;
+mod sites;
+mod subnet;
+pub(super) mod text;
+
+/// Addresses of all pools and reservations together: as many as a 10.0.0.0/8 has, and as many as the kernel's lease map
+/// is ever sized for.
+const ADDRESSES_MAX: u64 = 1 << 24;
+
+/// The validated configuration. `None`, or problems noted, if there is any fault; a caller must look at both.
+pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Config> {
+    let dhcp = &file.dhcp;
+    let path = Path::ROOT.key("dhcp");
+    let interfaces = interfaces(&dhcp.interfaces, dhcp.fastpath.enabled, &path.key("interfaces"), problems);
+    let mut resolver = policy::Resolver::default();
+    let global = policy::Draft::global(&dhcp.settings(), &path, problems);
+    let subnets = subnet::subnets(&dhcp.subnets, &interfaces, &global, &mut resolver, &path, problems);
+    let store = Store { path: absolute(&dhcp.store.path, &path.key("store").key("path"), problems) };
+    let socket_path = path.key("control");
+    let control = Control { socket: absolute(&dhcp.control.socket, &socket_path.key("socket"), problems) };
+    if control.socket.as_os_str().len() > SOCKET_OCTETS_MAX {
+        let message = format!("longer than the {SOCKET_OCTETS_MAX} octets a Unix socket's path can have; shorten it");
+        problems.add(&socket_path.key("socket"), message);
+    }
+    let fastpath = fastpath(&dhcp.fastpath, &path.key("fastpath"), problems);
+    let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
+    let sites_path = path.key("datacenter");
+    let multi_site = match multi_site {
+        Some(written) => Some(sites::multi_site(written, &sites_path.key("multi_site"), problems)?),
+        None => None,
+    };
+    let authoritative = dhcp.authoritative;
+    Some(Config { interfaces, subnets, authoritative, store, control, fastpath, multi_site })
+}
+
+/// `sun_path` has 108 octets, one of them the end mark.
+const SOCKET_OCTETS_MAX: usize = 107;
+
+fn absolute(written: &PathBuf, path: &Path<'_>, problems: &mut Problems) -> PathBuf {
+    if !written.is_absolute() || written.as_os_str().as_encoded_bytes().contains(&0) {
+        let shown = quoted(&written.to_string_lossy());
+        problems.add(path, format!("{shown} is not an absolute path; begin it with /"));
+    }
+    written.clone()
+}
+
+/// The interfaces, one for one as written, so that an index fits both.
+fn interfaces(
+    entries: &[InterfaceEntry],
+    fastpath: bool,
+    path: &Path<'_>,
+    problems: &mut Problems,
+) -> Vec<Interface> {
+    let mut interfaces: Vec<Interface> = Vec::with_capacity(entries.len());
+    let mut seen = std::collections::HashMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let path = path.index(index);
+        let (name, address, mode) = match entry {
+            InterfaceEntry::Name(name) => (name, None, None),
+            InterfaceEntry::Detail(detail) => (&detail.name, detail.address.as_deref(), detail.mode.as_deref()),
+        };
+        if !text::is_interface_name(name) {
+            let message = "is not an interface name: 1 to 15 characters without spaces, `/` and `:`";
+            problems.add(&path, format!("{} {message}", quoted(name)));
+        } else if let Some(first) = seen.insert(name, index) {
+            let first = Path::ROOT.key("dhcp").key("interfaces").index(first).to_string();
+            problems.add(&path, format!("interface `{name}` is listed already at {first}; remove one"));
+        }
+        let address_path = path.key("address");
+        let address = address.and_then(|written| {
+            let address = text::address(written, &address_path, problems)?;
+            if !text::is_unicast(address) {
+                problems.add(&address_path, format!("{address} cannot be a server's address; give a unicast address"));
+            }
+            Some(address)
+        });
+        let mode = mode.map_or(AttachMode::Auto, |written| {
+            text::choice(
+                written,
+                &[
+                    ("auto", AttachMode::Auto),
+                    ("driver", AttachMode::Driver),
+                    ("generic", AttachMode::Generic),
+                    ("off", AttachMode::Off),
+                ],
+                &path.key("mode"),
+                problems,
+            )
+            .unwrap_or(AttachMode::Auto)
+        });
+        let mode = if fastpath { mode } else { AttachMode::Off };
+        interfaces.push(Interface { name: name.clone(), address, mode });
+    }
+    interfaces
+}
+
+fn fastpath(written: &wire::FastPath, path: &Path<'_>, problems: &mut Problems) -> FastPath {
+    let wire::FastPath {
+        enabled: _,
+        pin_path,
+        authority_secs,
+        horizon_percent,
+        spare_leases,
+        answers_max,
+        shadow_one_in,
+    } = written;
+    text::within(*authority_secs, 1, 604_800, "s", &path.key("authority_secs"), problems);
+    text::within(*spare_leases, 0, 1 << 24, "leases", &path.key("spare_leases"), problems);
+    text::within(*answers_max, 1, 1 << 20, "answers", &path.key("answers_max"), problems);
+    let horizon = text::permille(*horizon_percent, 1500, 10_000, &path.key("horizon_percent"), problems);
+    FastPath {
+        pin_path: absolute(pin_path, &path.key("pin_path"), problems),
+        authority_secs: *authority_secs,
+        horizon_permille: horizon.unwrap_or(2000),
+        spare_leases: *spare_leases,
+        answers_max: *answers_max,
+        shadow_one_in: *shadow_one_in,
+    }
+}

@@ -1,0 +1,130 @@
+//! `dhcp.interfaces`, `dhcp.store`, `dhcp.control` and `dhcp.fastpath`, as written: what concerns this machine, not
+//! the clients.
+
+use std::{fmt, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// An interface served.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(untagged)]
+pub(in crate::config) enum InterfaceEntry {
+    /// Its name, as the kernel has it.
+    Name(String),
+    /// More to say about it.
+    Detail(Interface),
+}
+
+/// An interface served, in detail.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Interface {
+    /// Its name, as the kernel has it.
+    #[schemars(length(min = 1, max = 15))]
+    pub(in crate::config) name: String,
+    /// The server identifier and source address on it. Default: the interface's first IPv4 address at start.
+    #[serde(default)]
+    #[schemars(extend("format" = "ipv4"))]
+    pub(in crate::config) address: Option<String>,
+    /// How the XDP program is attached: `auto` (driver mode, or generic mode with a warning where the driver has
+    /// none), `driver` (or an error), `generic`, `off` (no program). Default `auto`.
+    #[serde(default)]
+    #[schemars(extend("enum" = ["auto", "driver", "generic", "off", null]))]
+    pub(in crate::config) mode: Option<String>,
+}
+
+// By hand and not as an untagged enum, whose messages name neither the key nor the reason.
+impl<'de> Deserialize<'de> for InterfaceEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntryVisitor;
+
+        impl<'de> Visitor<'de> for EntryVisitor {
+            type Value = InterfaceEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an interface name or an object with `name`")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<InterfaceEntry, E> {
+                Ok(InterfaceEntry::Name(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<InterfaceEntry, A::Error> {
+                Interface::deserialize(MapAccessDeserializer::new(map)).map(InterfaceEntry::Detail)
+            }
+        }
+
+        deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
+/// Where leases are kept.
+#[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Store {
+    /// A directory owned by the daemon.
+    pub(in crate::config) path: PathBuf,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { path: "/var/lib/simple-dhcpd".into() }
+    }
+}
+
+/// The local socket the command line talks to.
+#[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Control {
+    /// Path of the Unix socket, at most 107 octets.
+    pub(in crate::config) socket: PathBuf,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { socket: "/run/simple-dhcpd/control.sock".into() }
+    }
+}
+
+/// The kernel fast path.
+#[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct FastPath {
+    /// Whether XDP programs are attached at all; `false` turns every interface's `mode` to `off`.
+    pub(in crate::config) enabled: bool,
+    /// The directory on a BPF file system where maps, program and links are pinned.
+    pub(in crate::config) pin_path: PathBuf,
+    /// How long the kernel goes on answering renewals without a living daemon, seconds.
+    #[schemars(range(min = 1, max = 604_800))]
+    pub(in crate::config) authority_secs: u32,
+    /// How far ahead of a grant a lease's horizon is put on disk, percent of the lease time, up to one decimal. At 150
+    /// a client's first renewal at half its lease just fits; more saves disk writes and delays reuse of addresses.
+    #[schemars(range(min = 150, max = 1000))]
+    pub(in crate::config) horizon_percent: f64,
+    /// Room in the kernel's lease map beyond the addresses of pools and reservations.
+    #[schemars(range(max = 16_777_216))]
+    pub(in crate::config) spare_leases: u32,
+    /// How many distinct answers the kernel can hold; leases with the same answer share one.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub(in crate::config) answers_max: u32,
+    /// Have userspace check one in this many kernel answers; 0 checks none.
+    pub(in crate::config) shadow_one_in: u32,
+}
+
+impl Default for FastPath {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            pin_path: "/sys/fs/bpf/simple-dhcpd".into(),
+            authority_secs: 3600,
+            horizon_percent: 200.0,
+            spare_leases: 0,
+            answers_max: 4096,
+            shadow_one_in: 0,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `dhcp.datacenter.multi_site`, as written. The key names are the customer's and a contract; units, which the
+//! contract leaves open, are milliseconds for latency, seconds for times and Mbit/s for bandwidth.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Operation across data centres.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Datacenter {
+    /// Sites, and how leases travel between them.
+    pub(in crate::config) multi_site: Option<MultiSite>,
+}
+
+/// Sites, and how leases travel between them. Every section may be left out.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct MultiSite {
+    /// Whether sites are in use. Everything below is checked even if not. Default false.
+    pub(in crate::config) enabled: bool,
+    /// The site this node belongs to, one of `sites`.
+    pub(in crate::config) local_site: Option<String>,
+    /// All sites.
+    pub(in crate::config) sites: Vec<Site>,
+    /// How leases travel.
+    pub(in crate::config) synchronization: Synchronization,
+    /// Where new clients are given addresses.
+    pub(in crate::config) allocation: Allocation,
+    /// What happens when a site falls silent.
+    pub(in crate::config) failover: Failover,
+    /// What synchronization may use of the links.
+    pub(in crate::config) bandwidth: Bandwidth,
+}
+
+/// A site.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Site {
+    /// Its name: letters, digits, `-`, `_` and `.`, at most 63.
+    #[schemars(length(min = 1, max = 63))]
+    pub(in crate::config) name: String,
+    /// Host names or IP addresses of its nodes.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) nodes: Vec<String>,
+    /// 1 is the most preferred. Default: the site's place in the list.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub(in crate::config) priority: Option<u32>,
+    /// Expected latency from the local site, milliseconds. Default 0.
+    #[serde(default)]
+    #[schemars(range(max = 60_000))]
+    pub(in crate::config) latency: u32,
+}
+
+/// How leases travel.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Synchronization {
+    /// `async`: a client's answer does not wait for a peer. `sync`: it waits until one has the lease.
+    #[schemars(extend("enum" = ["async", "sync"]))]
+    pub(in crate::config) mode: String,
+    /// The longest an update waits to be sent, seconds.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub(in crate::config) interval: u32,
+    /// The number of waiting updates that are sent at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) batch_size: u32,
+    /// Compress on the wire (zstd).
+    pub(in crate::config) compression: bool,
+    /// Encrypt on the wire (TLS 1.3).
+    pub(in crate::config) encryption: bool,
+}
+
+impl Default for Synchronization {
+    fn default() -> Self {
+        Self { mode: "async".into(), interval: 60, batch_size: 1000, compression: true, encryption: true }
+    }
+}
+
+/// Where new clients are given addresses.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Allocation {
+    /// `geographic`: the site with the least latency. `priority`: the most preferred site. `balanced`: the site with
+    /// the most free addresses.
+    #[schemars(extend("enum" = ["geographic", "priority", "balanced"]))]
+    pub(in crate::config) strategy: String,
+    /// Use the local site's addresses while there are any.
+    pub(in crate::config) prefer_local: bool,
+    /// Sites to turn to, in order. The local site, if named, is passed over.
+    pub(in crate::config) fallback_sites: Vec<String>,
+}
+
+impl Default for Allocation {
+    fn default() -> Self {
+        Self { strategy: "geographic".into(), prefer_local: true, fallback_sites: Vec::new() }
+    }
+}
+
+/// What happens when a site falls silent.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Failover {
+    /// Whether addresses move to another site without an operator.
+    pub(in crate::config) enabled: bool,
+    /// Silence after which a site is suspect, seconds.
+    #[schemars(range(min = 1, max = 3_600))]
+    pub(in crate::config) detection_interval: u32,
+    /// Silence after which its addresses may move, seconds, above `detection_interval`.
+    #[schemars(range(min = 2, max = 86_400))]
+    pub(in crate::config) failover_timeout: u32,
+    /// Who takes over, in order; empty: by `priority`.
+    pub(in crate::config) preferred_sites: Vec<String>,
+}
+
+impl Default for Failover {
+    fn default() -> Self {
+        Self { enabled: false, detection_interval: 10, failover_timeout: 30, preferred_sites: Vec::new() }
+    }
+}
+
+/// What synchronization may use of the links.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Bandwidth {
+    /// Whether the settings below apply.
+    pub(in crate::config) optimization: bool,
+    /// Cap on what synchronization sends, Mbit/s.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) max_bandwidth: u32,
+    /// Compress on the wire. Default: as `synchronization.compression`, and never otherwise while `optimization` is on.
+    pub(in crate::config) compression: Option<bool>,
+    /// Send only the latest of several updates of one lease.
+    pub(in crate::config) deduplication: bool,
+}
+
+impl Default for Bandwidth {
+    fn default() -> Self {
+        Self { optimization: false, max_bandwidth: 1000, compression: None, deduplication: true }
+    }
+}
