@@ -20,7 +20,7 @@ const SEGMENT_SUFFIX: &str = ".log";
 pub struct Directory {
     path: PathBuf,
     handle: File,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -40,7 +40,7 @@ impl Directory {
         }
         let handle = File::open(path).map_err(StoreError::io("open", path))?;
         let lock = lock(path)?;
-        Ok(Self { path: path.into(), handle, _lock: lock })
+        Ok(Self { path: path.into(), handle, lock })
     }
 
     /// The directory's path.
@@ -81,6 +81,14 @@ impl Directory {
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing the file would do, were it not for a copy of it that a child process has between fork and exec. There
+        // is nothing to do about a failure, and closing still follows.
+        drop(self.lock.unlock());
     }
 }
 

@@ -37,3 +37,6 @@ pub trait LeaseStore: Send {
     /// commit fails until the store is opened again.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 }
+
+#[cfg(test)]
+mod tests;
