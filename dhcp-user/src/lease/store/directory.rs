@@ -74,9 +74,9 @@ impl Directory {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(StoreError::io("list", &self.path))? {
             let name = entry.map_err(StoreError::io("list", &self.path))?.file_name();
-            let number = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(SEGMENT_PREFIX)?.strip_suffix(SEGMENT_SUFFIX)?.parse::<u64>().ok());
+            let number = name.to_str().and_then(|name| {
+                name.strip_prefix(SEGMENT_PREFIX)?.strip_suffix(SEGMENT_SUFFIX)?.parse::<u64>().ok()
+            });
             numbers.extend(number);
         }
         numbers.sort_unstable();
@@ -112,11 +112,8 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
 
 fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join(LOCK_FILE);
-    let mut file = file_options()
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(StoreError::io("open", &path))?;
+    let mut file =
+        file_options().create(true).truncate(false).open(&path).map_err(StoreError::io("open", &path))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -115,8 +115,8 @@ impl Index {
         }
         let page = self.leases.entry(page_of).or_insert_with(|| Box::new([Location::default(); 256]));
         let before = std::mem::replace(&mut page[(address & 0xff) as usize], location);
-        self.lease_count = (self.lease_count + u64::from(location.is_some()))
-            .saturating_sub(u64::from(before.is_some()));
+        self.lease_count =
+            (self.lease_count + u64::from(location.is_some())).saturating_sub(u64::from(before.is_some()));
         if !location.is_some() && before.is_some() && page.iter().all(|place| !place.is_some()) {
             self.leases.remove(&page_of);
         }

@@ -18,6 +18,7 @@ mod mark;
 mod memory;
 mod recover;
 mod segment;
+mod survey;
 
 pub use batch::{ANSWER_BYTES_MAX, Batch, META_BYTES_MAX, MetaKey, StoredAnswer};
 pub use codec::{CodecError, FIELD_OCTETS_MAX, decode_lease, encode_lease};

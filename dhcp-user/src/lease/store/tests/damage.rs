@@ -110,12 +110,17 @@ fn one_segment_with_every_octet_flipped_or_cut() {
 fn many_segments_with_places_all_over() {
     let sample = Sample::new(400, 40);
     let segments = sample.files.keys().filter(|name| name.starts_with("segment")).count();
-    assert!(segments >= 5 && !sample.files.contains_key("segment-0000000001.log"), "the sample was cleaned: {segments}");
+    assert!(
+        segments >= 5 && !sample.files.contains_key("segment-0000000001.log"),
+        "the sample was cleaned: {segments}"
+    );
     let (mut lost, mut kept) = (0, 0);
     for (name, octets) in &sample.files {
         let mut count = |there: bool| if there { kept += 1 } else { lost += 1 };
         count(sample.holds(name, None, &format!("{name}: removed")));
-        for at in (0..octets.len()).step_by(octets.len() / 31 + 1).chain([40, 41, octets.len().saturating_sub(1)]) {
+        for at in
+            (0..octets.len()).step_by(octets.len() / 31 + 1).chain([40, 41, octets.len().saturating_sub(1)])
+        {
             if at >= octets.len() {
                 continue;
             }

@@ -1,12 +1,20 @@
 //! Disks that are full, fail or may not be written, and directories already in use.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
 
 use super::*;
 use crate::lease::store::LeaseStore;
 
 /// Set for the child process that runs inside a small file system of its own.
 const FULL_DIR: &str = "DHCP_TEST_FULL_DIR";
+
+/// Set for the child process that is killed while it writes.
+const KILLED_DIR: &str = "DHCP_TEST_KILLED_DIR";
 
 #[test]
 fn a_failed_flush_poisons_the_store_and_reopening_tells_what_is_there() {
@@ -79,7 +87,11 @@ fn a_full_disk_refuses_and_recovers() {
     let name = "lease::store::tests::disk::a_full_disk_refuses_and_recovers";
     let script = r#"mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" --exact "$3" --nocapture"#;
     let done = Command::new("unshare")
-        .args(if rustix::process::getuid().is_root() { &["--mount"][..] } else { &["--map-root-user", "--mount"] })
+        .args(if rustix::process::getuid().is_root() {
+            &["--mount"][..]
+        } else {
+            &["--map-root-user", "--mount"]
+        })
         .args(["sh", "-c", script, "sh"])
         .arg(dir.path())
         .arg(std::env::current_exe().unwrap())
@@ -114,4 +126,46 @@ fn on_a_full_disk(dir: &Path) {
     crash(store);
     let (_, contents, _) = open(&path).unwrap();
     assert_eq!(contents, model);
+}
+
+/// Runs the body of this very test in a child and kills it at some moment, several times over one store.
+#[test]
+fn a_killed_process_loses_nothing_it_acknowledged() {
+    if let Some(dir) = std::env::var_os(KILLED_DIR) {
+        return acknowledge_until_killed(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    for round in 1..=5_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "lease::store::tests::disk::a_killed_process_loses_nothing_it_acknowledged"])
+            .arg("--nocapture")
+            .env(KILLED_DIR, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let acknowledged = |line: String| line.split_once("acknowledged ")?.1.parse::<u64>().ok();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut last = lines.by_ref().filter_map(acknowledged).find(|write| *write >= round * 97).unwrap();
+        child.kill().unwrap();
+        // What it still got out before it died counts as well.
+        last = lines.filter_map(acknowledged).last().unwrap_or(last);
+        assert!(!child.wait().unwrap().success(), "killed, not done");
+        let (store, contents, recovered) = open(&path).unwrap();
+        let sequence = recovered.report.sequence;
+        assert!((last..=last + 1).contains(&sequence), "{last} acknowledged, {sequence} found");
+        let mut model = Contents::default();
+        (1..=sequence).for_each(|write| model.apply(&batch(write, 30)));
+        assert_eq!(contents, model);
+        crash(store);
+    }
+}
+
+fn acknowledge_until_killed(path: &Path) {
+    let (mut store, ..) = open(path).unwrap();
+    // Far beyond what is waited for, so that a parent that dies leaves no child for long.
+    for write in store.sequence() + 1..20_000 {
+        store.commit(&batch(write, 30)).unwrap();
+        println!("acknowledged {write}");
+    }
 }

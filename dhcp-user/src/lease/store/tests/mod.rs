@@ -72,6 +72,9 @@ fn batch(write: u64, count: u32) -> Batch {
         forgotten: (0..count / 8).map(|_| address(next() % 300)).collect(),
         answers: vec![StoredAnswer { id: next() % 8, bytes: vec![write as u8; (next() % 600) as usize] }],
         dropped_answers: (write % 3 == 0).then(|| next() % 8).into_iter().collect(),
-        meta: (write % 4 == 0).then(|| (MetaKey::Generation, write.to_le_bytes().to_vec())).into_iter().collect(),
+        meta: (write % 4 == 0)
+            .then(|| (MetaKey::Generation, write.to_le_bytes().to_vec()))
+            .into_iter()
+            .collect(),
     }
 }
