@@ -255,7 +255,9 @@ mod tests {
         assert_eq!(BootId::of_this_machine().unwrap(), BootId::of_this_machine().unwrap());
         let id = BootId::parse("01234567-89ab-cdef-0123-456789abcdef").unwrap();
         assert_eq!(format!("{id:?}"), "BootId(0123456789abcdef0123456789abcdef)");
-        for wrong in ["", "0123", "+1234567-89ab-cdef-0123-456789abcdef", "g1234567-89ab-cdef-0123-456789abcdef"] {
+        for wrong in
+            ["", "0123", "+1234567-89ab-cdef-0123-456789abcdef", "g1234567-89ab-cdef-0123-456789abcdef"]
+        {
             assert_eq!(BootId::parse(wrong), None);
         }
     }

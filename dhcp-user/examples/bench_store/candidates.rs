@@ -11,7 +11,7 @@ use dhcp_user::lease::{
 /// A store under measurement.
 pub trait Candidate {
     /// Makes the batch durable.
-    fn commit(&mut self, batch: &[LeaseRecord]) -> Result<()>;
+    fn commit(&mut self, batch: Vec<LeaseRecord>) -> Result<()>;
 }
 
 /// Called with each lease's address and horizon while a store is opened.
@@ -36,9 +36,8 @@ pub fn open(name: &str, dir: &Path, each: &mut Each<'_>) -> Result<Box<dyn Candi
 }
 
 impl Candidate for LogStore {
-    fn commit(&mut self, batch: &[LeaseRecord]) -> Result<()> {
-        // The daemon's batches are built in place; this copy is the bench's own, and inside the measured time.
-        let batch = Batch { leases: batch.to_vec(), ..Batch::default() };
+    fn commit(&mut self, batch: Vec<LeaseRecord>) -> Result<()> {
+        let batch = Batch { leases: batch, ..Batch::default() };
         Ok(LeaseStore::commit(self, &batch)?)
     }
 }
@@ -50,9 +49,9 @@ struct Append {
 }
 
 impl Candidate for Append {
-    fn commit(&mut self, batch: &[LeaseRecord]) -> Result<()> {
+    fn commit(&mut self, batch: Vec<LeaseRecord>) -> Result<()> {
         let mut out = Vec::new();
-        for lease in batch {
+        for lease in &batch {
             out.extend_from_slice(&lease.address.octets());
             encode_lease(lease, &mut out)?;
         }
@@ -101,13 +100,13 @@ mod others {
     }
 
     impl Candidate for Redb {
-        fn commit(&mut self, batch: &[LeaseRecord]) -> Result<()> {
-            let mut sorted: Vec<_> = batch.iter().collect();
+        fn commit(&mut self, batch: Vec<LeaseRecord>) -> Result<()> {
+            let mut sorted = batch;
             sorted.sort_by_key(|lease| lease.address);
             let write = self.0.begin_write()?;
             {
                 let mut table = write.open_table(TABLE)?;
-                for lease in sorted {
+                for lease in &sorted {
                     table.insert(lease.address.to_bits(), encoded(lease)?.as_slice())?;
                 }
             }
@@ -133,9 +132,9 @@ mod others {
     }
 
     impl Candidate for Fjall {
-        fn commit(&mut self, batch: &[LeaseRecord]) -> Result<()> {
+        fn commit(&mut self, batch: Vec<LeaseRecord>) -> Result<()> {
             let mut write = self.database.batch().durability(Some(fjall::PersistMode::SyncData));
-            for lease in batch {
+            for lease in &batch {
                 write.insert(&self.leases, lease.address.octets(), encoded(lease)?);
             }
             Ok(write.commit()?)
@@ -167,11 +166,11 @@ mod others {
     }
 
     impl Candidate for Heed {
-        fn commit(&mut self, batch: &[LeaseRecord]) -> Result<()> {
-            let mut sorted: Vec<_> = batch.iter().collect();
+        fn commit(&mut self, batch: Vec<LeaseRecord>) -> Result<()> {
+            let mut sorted = batch;
             sorted.sort_by_key(|lease| lease.address);
             let mut write = self.env.write_txn()?;
-            for lease in sorted {
+            for lease in &sorted {
                 self.leases.put(&mut write, &lease.address.octets(), &encoded(lease)?)?;
             }
             Ok(write.commit()?)

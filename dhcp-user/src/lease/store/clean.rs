@@ -4,7 +4,9 @@
 use super::{
     directory::Directory,
     error::StoreError,
-    frame::{ALIGN, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, Kind, SEGMENT_HEADER_BYTES, entry_at, frame_bytes},
+    frame::{
+        ALIGN, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, Kind, SEGMENT_HEADER_BYTES, entry_at, frame_bytes,
+    },
     index::{ENTRY_BYTES_MAX, Index, Location},
     segment::Segment,
 };

@@ -61,7 +61,8 @@ pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) -> Result<(), CodecE
         ClientKey::Hardware(_) => CLIENT_OTHER_HARDWARE,
         ClientKey::Id(_) => CLIENT_ID,
     };
-    let forms = lease.forms.iter().enumerate().fold(0, |bits, (i, form)| bits | (u8::from(form.is_some()) << i));
+    let forms =
+        lease.forms.iter().enumerate().fold(0, |bits, (i, form)| bits | (u8::from(form.is_some()) << i));
     out.extend_from_slice(&[VERSION, state | client << 2 | forms << 4]);
     put_hardware(&lease.hardware, out);
     match &lease.client {

@@ -20,7 +20,7 @@ const SEGMENT_SUFFIX: &str = ".log";
 pub struct Directory {
     path: PathBuf,
     handle: File,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -40,7 +40,7 @@ impl Directory {
         }
         let handle = File::open(path).map_err(StoreError::io("open", path))?;
         let lock = lock(path)?;
-        Ok(Self { path: path.into(), handle, _lock: lock })
+        Ok(Self { path: path.into(), handle, lock })
     }
 
     /// The directory's path.
@@ -74,13 +74,21 @@ impl Directory {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(StoreError::io("list", &self.path))? {
             let name = entry.map_err(StoreError::io("list", &self.path))?.file_name();
-            let number = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(SEGMENT_PREFIX)?.strip_suffix(SEGMENT_SUFFIX)?.parse::<u64>().ok());
+            let number = name.to_str().and_then(|name| {
+                name.strip_prefix(SEGMENT_PREFIX)?.strip_suffix(SEGMENT_SUFFIX)?.parse::<u64>().ok()
+            });
             numbers.extend(number);
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing the file would do, were it not for a copy of it that a child process has between fork and exec. There
+        // is nothing to do about a failure, and closing still follows.
+        drop(self.lock.unlock());
     }
 }
 
@@ -104,11 +112,8 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
 
 fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join(LOCK_FILE);
-    let mut file = file_options()
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(StoreError::io("open", &path))?;
+    let mut file =
+        file_options().create(true).truncate(false).open(&path).map_err(StoreError::io("open", &path))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

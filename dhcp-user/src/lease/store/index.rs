@@ -3,7 +3,10 @@
 //! Leases are found by pages of 256 addresses: pools are dense, and a page costs 8 octets an address where a hash map
 //! costs over 20. The bound is 2 KiB for each /24 in use.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use super::frame::{ALIGN, Kind};
 
@@ -40,10 +43,30 @@ impl Location {
 
 type Page = Box<[Location; 256]>;
 
+/// Spreads page numbers, which the configured pools bound and no client chooses.
+#[derive(Default)]
+struct PageHasher(u64);
+
+impl Hasher for PageHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        for octet in octets {
+            self.write_u32(u32::from(*octet));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
+
 /// The newest entry of each key.
 #[derive(Default)]
 pub struct Index {
-    leases: HashMap<u32, Page>,
+    leases: HashMap<u32, Page, BuildHasherDefault<PageHasher>>,
     answers: HashMap<u32, Location>,
     meta: HashMap<u32, Location>,
     live_bytes: u64,
@@ -92,8 +115,8 @@ impl Index {
         }
         let page = self.leases.entry(page_of).or_insert_with(|| Box::new([Location::default(); 256]));
         let before = std::mem::replace(&mut page[(address & 0xff) as usize], location);
-        self.lease_count = (self.lease_count + u64::from(location.is_some()))
-            .saturating_sub(u64::from(before.is_some()));
+        self.lease_count =
+            (self.lease_count + u64::from(location.is_some())).saturating_sub(u64::from(before.is_some()));
         if !location.is_some() && before.is_some() && page.iter().all(|place| !place.is_some()) {
             self.leases.remove(&page_of);
         }

@@ -12,7 +12,10 @@ use super::{
     codec::encode_lease,
     directory::Directory,
     error::StoreError,
-    frame::{ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, Kind, SEGMENT_HEADER_BYTES, SegmentHeader, push_entry, seal_frame},
+    frame::{
+        ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, Kind, SEGMENT_HEADER_BYTES, SegmentHeader, push_entry,
+        seal_frame,
+    },
     index::{Index, Location, SEGMENT_MAX},
     mark::{Mark, MarkFile},
     segment::Segment,
@@ -167,7 +170,8 @@ impl LogStore {
         };
         let frame = &mut self.buffers.frame;
         if used.bytes == 0 {
-            let header = SegmentHeader { store_id: self.store_id, segment: head.number, first_sequence: sequence };
+            let header =
+                SegmentHeader { store_id: self.store_id, segment: head.number, first_sequence: sequence };
             head.write(&header.encode(), 0)?;
             used.bytes = SEGMENT_HEADER_BYTES;
         }
@@ -199,7 +203,11 @@ impl LogStore {
         let number = self.segments.back().map_or(1, |used| used.number + 1);
         let path = self.directory.segment(number);
         if number > SEGMENT_MAX {
-            return Err(StoreError::Damaged { path, offset: 0, what: "no segment numbers are left".to_owned() });
+            return Err(StoreError::Damaged {
+                path,
+                offset: 0,
+                what: "no segment numbers are left".to_owned(),
+            });
         }
         let needed = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + self.buffers.batch.len();
         let segment = match self.spares.pop() {
@@ -218,11 +226,13 @@ impl LogStore {
 
     fn give_back_oldest(&mut self) -> Result<(), StoreError> {
         let Some(cleaned) = self.segments.pop_front() else { return Ok(()) };
-        if self.spares.len() < SPARES_MAX {
+        let path = self.directory.segment(cleaned.number);
+        let bytes = fs::metadata(&path).map_err(StoreError::io("look at", &path))?.len();
+        // Made under another option, or cut: not worth keeping.
+        if self.spares.len() < SPARES_MAX && bytes == self.segment_bytes as u64 {
             self.spares.push(cleaned.number);
             return Ok(());
         }
-        let path = self.directory.segment(cleaned.number);
         fs::remove_file(&path).map_err(StoreError::io("remove", &path))
     }
 }

@@ -109,7 +109,9 @@ impl MarkFile {
                 .map_err(StoreError::io("read", &self.path))?;
             match Slot::decode(octets.get(..filled).unwrap_or(&[])) {
                 Slot::Valid(mark) => {
-                    if found.mark.is_none_or(|other| (other.sequence, other.closed) <= (mark.sequence, mark.closed))
+                    if found
+                        .mark
+                        .is_none_or(|other| (other.sequence, other.closed) <= (mark.sequence, mark.closed))
                     {
                         found.mark = Some(mark);
                         self.next_slot = 1 - slot;

@@ -18,6 +18,7 @@ mod mark;
 mod memory;
 mod recover;
 mod segment;
+mod survey;
 
 pub use batch::{ANSWER_BYTES_MAX, Batch, META_BYTES_MAX, MetaKey, StoredAnswer};
 pub use codec::{CodecError, FIELD_OCTETS_MAX, decode_lease, encode_lease};
@@ -37,3 +38,6 @@ pub trait LeaseStore: Send {
     /// commit fails until the store is opened again.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 }
+
+#[cfg(test)]
+mod tests;

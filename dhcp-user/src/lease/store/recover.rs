@@ -12,13 +12,14 @@ use super::{
     directory::{Directory, file_options},
     error::StoreError,
     frame::{
-        FRAME_HEADER_BYTES, FrameHeader, HeaderRead, Kind, SCHEMA, SEGMENT_HEADER_BYTES, SegmentHeader, entries,
-        find_frame, frame_at, looks_like_frame,
+        FRAME_HEADER_BYTES, Kind, SEGMENT_HEADER_BYTES, entries, find_frame, frame_at, frame_bytes,
+        looks_like_frame,
     },
     index::{Index, Location, SEGMENT_BYTES_MAX},
-    log::Used,
-    mark::{Found, MARK_FILE, Mark, MarkFile},
+    log::{Buffers, SPARES_MAX, Used},
+    mark::{MARK_FILE, Mark, MarkFile},
     segment::Segment,
+    survey::{Log, read_header, the_mark, torn_bytes},
 };
 use crate::lease::record::LeaseRecord;
 
@@ -102,7 +103,7 @@ impl LogStore {
             head: None,
             spares: Vec::new(),
             cleaner: None,
-            buffers: super::log::Buffers::default(),
+            buffers: Buffers::default(),
             // Until it has been read: dropping a store half read must not leave a mark.
             poisoned: true,
         };
@@ -116,6 +117,7 @@ impl LogStore {
             ..Recovered::default()
         };
         let log = Log::find(&store.directory, mark.store_id, &numbers)?;
+        recovered.report.torn_bytes = log.torn_bytes;
         store.replay(&log, &mut recovered.report)?;
         if store.sequence < mark.sequence {
             let (place, offset) = match store.segments.back() {
@@ -149,7 +151,11 @@ impl LogStore {
             let first = read_header(&octets, &segment, self.store_id)?
                 .ok_or_else(|| segment.damaged(0, "the segment's header does not pass its check"))?;
             if number != log.needed.start && first != self.sequence + 1 {
-                let what = format!("batches {} to {} are missing before it", self.sequence + 1, first.wrapping_sub(1));
+                let what = format!(
+                    "batches {} to {} are missing before it",
+                    self.sequence + 1,
+                    first.wrapping_sub(1)
+                );
                 return Err(segment.damaged(0, what));
             }
             self.sequence = first.wrapping_sub(1);
@@ -165,7 +171,8 @@ impl LogStore {
                     let (offset, entry) =
                         found.ok_or_else(|| segment.damaged(at, "the batch holds what no version wrote"))?;
                     let place = Location::new(number, at + FRAME_HEADER_BYTES + offset, entry.raw.len());
-                    let place = place.ok_or_else(|| segment.damaged(at, "an entry is larger than any written"))?;
+                    let place =
+                        place.ok_or_else(|| segment.damaged(at, "an entry is larger than any written"))?;
                     self.index.apply(entry.kind, entry.key, place);
                 }
                 at += frame.bytes;
@@ -201,7 +208,7 @@ impl LogStore {
             while at < used.bytes {
                 let rest = octets.get(at..).unwrap_or(&[]);
                 let changed = || segment.damaged(at, "the file changed while it was read");
-                let bytes = super::frame::frame_bytes(rest).ok_or_else(changed)?;
+                let bytes = frame_bytes(rest).ok_or_else(changed)?;
                 let payload = rest.get(FRAME_HEADER_BYTES..bytes).ok_or_else(changed)?;
                 for found in entries(payload) {
                     let (offset, entry) = found.ok_or_else(changed)?;
@@ -221,7 +228,9 @@ impl LogStore {
                             each(lease);
                         }
                         Kind::Answer => {
-                            recovered.answers.push(StoredAnswer { id: entry.key, bytes: entry.body.to_vec() });
+                            recovered
+                                .answers
+                                .push(StoredAnswer { id: entry.key, bytes: entry.body.to_vec() });
                         }
                         Kind::Meta => {
                             // A key of a later version with the same schema is kept in the log and left alone.
@@ -246,7 +255,7 @@ impl LogStore {
         for number in &log.spares {
             let fits = Segment::open(&self.directory, *number)
                 .is_ok_and(|segment| segment.capacity == self.segment_bytes);
-            if fits && self.spares.len() < super::log::SPARES_MAX {
+            if fits && self.spares.len() < SPARES_MAX {
                 self.spares.push(*number);
             } else {
                 let path = self.directory.segment(*number);
@@ -273,91 +282,4 @@ impl LogStore {
         self.poisoned = false;
         Ok(())
     }
-}
-
-/// Which segments matter.
-struct Log {
-    needed: std::ops::Range<u64>,
-    /// Cleaned segments whose files are there to be used again.
-    spares: Vec<u64>,
-    /// A segment that was made, but into which no batch got.
-    empty_head: Option<u64>,
-    last_frame_at: usize,
-}
-
-impl Log {
-    fn find(directory: &Directory, store_id: u64, numbers: &[u64]) -> Result<Self, StoreError> {
-        let mut log = Self { needed: 0..0, spares: Vec::new(), empty_head: None, last_frame_at: 0 };
-        let mut octets = Vec::new();
-        for number in numbers.iter().rev().take(2) {
-            let segment = Segment::open(directory, *number)?;
-            segment.read(&mut octets, 0, SEGMENT_BYTES_MAX)?;
-            let header = read_header(&octets, &segment, store_id)?;
-            let last = header.and_then(|_| last_frame(&octets, store_id, *number));
-            if let Some((at, frame)) = last {
-                if frame.oldest > *number {
-                    return Err(segment.damaged(at, "the last batch needs only segments after its own"));
-                }
-                log.needed = frame.oldest..*number + 1;
-                log.spares = numbers.iter().copied().filter(|spare| *spare < frame.oldest).collect();
-                log.last_frame_at = at;
-                return Ok(log);
-            }
-            if let Some((at, frame)) = find_frame(&octets, store_id, *number) {
-                let what = format!("what comes before batch {} does not pass its check", frame.sequence);
-                return Err(segment.damaged(at, what));
-            }
-            if log.empty_head.replace(*number).is_some() {
-                return Err(segment.damaged(0, "neither this segment nor the next holds a readable batch"));
-            }
-        }
-        Ok(log)
-    }
-}
-
-fn last_frame(octets: &[u8], store_id: u64, number: u64) -> Option<(usize, FrameHeader)> {
-    let mut last = None;
-    let mut at = SEGMENT_HEADER_BYTES;
-    while let Some(frame) = octets.get(at..).and_then(|rest| frame_at(rest, store_id, number)) {
-        last = Some((at, frame));
-        at += frame.bytes;
-    }
-    last
-}
-
-/// The first sequence number of a segment, `None` if it has no header of its own.
-fn read_header(octets: &[u8], segment: &Segment, store_id: u64) -> Result<Option<u64>, StoreError> {
-    match SegmentHeader::decode(octets) {
-        HeaderRead::Schema(found) => {
-            let StoreError::Damaged { path, .. } = segment.damaged(0, "") else { return Ok(None) };
-            Err(StoreError::Schema { path, found, supported: SCHEMA })
-        }
-        HeaderRead::Valid(header) if header.store_id != store_id => {
-            let what = format!("the segment is of store {:016x}, not {store_id:016x}", header.store_id);
-            Err(segment.damaged(0, what))
-        }
-        // Another number: the file of a cleaned segment, renamed to be used again.
-        HeaderRead::Valid(header) => Ok((header.segment == segment.number).then_some(header.first_sequence)),
-        HeaderRead::None => Ok(None),
-    }
-}
-
-/// The mark to hold the log against, a new one for a new store.
-fn the_mark(found: Found, segments: &[u64], path: &Path) -> Result<Mark, StoreError> {
-    let damaged = |what: String| Err(StoreError::Damaged { path: path.into(), offset: 0, what });
-    match found.mark {
-        Some(mark) if mark.sequence > 0 && segments.is_empty() => {
-            damaged(format!("batches 1 to {} were acknowledged and no segment is there", mark.sequence))
-        }
-        Some(mark) => Ok(mark),
-        None if found.damaged_slots > 0 || !segments.is_empty() => {
-            damaged("neither copy of the high-water mark can be read".to_owned())
-        }
-        None => Ok(Mark { store_id: rand::random(), sequence: 0, closed: false }),
-    }
-}
-
-fn torn_bytes(rest: &[u8]) -> u64 {
-    let claimed = super::frame::frame_bytes(rest).unwrap_or(0);
-    claimed.min(rest.len()) as u64
 }
