@@ -25,6 +25,9 @@ pub struct Script {
     pub server: Ipv4Addr,
     /// The one address to lease.
     pub address: Ipv4Addr,
+    /// How long an answer travels. udhcpc sends unicast renewals from a second socket that it closes at once: an answer
+    /// that arrives within some 100 us goes to that socket and is lost, and udhcpc asks again by broadcast.
+    pub delay: Duration,
     /// Lease time in seconds.
     pub lease_secs: u32,
     /// T1 (option 58) in seconds.
@@ -69,6 +72,7 @@ impl Responder {
                     if let Some(frame) = socket.receive(Duration::from_millis(50))?
                         && let Some(answer) = shared.answer(&frame, &script)
                     {
+                        std::thread::sleep(script.delay);
                         socket.send(&answer)?;
                     }
                 }

@@ -37,8 +37,15 @@ fn life(name: &str, times: (u32, u32, u32)) {
     let pair = Veth::new(&server, "s0", &client_ns, "c0").unwrap();
     veth::add_address(&server, "s0", SERVER, 16).unwrap();
     let (lease_secs, renew_secs, rebind_secs) = times;
-    let script =
-        Script { mac: pair.a.mac, server: SERVER, address: ADDRESS, lease_secs, renew_secs, rebind_secs };
+    let script = Script {
+        mac: pair.a.mac,
+        server: SERVER,
+        address: ADDRESS,
+        delay: Duration::from_millis(5),
+        lease_secs,
+        renew_secs,
+        rebind_secs,
+    };
     let responder = Responder::start(&server, "s0", script).unwrap();
     let mut client = client::start(name, &client_ns, "c0").unwrap();
 

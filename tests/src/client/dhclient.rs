@@ -60,7 +60,8 @@ impl Client for Dhclient {
         let output =
             Command::new(program("dhclient")?).arg("--version").output().context("cannot start dhclient")?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ok(format!("dhclient {}", text.trim().rsplit('-').next().map_or("", |_| text.trim())))
+        let version = text.trim().strip_prefix("isc-dhclient-").unwrap_or("of no version");
+        Ok(format!("dhclient {version}"))
     }
 
     fn events(&self) -> Result<Vec<Event>> {

@@ -61,7 +61,7 @@ impl Client for Networkd {
 
     fn events(&self) -> Result<Vec<Event>> {
         let text = fs::read(self.hook.path("log")).context("cannot read networkd's log")?;
-        Ok(String::from_utf8_lossy(&text).lines().filter_map(event).collect())
+        Ok(events(&String::from_utf8_lossy(&text)))
     }
 
     fn renew(&mut self) -> Result<bool> {
@@ -79,16 +79,39 @@ impl Client for Networkd {
     }
 }
 
-/// The event a line of the debug log tells.
-fn event(line: &str) -> Option<Event> {
-    let (kind, word) = [
-        (Kind::Bound, "DHCPv4 address "),
-        (Kind::Renewed, "DHCP client: RENEWED"),
-        (Kind::Lost, "DHCP lease lost"),
-    ]
-    .into_iter()
-    .find(|(_, word)| line.contains(word))?;
-    let address =
-        line.split_once("DHCPv4 address ").and_then(|(_, rest)| rest.split('/').next()?.parse().ok());
-    Some(Event { kind, word: word.trim().to_owned(), address, lease_secs: None })
+/// The events a debug log tells. An ACK is a renewal if the REQUEST before it was one.
+fn events(log: &str) -> Vec<Event> {
+    let mut found = Vec::new();
+    let mut request = "";
+    for line in log.lines() {
+        let make =
+            |kind, word: &str, address| Event { kind, word: word.to_owned(), address, lease_secs: None };
+        if let Some((_, state)) = line.split_once("DHCPv4 client: REQUEST (") {
+            request = state.trim_end_matches(')');
+        } else if line.ends_with("DHCPv4 client: ACK") && matches!(request, "renewing" | "rebinding") {
+            found.push(make(Kind::Renewed, request, None));
+        } else if let Some((_, rest)) = line.split_once(": DHCPv4 address ")
+            && rest.contains(" acquired from ")
+        {
+            let address = rest.split('/').next().and_then(|text| text.parse().ok());
+            found.push(make(Kind::Bound, "acquired", address));
+        } else if line.ends_with("DHCP lease lost") || line.ends_with("DHCPv4 client: NAK") {
+            found.push(make(Kind::Lost, "lost", None));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewal_is_told_from_the_first_lease() {
+        let log = "c0: DHCPv4 client: REQUEST (requesting)\nc0: DHCPv4 client: ACK\n\
+                   c0: DHCPv4 address 198.18.1.10/16, gateway 198.18.0.1 acquired from 198.18.0.1\n\
+                   c0: DHCPv4 client: REQUEST (rebinding)\nc0: DHCPv4 client: ACK\nc0: DHCP lease lost\n";
+        let kinds: Vec<Kind> = events(log).iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [Kind::Bound, Kind::Renewed, Kind::Lost]);
+    }
 }
