@@ -1,1 +1,18 @@
-//! placeholder
+//! The harness of the end-to-end tests: network namespaces, veth pairs, raw frames, the daemon, real clients and a relay.
+//!
+//! Everything here is taken down when its value is dropped, also when a test panics: a [`netns::NetNs`] kills what still
+//! runs in it. What a killed test process leaves behind, the next one removes. All traffic stays in namespaces made
+//! here. Root is needed.
+
+pub mod client;
+pub mod daemon;
+pub mod fixture;
+pub mod netns;
+pub mod packet;
+pub mod parse;
+pub mod process;
+pub mod raw;
+pub mod relay;
+pub mod responder;
+pub mod veth;
+pub mod wait;

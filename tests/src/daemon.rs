@@ -1,0 +1,173 @@
+//! The daemon under test, in a namespace, with a configuration of the test's.
+
+use std::{
+    fs,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    netns::NetNs,
+    process::{self, Process},
+    wait::wait_for,
+};
+
+/// Names the binary to test, where it is not beside the test's own.
+pub const OVERRIDE: &str = "DHCP_DAEMON";
+
+/// How long the daemon may take until it answers.
+const READY_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The daemon's binary: [`OVERRIDE`], or the one in the target directory of this test.
+///
+/// # Errors
+///
+/// When there is none; it is built by `cargo xtask test` or `cargo xtask build`.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(OVERRIDE) {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe().context("cannot tell where this test's binary is")?;
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("simple-dhcpd-datacenter"));
+    found
+        .into_iter()
+        .find(|file| file.is_file())
+        .with_context(|| format!("no daemon beside {}: run `cargo xtask build`", own.display()))
+}
+
+/// A daemon that answers on its control socket. Dropping it kills it; its log is shown when the test panics.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    socket: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Writes `config` to `folder`/dhcp.json, starts the daemon in `ns` and waits until it answers. The configuration
+    /// must name its control socket (`dhcp.control.socket`).
+    ///
+    /// # Errors
+    ///
+    /// When it ends before it answers or does not answer in time; the error has its log.
+    pub fn start(ns: &NetNs, folder: &Path, config: &Value) -> Result<Self> {
+        let mut daemon = Self::spawn(ns, folder, config)?;
+        daemon.wait_ready()?;
+        Ok(daemon)
+    }
+
+    /// As [`Daemon::start`], without waiting: for a daemon that is expected to refuse.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn spawn(ns: &NetNs, folder: &Path, config: &Value) -> Result<Self> {
+        let Some(socket) = config.pointer("/dhcp/control/socket").and_then(Value::as_str) else {
+            bail!("the configuration names no dhcp.control.socket");
+        };
+        let file = folder.join("dhcp.json");
+        let text = serde_json::to_string_pretty(config).context("cannot write the configuration as JSON")?;
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let log = folder.join("daemon.log");
+        let process = Process::start(&mut command(ns, &file)?, &log)?;
+        Ok(Self { process, socket: socket.into(), config: file, log })
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let socket = self.socket.clone();
+        wait_for(READY_DEADLINE, "the daemon to answer on its control socket", || {
+            if UnixStream::connect(&socket).is_ok() {
+                return Ok(Some(()));
+            }
+            if let Some(status) = self.process.ended()? {
+                bail!("the daemon ended ({status})");
+            }
+            Ok(None)
+        })
+        .with_context(|| format!("its log:\n{}", self.log()))
+    }
+
+    /// Starts it anew with the same configuration, after its end, and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`].
+    pub fn restart(&mut self, ns: &NetNs) -> Result<()> {
+        self.process.kill()?;
+        // A killed daemon leaves its socket behind; one that still accepted would be mistaken for the new one.
+        let _ = fs::remove_file(&self.socket);
+        self.process = Process::start(&mut command(ns, &self.config)?, &self.log)?;
+        self.wait_ready()
+    }
+
+    /// Kills it as `kill -9` does.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Ends it in good order (SIGTERM) and returns its exit status.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end within ten seconds.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait(Duration::from_secs(10))
+    }
+
+    /// Sends it a signal, such as SIGHUP.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be sent.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Waits for its end by itself.
+    ///
+    /// # Errors
+    ///
+    /// When it still runs after `deadline`.
+    pub fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        self.process.wait(deadline)
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Runs the daemon's own command line against it, such as `["leases", "list"]`, and returns the JSON it prints.
+    ///
+    /// # Errors
+    ///
+    /// When the command fails or prints something else.
+    pub fn ask(&self, words: &[&str]) -> Result<Value> {
+        let mut command = Command::new(binary()?);
+        let text = process::stdout(command.args(words).arg("--json").arg("--socket").arg(&self.socket))?;
+        serde_json::from_str(&text).with_context(|| format!("{words:?} printed no JSON: {text}"))
+    }
+}
+
+fn command(ns: &NetNs, config: &Path) -> Result<Command> {
+    let mut command = ns.command(binary()?);
+    command.arg("--config").arg(config);
+    Ok(command)
+}
