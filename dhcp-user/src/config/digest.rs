@@ -102,6 +102,7 @@ impl Canon {
             lease_max_secs,
             t1_permille,
             t2_permille,
+            rapid_commit,
             next_server,
             server_name,
             boot_file,
@@ -112,6 +113,7 @@ impl Canon {
         }
         self.0.update(t1_permille.to_be_bytes());
         self.0.update(t2_permille.to_be_bytes());
+        self.flag(*rapid_commit);
         self.address(*next_server);
         self.octets(server_name);
         self.octets(boot_file);

@@ -59,6 +59,7 @@ pub(super) struct Draft {
     lease_max: Option<Set<u32>>,
     t1: Set<u16>,
     t2: Set<u16>,
+    rapid_commit: bool,
     next_server: Ipv4Addr,
     server_name: Vec<u8>,
     boot_file: Vec<u8>,
@@ -74,6 +75,7 @@ impl Draft {
             lease_max: None,
             t1: Set { value: 500, level: Level::BuiltIn },
             t2: Set { value: 875, level: Level::BuiltIn },
+            rapid_commit: true,
             next_server: Ipv4Addr::UNSPECIFIED,
             server_name: Vec::new(),
             boot_file: Vec::new(),
@@ -92,6 +94,7 @@ impl Draft {
     ) -> Self {
         let mut draft = self.clone();
         draft.take_times(settings, level, path, problems);
+        draft.rapid_commit = settings.rapid_commit.unwrap_or(draft.rapid_commit);
         if let Some(written) = settings.next_server
             && let Some(address) = text::address(written, &path.key("next_server"), problems)
         {
@@ -207,6 +210,7 @@ impl Resolver {
             lease_max_secs: draft.lease_max.map_or(lease, |max| max.value),
             t1_permille: draft.t1.value,
             t2_permille: draft.t2.value,
+            rapid_commit: draft.rapid_commit,
             next_server: draft.next_server,
             server_name: draft.server_name.clone(),
             boot_file: draft.boot_file.clone(),

@@ -15,6 +15,7 @@ pub(in crate::config) struct Settings<'a> {
     pub(in crate::config) lease_max_secs: Option<u32>,
     pub(in crate::config) t1_percent: Option<f64>,
     pub(in crate::config) t2_percent: Option<f64>,
+    pub(in crate::config) rapid_commit: Option<bool>,
     pub(in crate::config) next_server: Option<&'a str>,
     pub(in crate::config) server_name: Option<&'a str>,
     pub(in crate::config) boot_file: Option<&'a str>,
@@ -30,6 +31,7 @@ impl Settings<'_> {
             lease_max_secs: None,
             t1_percent: None,
             t2_percent: None,
+            rapid_commit: None,
             next_server: None,
             server_name: None,
             boot_file: None,
@@ -73,6 +75,10 @@ macro_rules! with_settings {
             #[serde(default)]
             #[schemars(range(min = 0.2, max = 99.9))]
             pub(in crate::config) t2_percent: Option<f64>,
+            /// Whether a DISCOVER with option 80 is answered by an ACK at once (RFC 4039). Default true; false where
+            /// several servers share a link without sharing their leases.
+            #[serde(default)]
+            pub(in crate::config) rapid_commit: Option<bool>,
             /// The address of the boot server (the `siaddr` field). Default 0.0.0.0, none.
             #[serde(default)]
             #[schemars(extend("format" = "ipv4"))]
@@ -99,6 +105,7 @@ macro_rules! with_settings {
                     lease_max_secs: self.lease_max_secs,
                     t1_percent: self.t1_percent,
                     t2_percent: self.t2_percent,
+                    rapid_commit: self.rapid_commit,
                     next_server: self.next_server.as_deref(),
                     server_name: self.server_name.as_deref(),
                     boot_file: self.boot_file.as_deref(),
