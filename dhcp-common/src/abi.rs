@@ -101,6 +101,14 @@ pub struct Echo {
     pub reserved: u16,
 }
 
+/// Bits of [`Answer::flags`].
+pub mod flag {
+    /// `sname` and `file` are to be written; else they are zero, as in the request.
+    pub const NAMES: u16 = 1;
+    /// Fits the request sent to 255.255.255.255 too, not only to the server's address.
+    pub const BROADCAST: u16 = 2;
+}
+
 /// A pre-rendered answer, shared by every lease it fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C, align(8))]
@@ -114,9 +122,9 @@ pub struct Answer {
     pub sum: u32,
     /// Octets of the BOOTP message, 300 to 560.
     pub bootp_len: u16,
-    /// Octets of `names` that are to be written: 0 (all zero, as in the request) or 192.
-    pub names_len: u16,
-    /// The server identifier: IPv4 source of the answer, accepted as a destination of the request.
+    /// What else there is to it: [`flag`] bits.
+    pub flags: u16,
+    /// The server's address: IPv4 source of the answer, and destination of a request sent to it by unicast.
     pub server: [u8; 4],
     /// The `siaddr` field.
     pub siaddr: [u8; 4],
@@ -152,7 +160,7 @@ impl Default for Answer {
             lease_secs: 0,
             sum: 0,
             bootp_len: 0,
-            names_len: 0,
+            flags: 0,
             server: [0; 4],
             siaddr: [0; 4],
             echo: [Echo::default(); 2],

@@ -5,7 +5,7 @@
 use core::ptr::NonNull;
 
 use crate::{
-    abi::{Answer, Block, Control, Form, LeaseEntry},
+    abi::{Answer, Block, Control, Form, LeaseEntry, flag},
     fingerprint::{Fingerprint, Subject},
     frame::{Frame, Scratch},
     lease_cell::LeaseCell,
@@ -100,7 +100,8 @@ pub fn decide<'m, F: Frame, M: Maps>(
         return Err(Reason::NoAnswer);
     }
     let destination = renewal.datagram.destination;
-    if destination != interface.address && destination != answer.server && destination != BROADCAST {
+    // A request to another of our addresses would be answered from that one; one to all, perhaps not at all.
+    if destination != answer.server && (destination != BROADCAST || answer.flags & flag::BROADCAST == 0) {
         return Err(Reason::OtherAddress);
     }
     let echo_sum = lease.echo_sum(renewal.form);

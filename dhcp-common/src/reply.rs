@@ -4,7 +4,7 @@
 //! nothing can fail, because every offset lies inside the length just set.
 
 use crate::{
-    abi::{Answer, Echo},
+    abi::{Answer, Echo, flag},
     checksum,
     frame::{Frame, Scratch},
     reason::Reason,
@@ -51,7 +51,7 @@ pub fn write<F: Frame, M: Maps>(
     if !frame.store(payload + BOOTP_OPTIONS, &answer.options, options_len) {
         return Reason::WriteFailed;
     }
-    if answer.names_len != 0 && !frame.store(payload + 44, &answer.names, NAMES_LEN) {
+    if answer.flags & flag::NAMES != 0 && !frame.store(payload + 44, &answer.names, NAMES_LEN) {
         return Reason::WriteFailed;
     }
     if !write_echo(frame, payload, first, scratch) || !write_echo(frame, payload, second, scratch) {

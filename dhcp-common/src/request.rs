@@ -18,8 +18,6 @@ pub struct Interface {
     pub number: u32,
     /// Its Ethernet address.
     pub mac: [u8; 6],
-    /// The server's address on it.
-    pub address: [u8; 4],
 }
 
 /// Where a UDP datagram to the DHCP server port lies in its frame.

@@ -51,13 +51,11 @@ static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
 static INTERFACE_NUMBER: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static INTERFACE_MAC: Global<[u8; 6]> = Global::new([0; 6]);
-#[unsafe(no_mangle)]
-static INTERFACE_ADDRESS: Global<[u8; 4]> = Global::new([0; 4]);
 
 /// The interface this program was loaded for.
 #[inline(always)]
 pub fn interface() -> Interface {
-    Interface { number: INTERFACE_NUMBER.load(), mac: INTERFACE_MAC.load(), address: INTERFACE_ADDRESS.load() }
+    Interface { number: INTERFACE_NUMBER.load(), mac: INTERFACE_MAC.load() }
 }
 
 /// This processor's counters.

@@ -5,6 +5,9 @@
 //! returns (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c, since Linux 5.0): we replace an element that nobody uses.
 
 use aya::maps::{Array, ArrayOfMaps, MapData, MapError};
+use dhcp_common::abi::name;
+
+use super::error::FastPathError;
 
 /// The barrier.
 pub struct Grace {
@@ -25,7 +28,8 @@ impl Grace {
     ///
     /// # Errors
     /// If the kernel refuses; then nothing may be assumed to have ended.
-    pub fn wait(&mut self) -> Result<(), MapError> {
-        self.outer.set(0, &self.inner, 0)
+    pub fn wait(&mut self) -> Result<(), FastPathError> {
+        let refused = |error| FastPathError::Map { map: name::GRACE, action: "replaced", error };
+        self.outer.set(0, &self.inner, 0).map_err(refused)
     }
 }

@@ -63,7 +63,7 @@ pub struct KernelPath {
     control: MappedArray<Control>,
     answers: Array<MapData, Answer>,
     counters: PerCpuArray<MapData, Counters>,
-    grace: Grace,
+    grace: Option<Grace>,
     /// One object for each interface: its programs live as long as this.
     objects: Vec<(Port, Ebpf)>,
 }
@@ -163,7 +163,7 @@ impl KernelPath {
             PerCpuArray::try_from(take(first, name::COUNTERS)?).map_err(wrong(name::COUNTERS, "used"))?;
         let outer = take(first, name::GRACE)?.try_into().map_err(wrong(name::GRACE, "used"))?;
         let grace = Grace::new(outer).map_err(wrong(name::GRACE, "made"))?;
-        Ok(Self { pins, layout, leases, control: mapped_control, answers, counters, grace, objects })
+        Ok(Self { pins, layout, leases, control: mapped_control, answers, counters, grace: Some(grace), objects })
     }
 
     /// Attaches the programs, in the place of an earlier daemon's where there is one, and pins the new maps. From here
@@ -234,20 +234,17 @@ impl KernelPath {
         true
     }
 
-    /// Withdraws a lease: no frame that arrives from now on is answered from it. Programs already running may still;
-    /// see [`wait_for_programs`](Self::wait_for_programs).
+    /// Withdraws a lease: no frame that arrives from now on is answered from it. Programs already running may still,
+    /// until a [`Grace`] later.
     pub fn withdraw(&self, address: Ipv4Addr) {
         if let Some(cell) = self.layout.index(address).and_then(|index| self.leases.cell(index)) {
             cell.set_horizon_boot_ns(0);
         }
     }
 
-    /// Returns when no program can be using an entry withdrawn before the call.
-    ///
-    /// # Errors
-    /// If the kernel refuses; then nothing withdrawn may be given away.
-    pub fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
-        self.grace.wait().map_err(wrong(name::GRACE, "replaced"))
+    /// The barrier that tells when no program can be using a withdrawn entry. There is one, for whoever asks first.
+    pub const fn take_grace(&mut self) -> Option<Grace> {
+        self.grace.take()
     }
 
     /// When the kernel last renewed a lease, on the boot clock; `None` if it never did.
@@ -291,7 +288,7 @@ fn load_object(
         .map_max_entries(name::ANSWERS, answers_max.max(1))
         .override_global("INTERFACE_NUMBER", &port.interface.number, true)
         .override_global("INTERFACE_MAC", &port.interface.mac, true)
-        .override_global("INTERFACE_ADDRESS", &port.interface.address, true);
+;
     for (map, file) in MAPS {
         // The first object makes and pins the maps, the next ones find them there.
         loader.map_pin_path(map, pins.next_map(file));

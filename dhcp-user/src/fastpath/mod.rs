@@ -13,7 +13,7 @@
 pub mod answers;
 pub mod attach;
 pub mod error;
-mod grace;
+pub mod grace;
 pub mod kernel;
 pub mod layout;
 mod memory;

@@ -7,14 +7,14 @@
 use std::{cell::UnsafeCell, ptr::NonNull};
 
 use dhcp_common::{
-    abi::{Answer, Block, Control, Echo, Form, LeaseEntry},
+    abi::{Answer, Block, Control, Echo, Form, LeaseEntry, flag},
     checksum,
     frame::{Scratch, SliceFrame},
     reason::Reason,
     renewal::{self, Maps},
     reply,
     request::{Interface, Renewal},
-    wire::{ANSWER_OPTIONS_MAX, BOOTP_MIN_LEN, BOOTP_OPTIONS, ECHO_MAX, NAMES_LEN, REQUEST_OPTIONS_MAX},
+    wire::{ANSWER_OPTIONS_MAX, BOOTP_MIN_LEN, BOOTP_OPTIONS, ECHO_MAX, REQUEST_OPTIONS_MAX},
 };
 
 const OPTION_END: u8 = 255;
@@ -69,6 +69,8 @@ pub struct Exchange<'a> {
     pub lease_secs: u32,
     /// The configuration's generation.
     pub generation: u32,
+    /// Whether the same request sent to 255.255.255.255 is answered the same.
+    pub broadcast: bool,
 }
 
 impl Rendering {
@@ -153,7 +155,11 @@ fn answer_from(
     answer.siaddr = field(reply, 20).ok_or(length)?;
     answer.names = field(reply, 44).ok_or(length)?;
     if answer.names.iter().any(|&octet| octet != 0) {
-        answer.names_len = NAMES_LEN as u16;
+        answer.flags |= flag::NAMES;
+    }
+
+    if exchange.broadcast {
+        answer.flags |= flag::BROADCAST;
     }
 
     let mut echo_sum = 0;

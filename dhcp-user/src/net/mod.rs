@@ -1,3 +1,5 @@
 //! Frames in and out: receiving what the kernel program passed up, sending replies by raw frames.
 
 pub mod frame;
+pub mod interface;
+pub mod packet_socket;

@@ -59,12 +59,21 @@ pub enum MetaKey {
     Generation = 4,
     /// The next free answer id.
     NextAnswer = 5,
+    /// Since when every renewal the kernel granted is known (a [`crate::time::Timestamp`]): the kernel's marks of
+    /// earlier ones went with a reboot or an unloaded program.
+    MarksKnownSince = 6,
 }
 
 impl MetaKey {
     /// Every key.
-    pub const ALL: [Self; 5] =
-        [Self::FingerprintKey, Self::ConfigDigest, Self::TimelineAnchor, Self::Generation, Self::NextAnswer];
+    pub const ALL: [Self; 6] = [
+        Self::FingerprintKey,
+        Self::ConfigDigest,
+        Self::TimelineAnchor,
+        Self::Generation,
+        Self::NextAnswer,
+        Self::MarksKnownSince,
+    ];
 
     /// The key's number on disk.
     pub const fn number(self) -> u32 {
