@@ -102,7 +102,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
 }
 
 /// The JSON Schema (2020-12) of the configuration file. It knows names, shapes and ranges; what concerns several values
-/// at once (overlaps, references) only [`parse`] checks.
+/// at once (overlaps, references) only [`parse()`] checks.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(wire::File).to_value()
 }

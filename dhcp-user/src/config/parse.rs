@@ -7,18 +7,18 @@ use serde_path_to_error::Segment;
 
 use super::{
     problem::{Position, Problems, Step, hint},
-    wire,
+    wire::{self, Object},
 };
 
 /// The file as written; `None` if a problem was noted.
-pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<wire::File> {
+pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Object<wire::File>> {
     // First for the shape of the JSON alone: afterwards the text is known to be valid, and faults can be located in it.
     if let Err((path, error)) = read::<UniqueKeys>(text) {
         let position = Position { line: error.line(), column: error.column() };
         problems.add_owned(path, Some(position), reworded(&error));
         return None;
     }
-    match read::<wire::File>(text) {
+    match read::<Object<wire::File>>(text) {
         Ok(file) => Some(file),
         Err((path, error)) => {
             problems.add_owned(path, None, reworded(&error));
@@ -50,7 +50,8 @@ fn reworded(error: &serde_json::Error) -> String {
     let full = error.to_string();
     let end = format!(" at line {} column {}", error.line(), error.column());
     let message = full.strip_suffix(&end).unwrap_or(&full);
-    if let Some((key, known)) = message.strip_prefix("unknown field `").and_then(|m| m.split_once("`, expected "))
+    if let Some((key, known)) =
+        message.strip_prefix("unknown field `").and_then(|m| m.split_once("`, expected "))
     {
         // "`a`, `b`" and "one of `a` or `b`" alike: every second piece is a name.
         let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
@@ -68,8 +69,7 @@ fn reworded(error: &serde_json::Error) -> String {
             "f64" => "a number",
             "a boolean" => "true or false",
             "a sequence" => "an array",
-            "a map" => "an object",
-            other => other.strip_prefix("struct ").map_or(other, |_| "an object"),
+            other => other,
         };
         let found: String = found.chars().take(160).collect();
         return format!("{found}, expected {expected}");

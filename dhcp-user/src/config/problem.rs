@@ -120,6 +120,11 @@ impl Problems {
         }
     }
 
+    /// [`hint`], unless the fault will not be listed: comparing words takes time, and there may be very many.
+    pub(super) fn hint(&self, written: &str, known: &[&str]) -> String {
+        if self.list.len() < PROBLEMS_MAX { hint(written, known) } else { String::new() }
+    }
+
     /// How many faults were found.
     pub fn count(&self) -> usize {
         self.list.len() + self.unlisted

@@ -60,7 +60,10 @@ pub(super) fn encode(kind: Kind, code: u8, value: &Value) -> Result<Vec<u8>, Fau
                 Fault::new(format!("`to` is {}, not a prefix such as \"10.0.0.0/8\"", quoted(to)))
             })?;
             if prefix.trunc() != prefix {
-                return Err(Fault::new(format!("{prefix} has bits beyond its length; write {}", prefix.trunc())));
+                return Err(Fault::new(format!(
+                    "{prefix} has bits beyond its length; write {}",
+                    prefix.trunc()
+                )));
             }
             let significant = usize::from(prefix.prefix_len().div_ceil(8));
             out.push(prefix.prefix_len());
@@ -74,7 +77,9 @@ pub(super) fn encode(kind: Kind, code: u8, value: &Value) -> Result<Vec<u8>, Fau
                 Fault::new(format!("`to` is {}, not an address such as \"10.0.0.1\"", quoted(to)))
             })?;
             if to.is_unspecified() {
-                return Err(Fault::new("0.0.0.0 is no host (RFC 2132 section 5.8); use `routers` for a default route"));
+                return Err(Fault::new(
+                    "0.0.0.0 is no host (RFC 2132 section 5.8); use `routers` for a default route",
+                ));
             }
             out.extend(to.octets());
             out.extend(via.octets());
@@ -111,7 +116,9 @@ fn text(value: &Value) -> Result<Vec<u8>, Fault> {
         return Err(Fault::new("an empty string cannot be sent; give null to remove the option"));
     }
     if text.contains('\0') {
-        return Err(Fault::new("the string holds a zero character, which ends a string for clients; remove it"));
+        return Err(Fault::new(
+            "the string holds a zero character, which ends a string for clients; remove it",
+        ));
     }
     Ok(text.as_bytes().to_vec())
 }

@@ -12,7 +12,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use self::table::{Kind, Known, KNOWN};
+use self::table::{KNOWN, Kind, Known};
 
 /// The longest value, in octets: long options are split by RFC 3396, but a reply must still fit a frame.
 const VALUE_OCTETS_MAX: usize = 1024;
@@ -96,7 +96,9 @@ fn identify(
             }
             let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
                 let meant = nearest(name, names())
-                    .map_or("give it by `code` and `type`".to_owned(), |word| format!("did you mean `{word}`?"));
+                    .map_or("give it by `code` and `type`".to_owned(), |word| {
+                        format!("did you mean `{word}`?")
+                    });
                 problems.add(&path.key("name"), format!("no option is called {}; {meant}", quoted(name)));
                 return None;
             };
@@ -106,14 +108,16 @@ fn identify(
             let known = KNOWN.iter().find(|known| known.code == code);
             let Some(written) = entry.kind.as_deref() else {
                 if known.is_none() && !entry.value.is_null() && reserved(code).is_none() {
-                    problems.add(path, format!("option {code} has no name here, so its `type` must be given"));
+                    problems
+                        .add(path, format!("option {code} has no name here, so its `type` must be given"));
                     return None;
                 }
                 return Some((code, known.map_or(Kind::Hex, |known| known.kind), known));
             };
             let Some((_, kind)) = Kind::ALL.iter().find(|(name, _)| *name == written) else {
                 let meant = hint(written, &type_names());
-                problems.add(&path.key("type"), format!("there is no option type {}{meant}", quoted(written)));
+                problems
+                    .add(&path.key("type"), format!("there is no option type {}{meant}", quoted(written)));
                 return None;
             };
             Some((code, *kind, known.filter(|known| known.kind == *kind)))

@@ -75,7 +75,9 @@ impl Known {
     pub(super) fn check(&self, octets: &[u8]) -> Result<(), String> {
         let number = octets.iter().fold(0_u32, |n, &b| n << 8 | u32::from(b));
         match self.rule {
-            Rule::Min(least) if number < least => Err(format!("{number} is below {least}, the least allowed")),
+            Rule::Min(least) if number < least => {
+                Err(format!("{number} is below {least}, the least allowed"))
+            }
             Rule::OneOf(numbers) if !numbers.contains(&number) => {
                 let list: Vec<String> = numbers.iter().map(u32::to_string).collect();
                 Err(format!("{number} is not one of {}", list.join(", ")))

@@ -30,7 +30,8 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
     let socket_path = path.key("control");
     let control = Control { socket: absolute(&dhcp.control.socket, &socket_path.key("socket"), problems) };
     if control.socket.as_os_str().len() > SOCKET_OCTETS_MAX {
-        let message = format!("longer than the {SOCKET_OCTETS_MAX} octets a Unix socket's path can have; shorten it");
+        let message =
+            format!("longer than the {SOCKET_OCTETS_MAX} octets a Unix socket's path can have; shorten it");
         problems.add(&socket_path.key("socket"), message);
     }
     let fastpath = fastpath(&dhcp.fastpath, &path.key("fastpath"), problems);
@@ -44,15 +45,18 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
     Some(Config { interfaces, subnets, authoritative, store, control, fastpath, multi_site })
 }
 
+/// More than any machine has ports; each costs sockets and an attached program. VLANs need no entry of their own.
+const INTERFACES_MAX: usize = 1024;
+
 /// `sun_path` has 108 octets, one of them the end mark.
 const SOCKET_OCTETS_MAX: usize = 107;
 
-fn absolute(written: &PathBuf, path: &Path<'_>, problems: &mut Problems) -> PathBuf {
+fn absolute(written: &std::path::Path, path: &Path<'_>, problems: &mut Problems) -> PathBuf {
     if !written.is_absolute() || written.as_os_str().as_encoded_bytes().contains(&0) {
         let shown = quoted(&written.to_string_lossy());
         problems.add(path, format!("{shown} is not an absolute path; begin it with /"));
     }
-    written.clone()
+    written.to_owned()
 }
 
 /// The interfaces, one for one as written, so that an index fits both.
@@ -62,13 +66,20 @@ fn interfaces(
     path: &Path<'_>,
     problems: &mut Problems,
 ) -> Vec<Interface> {
+    if entries.len() > INTERFACES_MAX {
+        problems
+            .add(path, format!("{} interfaces, {INTERFACES_MAX} are the most; list fewer", entries.len()));
+        return Vec::new();
+    }
     let mut interfaces: Vec<Interface> = Vec::with_capacity(entries.len());
     let mut seen = std::collections::HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
         let path = path.index(index);
         let (name, address, mode) = match entry {
             InterfaceEntry::Name(name) => (name, None, None),
-            InterfaceEntry::Detail(detail) => (&detail.name, detail.address.as_deref(), detail.mode.as_deref()),
+            InterfaceEntry::Detail(detail) => {
+                (&detail.name, detail.address.as_deref(), detail.mode.as_deref())
+            }
         };
         if !text::is_interface_name(name) {
             let message = "is not an interface name: 1 to 15 characters without spaces, `/` and `:`";
@@ -81,7 +92,10 @@ fn interfaces(
         let address = address.and_then(|written| {
             let address = text::address(written, &address_path, problems)?;
             if !text::is_unicast(address) {
-                problems.add(&address_path, format!("{address} cannot be a server's address; give a unicast address"));
+                problems.add(
+                    &address_path,
+                    format!("{address} cannot be a server's address; give a unicast address"),
+                );
             }
             Some(address)
         });

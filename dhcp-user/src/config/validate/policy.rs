@@ -19,6 +19,8 @@ use crate::config::{
 const LEASE_SECS_MIN: u32 = 4;
 /// Ten years. No lease is for ever: an address must come free some day.
 const LEASE_SECS_MAX: u32 = 315_360_000;
+/// All options of one client together: no reply could hold more, whatever a client asks for.
+const OPTIONS_OCTETS_MAX: usize = 16_384;
 /// The lease time where none is configured.
 const LEASE_SECS_DEFAULT: u32 = 7200;
 
@@ -100,17 +102,18 @@ impl Draft {
         {
             draft.next_server = address;
         }
-        let field = |written: Option<&str>, most: usize, key, field: &mut Vec<u8>, problems: &mut Problems| {
-            let Some(written) = written else { return };
-            if written.len() > most {
-                let message = format!("{} octets, the field holds {most}; shorten it", written.len());
-                problems.add(&path.key(key), message);
-            } else if written.contains('\0') {
-                problems.add(&path.key(key), "holds a zero character, which would end it; remove it");
-            } else {
-                *field = written.as_bytes().to_vec();
-            }
-        };
+        let field =
+            |written: Option<&str>, most: usize, key, field: &mut Vec<u8>, problems: &mut Problems| {
+                let Some(written) = written else { return };
+                if written.len() > most {
+                    let message = format!("{} octets, the field holds {most}; shorten it", written.len());
+                    problems.add(&path.key(key), message);
+                } else if written.contains('\0') {
+                    problems.add(&path.key(key), "holds a zero character, which would end it; remove it");
+                } else {
+                    *field = written.as_bytes().to_vec();
+                }
+            };
         field(settings.server_name, 63, "server_name", &mut draft.server_name, problems);
         field(settings.boot_file, 127, "boot_file", &mut draft.boot_file, problems);
         draft.take_options(settings, path, problems);
@@ -134,8 +137,7 @@ impl Draft {
         self.lease = secs(settings.lease_secs, "lease_secs", problems).unwrap_or(self.lease);
         self.lease_min = secs(settings.lease_min_secs, "lease_min_secs", problems).or(self.lease_min);
         self.lease_max = secs(settings.lease_max_secs, "lease_max_secs", problems).or(self.lease_max);
-        let written =
-            settings.lease_secs.or(settings.lease_min_secs).or(settings.lease_max_secs).is_some();
+        let written = settings.lease_secs.or(settings.lease_min_secs).or(settings.lease_max_secs).is_some();
         if written && sound {
             self.check_lease(path, problems);
         }
@@ -181,13 +183,23 @@ impl Draft {
             let path = path.index(index);
             let Some(change) = options::change(entry, &path, problems) else { continue };
             if let Some(first) = seen.insert(change.code, index) {
-                let message = format!("option {} is given already in options[{first}]; remove one", change.code);
+                let message =
+                    format!("option {} is given already in options[{first}]; remove one", change.code);
                 problems.add(&path, message);
             }
             match change.value {
                 Some(value) => self.options.insert(change.code, value),
                 None => self.options.remove(&change.code),
             };
+        }
+        let octets: usize = self.options.values().map(|value| value.bytes.len()).sum();
+        if octets > OPTIONS_OCTETS_MAX && !settings.options.is_empty() {
+            let message = format!(
+                "with what is inherited, options take {octets} octets, {OPTIONS_OCTETS_MAX} are the most; give fewer"
+            );
+            problems.add(&path, message);
+            // Not handed on: every level below would copy it.
+            self.options.clear();
         }
     }
 }

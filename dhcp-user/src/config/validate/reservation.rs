@@ -10,12 +10,12 @@ use super::{
 use crate::config::{
     model::{HostIdentity, Policy, Reservation},
     problem::{Path, Problems, quoted},
-    wire,
+    wire::{self, Object},
 };
 
 /// The reservations of a subnet, in the order written. `pools` are sorted by address.
 pub(super) fn reservations(
-    written: &[wire::Reservation],
+    written: &[Object<wire::Reservation>],
     surroundings: &Surroundings<'_>,
     pools: &[DraftedPool],
     subnet: &Draft,
@@ -83,7 +83,8 @@ fn identity(entry: &wire::Reservation, path: &Path<'_>, problems: &mut Problems)
             text::octets(written, &path.key("circuit_id"), problems).map(HostIdentity::CircuitId)
         }
         (None, None, None) => {
-            problems.add(path, "nothing says whose it is; give one of `hw_address`, `client_id`, `circuit_id`");
+            problems
+                .add(path, "nothing says whose it is; give one of `hw_address`, `client_id`, `circuit_id`");
             None
         }
         _ => {

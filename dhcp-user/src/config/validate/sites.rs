@@ -5,11 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::text::{self, choice, within};
 use crate::config::{
-    model::{
-        Allocation, Bandwidth, Failover, MultiSite, Site, Strategy, SyncMode, Synchronization,
-    },
-    problem::{Path, Problems, hint, quoted},
-    wire,
+    model::{Allocation, Bandwidth, Failover, MultiSite, Site, Strategy, SyncMode, Synchronization},
+    problem::{Path, Problems, quoted},
+    wire::{self, Object},
 };
 
 /// The validated section; `None` if there is no way to make one. Problems may be noted either way.
@@ -41,7 +39,8 @@ pub(super) fn multi_site(
     }
     let nodes: usize = written.sites.iter().map(|site| site.nodes.len()).sum();
     if written.enabled && written.synchronization.mode == "sync" && nodes == 1 {
-        let message = "in mode `sync` a client's answer waits for a peer, and there is none; list one, or use `async`";
+        let message =
+            "in mode `sync` a client's answer waits for a peer, and there is none; list one, or use `async`";
         problems.add(&path.key("synchronization").key("mode"), message);
     }
     Some(MultiSite {
@@ -55,7 +54,14 @@ pub(super) fn multi_site(
     })
 }
 
-fn sites(written: &[wire::Site], path: &Path<'_>, problems: &mut Problems) -> Vec<Site> {
+/// Far beyond any company's number of data centres, and what every node may hold a connection to.
+const SITES_MAX: usize = 256;
+
+fn sites(written: &[Object<wire::Site>], path: &Path<'_>, problems: &mut Problems) -> Vec<Site> {
+    if written.len() > SITES_MAX {
+        problems.add(path, format!("{} sites, {SITES_MAX} are the most; list fewer", written.len()));
+        return Vec::new();
+    }
     let mut names = HashMap::new();
     let mut owners: HashMap<String, usize> = HashMap::new();
     let mut sites = Vec::with_capacity(written.len());
@@ -79,7 +85,8 @@ fn sites(written: &[wire::Site], path: &Path<'_>, problems: &mut Problems) -> Ve
             if !text::is_node(node) {
                 problems.add(&path, format!("{} is neither a host name nor an IP address", quoted(node)));
             } else if let Some(owner) = owners.insert(node.to_ascii_lowercase(), index) {
-                let message = format!("node `{node}` is listed already in sites[{owner}]; a node has one site");
+                let message =
+                    format!("node `{node}` is listed already in sites[{owner}]; a node has one site");
                 problems.add(&path, message);
             }
         }
@@ -99,7 +106,7 @@ fn sites(written: &[wire::Site], path: &Path<'_>, problems: &mut Problems) -> Ve
 
 fn known_site(name: &str, names: &[&str], path: &Path<'_>, problems: &mut Problems) {
     if !names.contains(&name) {
-        problems.add(path, format!("site {} is not in `sites`{}", quoted(name), hint(name, names)));
+        problems.add(path, format!("site {} is not in `sites`{}", quoted(name), problems.hint(name, names)));
     }
 }
 
@@ -179,7 +186,8 @@ fn bandwidth(section: &wire::MultiSite, path: &Path<'_>, problems: &mut Problems
     let inherited = section.synchronization.compression;
     let compression = written.compression.unwrap_or(inherited);
     if written.optimization && compression != inherited {
-        let message = format!("{compression}, but synchronization.compression is {inherited}; make them agree");
+        let message =
+            format!("{compression}, but synchronization.compression is {inherited}; make them agree");
         problems.add(&path.key("compression"), message);
     }
     Bandwidth {

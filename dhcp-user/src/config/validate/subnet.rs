@@ -11,8 +11,8 @@ use super::{
 };
 use crate::config::{
     model::{Interface, Link, Pool, Subnet, VlanTags},
-    problem::{Path, Problems, hint, quoted},
-    wire,
+    problem::{Path, Problems, quoted},
+    wire::{self, Object},
 };
 
 /// The widest link there is a use for; wider ones would span address classes.
@@ -49,7 +49,7 @@ impl Surroundings<'_> {
 
 /// The subnets, sorted by network address.
 pub(super) fn subnets(
-    written: &[wire::Subnet],
+    written: &[Object<wire::Subnet>],
     interfaces: &[Interface],
     global: &Draft,
     resolver: &mut Resolver,
@@ -99,7 +99,9 @@ fn address_count(subnet: &Subnet) -> u64 {
     let pooled: u64 =
         subnet.pools.iter().map(|pool| u64::from(u32::from(pool.last) - u32::from(pool.first)) + 1).sum();
     let outside = subnet.reservations.iter().filter(|reservation| {
-        !subnet.pools.iter().any(|pool| (pool.first..=pool.last).contains(&reservation.address))
+        let after = subnet.pools.partition_point(|pool| pool.first <= reservation.address);
+        let nearest = after.checked_sub(1).and_then(|before| subnet.pools.get(before));
+        nearest.is_none_or(|pool| pool.last < reservation.address)
     });
     pooled.saturating_add(outside.count() as u64)
 }
@@ -119,12 +121,16 @@ fn subnet(
     let prefix_path = path.key("subnet");
     let prefix = text::prefix(&entry.subnet, &prefix_path, problems)?;
     if prefix.prefix_len() < PREFIX_LEN_MIN {
-        problems.add(&prefix_path, format!("{prefix} is wider than a /{PREFIX_LEN_MIN}; make smaller subnets of it"));
+        problems.add(
+            &prefix_path,
+            format!("{prefix} is wider than a /{PREFIX_LEN_MIN}; make smaller subnets of it"),
+        );
         return None;
     }
     let tiny_broadcast = prefix.prefix_len() >= 31 && prefix.broadcast() == Ipv4Addr::BROADCAST;
     if !text::is_unicast(prefix.network()) || tiny_broadcast {
-        problems.add(&prefix_path, format!("no host can have an address of {prefix}; give a unicast network"));
+        problems
+            .add(&prefix_path, format!("no host can have an address of {prefix}; give a unicast network"));
         return None;
     }
     let surroundings = Surroundings { prefix, own };
@@ -183,7 +189,8 @@ fn link(
     };
     let Some(interface) = interfaces.iter().position(|interface| interface.name == *name) else {
         let names: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
-        let message = format!("interface {} is not in dhcp.interfaces{}", quoted(name), hint(name, &names));
+        let message =
+            format!("interface {} is not in dhcp.interfaces{}", quoted(name), problems.hint(name, &names));
         problems.add(&path.key("interface"), message);
         return None;
     };
@@ -197,7 +204,8 @@ fn relays(written: &[String], path: &Path<'_>, problems: &mut Problems) -> Vec<I
         let path = path.index(index);
         let Some(address) = text::address(written, &path, problems) else { continue };
         if !text::is_unicast(address) {
-            problems.add(&path, format!("{address} cannot be a relay agent's address; give a unicast address"));
+            problems
+                .add(&path, format!("{address} cannot be a relay agent's address; give a unicast address"));
         } else if !seen.insert(address) {
             problems.add(&path, format!("{address} is listed twice; remove one"));
         }
@@ -207,7 +215,7 @@ fn relays(written: &[String], path: &Path<'_>, problems: &mut Problems) -> Vec<I
 }
 
 fn pools(
-    written: &[wire::Pool],
+    written: &[Object<wire::Pool>],
     surroundings: &Surroundings<'_>,
     subnet: &Draft,
     resolver: &mut Resolver,
@@ -277,7 +285,8 @@ fn check_range(
         }
     }
     for own in surroundings.own.iter().filter(|own| (first..=last).contains(*own)) {
-        let message = format!("{first}-{last} contains {own}, this server's own address; split it in two around that");
+        let message =
+            format!("{first}-{last} contains {own}, this server's own address; split it in two around that");
         problems.add(path, message);
     }
     true

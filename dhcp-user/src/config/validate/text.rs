@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use crate::config::problem::{Path, Problems, hint, quoted};
+use crate::config::problem::{Path, Problems, quoted};
 
 /// An IPv4 address.
 pub(super) fn address(written: &str, path: &Path<'_>, problems: &mut Problems) -> Option<Ipv4Addr> {
@@ -32,7 +32,8 @@ pub(super) fn is_unicast(address: Ipv4Addr) -> bool {
 pub(super) fn prefix(written: &str, path: &Path<'_>, problems: &mut Problems) -> Option<Ipv4Net> {
     let Ok(prefix) = written.parse::<Ipv4Net>() else {
         let shown = quoted(written);
-        problems.add(path, format!("{shown} is not a network and prefix length; write it as \"198.18.0.0/16\""));
+        problems
+            .add(path, format!("{shown} is not a network and prefix length; write it as \"198.18.0.0/16\""));
         return None;
     };
     let network = prefix.trunc();
@@ -148,13 +149,14 @@ pub(super) fn choice<T: Copy>(
     let found = known.iter().find(|(word, _)| *word == written).map(|(_, value)| *value);
     if found.is_none() {
         let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
-        problems.add(path, format!("{} is not known here{}", quoted(written), hint(written, &words)));
+        problems
+            .add(path, format!("{} is not known here{}", quoted(written), problems.hint(written, &words)));
     }
     found
 }
 
 /// Notes a problem if `value` is not between `least` and `most`.
-pub(super) fn within<T: PartialOrd + Display>(
+pub(super) fn within<T: Copy + PartialOrd + Display>(
     value: T,
     least: T,
     most: T,

@@ -5,12 +5,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 mod daemon;
+mod object;
 mod settings;
 mod sites;
 mod subnet;
 
 pub(super) use self::{
     daemon::{Control, FastPath, InterfaceEntry, Store},
+    object::Object,
     settings::{OptionEntry, Settings},
     sites::{Allocation, Datacenter, Failover, MultiSite, Site, Synchronization},
     subnet::{Pool, Reservation, Subnet},
@@ -27,7 +29,7 @@ pub(super) struct File {
     #[expect(dead_code, reason = "for editors; declared so that a file may have it")]
     pub(super) schema: Option<String>,
     /// Everything about DHCP.
-    pub(super) dhcp: Dhcp,
+    pub(super) dhcp: Object<Dhcp>,
 }
 
 with_settings! {
@@ -44,19 +46,19 @@ with_settings! {
         /// The subnets served; none may overlap another. Subnets with the same interface and VLAN tags, or with a
         /// relay in common, form a shared network.
         #[serde(default)]
-        pub(in crate::config) subnets: Vec<Subnet>,
+        pub(in crate::config) subnets: Vec<Object<Subnet>>,
         /// Where leases are kept.
         #[serde(default)]
-        pub(in crate::config) store: Store,
+        pub(in crate::config) store: Object<Store>,
         /// The local socket the command line talks to.
         #[serde(default)]
-        pub(in crate::config) control: Control,
+        pub(in crate::config) control: Object<Control>,
         /// The kernel fast path.
         #[serde(default)]
-        pub(in crate::config) fastpath: FastPath,
+        pub(in crate::config) fastpath: Object<FastPath>,
         /// Operation across sites.
         #[serde(default)]
-        pub(in crate::config) datacenter: Option<Datacenter>,
+        pub(in crate::config) datacenter: Option<Object<Datacenter>>,
     }
 }
 

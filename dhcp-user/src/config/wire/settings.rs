@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Object;
 use crate::config::options;
 
 /// The settings written at one level.
@@ -19,7 +20,7 @@ pub(in crate::config) struct Settings<'a> {
     pub(in crate::config) next_server: Option<&'a str>,
     pub(in crate::config) server_name: Option<&'a str>,
     pub(in crate::config) boot_file: Option<&'a str>,
-    pub(in crate::config) options: &'a [OptionEntry],
+    pub(in crate::config) options: &'a [Object<OptionEntry>],
 }
 
 impl Settings<'_> {
@@ -93,7 +94,7 @@ macro_rules! with_settings {
             pub(in crate::config) boot_file: Option<String>,
             /// DHCP options sent to clients that ask for them.
             #[serde(default)]
-            pub(in crate::config) options: Vec<$crate::config::wire::OptionEntry>,
+            pub(in crate::config) options: Vec<$crate::config::wire::Object<$crate::config::wire::OptionEntry>>,
         }
 
         impl $name {
@@ -120,7 +121,10 @@ pub(super) use with_settings;
 /// A DHCP option: by `name`, whose type is known, or by `code`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Option", extend("oneOf" = [{"required": ["name"]}, {"required": ["code"]}]))]
+#[schemars(rename = "Option", extend("oneOf" = [
+    {"required": ["name"], "properties": {"name": {"type": "string"}}},
+    {"required": ["code"], "properties": {"code": {"type": "integer"}}}
+]))]
 pub(in crate::config) struct OptionEntry {
     /// The option's name.
     #[serde(default)]
@@ -142,10 +146,11 @@ pub(in crate::config) struct OptionEntry {
 }
 
 fn names(_: &mut SchemaGenerator) -> Schema {
-    let names: Vec<&str> = options::names().collect();
-    json_schema!({ "type": "string", "enum": names })
+    let names: Vec<Value> = options::names().map(Value::from).chain([Value::Null]).collect();
+    json_schema!({ "type": ["string", "null"], "enum": names })
 }
 
 fn types(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "enum": options::type_names() })
+    let types: Vec<Value> = options::type_names().into_iter().map(Value::from).chain([Value::Null]).collect();
+    json_schema!({ "type": ["string", "null"], "enum": types })
 }

@@ -4,12 +4,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Object;
+
 /// Operation across data centres.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Datacenter {
     /// Sites, and how leases travel between them.
-    pub(in crate::config) multi_site: Option<MultiSite>,
+    pub(in crate::config) multi_site: Option<Object<MultiSite>>,
 }
 
 /// Sites, and how leases travel between them. Every section may be left out.
@@ -21,15 +23,15 @@ pub(in crate::config) struct MultiSite {
     /// The site this node belongs to, one of `sites`.
     pub(in crate::config) local_site: Option<String>,
     /// All sites.
-    pub(in crate::config) sites: Vec<Site>,
+    pub(in crate::config) sites: Vec<Object<Site>>,
     /// How leases travel.
-    pub(in crate::config) synchronization: Synchronization,
+    pub(in crate::config) synchronization: Object<Synchronization>,
     /// Where new clients are given addresses.
-    pub(in crate::config) allocation: Allocation,
+    pub(in crate::config) allocation: Object<Allocation>,
     /// What happens when a site falls silent.
-    pub(in crate::config) failover: Failover,
+    pub(in crate::config) failover: Object<Failover>,
     /// What synchronization may use of the links.
-    pub(in crate::config) bandwidth: Bandwidth,
+    pub(in crate::config) bandwidth: Object<Bandwidth>,
 }
 
 /// A site.

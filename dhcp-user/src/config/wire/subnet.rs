@@ -1,6 +1,6 @@
 //! `dhcp.subnets`, with pools and reservations, as written.
 
-use super::settings::with_settings;
+use super::{Object, settings::with_settings};
 
 with_settings! {
     /// A subnet: one link's worth of addresses.
@@ -26,10 +26,10 @@ with_settings! {
         pub(in crate::config) relays: Vec<String>,
         /// The ranges addresses are given from.
         #[serde(default)]
-        pub(in crate::config) pools: Vec<Pool>,
+        pub(in crate::config) pools: Vec<Object<Pool>>,
         /// Addresses kept for one client each.
         #[serde(default)]
-        pub(in crate::config) reservations: Vec<Reservation>,
+        pub(in crate::config) reservations: Vec<Object<Reservation>>,
     }
 }
 
@@ -45,7 +45,9 @@ with_settings! {
     /// An address kept for one client, named by exactly one of `hw_address`, `client_id` and `circuit_id`. Inside a
     /// pool it takes on the pool's settings.
     #[schemars(extend("oneOf" = [
-        {"required": ["hw_address"]}, {"required": ["client_id"]}, {"required": ["circuit_id"]}
+        {"required": ["hw_address"], "properties": {"hw_address": {"type": "string"}}},
+        {"required": ["client_id"], "properties": {"client_id": {"type": "string"}}},
+        {"required": ["circuit_id"], "properties": {"circuit_id": {"type": "string"}}}
     ]))]
     pub(in crate::config) struct Reservation {
         /// The client's Ethernet address, for example "02:00:00:00:00:01".

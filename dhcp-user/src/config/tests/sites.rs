@@ -1,0 +1,219 @@
+//! The customer's guide is a contract: its fragments are taken as they stand there, and its contradictions refused.
+
+use serde_json::{Value, json};
+
+use super::{bad, good, messages};
+use crate::config::model::{MultiSite, Strategy, SyncMode};
+
+/// The configuration fragments of the guide, as printed there.
+pub(super) const FRAGMENTS: [&str; 5] = [
+    r#"{"dhcp": {"datacenter": {"multi_site": {"enabled": true, "local_site": "us-east", "sites": [
+        {"name": "us-east", "nodes": ["node1-us-east.example.com", "node2-us-east.example.com"],
+         "priority": 1, "latency": 0},
+        {"name": "us-west", "nodes": ["node1-us-west.example.com", "node2-us-west.example.com"],
+         "priority": 2, "latency": 50},
+        {"name": "eu-central", "nodes": ["node1-eu.example.com", "node2-eu.example.com"],
+         "priority": 3, "latency": 100}]}}}}"#,
+    r#"{"dhcp": {"datacenter": {"multi_site": {"synchronization": {"mode": "async", "interval": 60,
+        "batch_size": 1000, "compression": true, "encryption": true}}}}}"#,
+    r#"{"dhcp": {"datacenter": {"multi_site": {"allocation": {"strategy": "geographic", "prefer_local": true,
+        "fallback_sites": ["us-west", "eu-central"]}}}}}"#,
+    r#"{"dhcp": {"datacenter": {"multi_site": {"failover": {"enabled": true, "detection_interval": 10,
+        "failover_timeout": 30, "preferred_sites": ["us-east", "us-west"]}}}}}"#,
+    r#"{"dhcp": {"datacenter": {"multi_site": {"bandwidth": {"optimization": true, "max_bandwidth": 1000,
+        "compression": true, "deduplication": true}}}}}"#,
+];
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// The first `count` fragments, merged.
+pub(super) fn merged(count: usize) -> Value {
+    let mut whole = Value::Null;
+    for fragment in &FRAGMENTS[..count] {
+        merge(&mut whole, serde_json::from_str(fragment).unwrap());
+    }
+    whole
+}
+
+fn section(config: &Value) -> MultiSite {
+    good(&config.to_string()).multi_site.unwrap()
+}
+
+/// The messages for the guide's configuration with the value at `pointer` (inside `multi_site`) replaced.
+fn with(pointer: &str, value: Value) -> Vec<String> {
+    let mut whole = merged(5);
+    *whole.pointer_mut(&format!("/dhcp/datacenter/multi_site{pointer}")).unwrap() = value;
+    messages(&whole.to_string())
+        .into_iter()
+        .map(|message| message.strip_prefix("dhcp.datacenter.multi_site.").unwrap_or(&message).to_owned())
+        .collect()
+}
+
+#[test]
+fn the_guides_fragments_are_accepted_and_understood() {
+    let guide = section(&merged(5));
+    assert!(guide.enabled);
+    assert_eq!(guide.local_site, "us-east");
+    assert_eq!(guide.sites.len(), 3);
+    assert_eq!((guide.sites[1].priority, guide.sites[1].latency_ms), (2, 50));
+    assert_eq!(guide.sites[2].nodes, ["node1-eu.example.com", "node2-eu.example.com"]);
+    let sync = &guide.synchronization;
+    assert_eq!((sync.mode, sync.interval_secs, sync.batch_size), (SyncMode::Async, 60, 1000));
+    assert!(sync.compression && sync.encryption);
+    assert_eq!(guide.allocation.strategy, Strategy::Geographic);
+    assert_eq!(guide.allocation.fallback_sites, ["us-west", "eu-central"]);
+    assert_eq!((guide.failover.detection_interval_secs, guide.failover.failover_timeout_secs), (10, 30));
+    assert_eq!(guide.failover.preferred_sites, ["us-east", "us-west"]);
+    assert!(guide.failover.enabled && guide.bandwidth.optimization && guide.bandwidth.deduplication);
+    assert_eq!(guide.bandwidth.max_mbit_per_s, 1000);
+}
+
+#[test]
+fn every_section_may_be_left_out() {
+    let alone = section(&merged(1));
+    assert!(!alone.failover.enabled && !alone.bandwidth.optimization && alone.allocation.prefer_local);
+    assert_eq!(
+        alone.synchronization,
+        section(&merged(5)).synchronization,
+        "the guide's values are the defaults"
+    );
+    for count in 1..=5 {
+        section(&merged(count));
+    }
+    let off = section(&json!({"dhcp": {"datacenter": {"multi_site": {"enabled": false}}}}));
+    assert!(!off.enabled && off.sites.is_empty() && off.local_site.is_empty());
+    assert!(good(r#"{"dhcp": {"datacenter": {}}}"#).multi_site.is_none());
+}
+
+#[test]
+fn switched_off_it_is_accepted_and_still_checked() {
+    let mut whole = merged(5);
+    whole["dhcp"]["datacenter"]["multi_site"]["enabled"] = json!(false);
+    assert!(!section(&whole).enabled);
+    whole["dhcp"]["datacenter"]["multi_site"]["local_site"] = json!("mars");
+    assert_eq!(
+        messages(&whole.to_string()),
+        [
+            "dhcp.datacenter.multi_site.local_site: site \"mars\" is not in `sites`; it may be `us-east`, `us-west`, \
+          `eu-central`"
+        ]
+    );
+}
+
+#[test]
+fn contradictions_are_named() {
+    assert_eq!(
+        with("/local_site", json!("us-eats")),
+        ["local_site: site \"us-eats\" is not in `sites`; did you mean `us-east`?"]
+    );
+    assert_eq!(
+        with("/sites/1/name", json!("us-east")),
+        [
+            "sites[1].name: site `us-east` is listed already in sites[0]; rename one",
+            "allocation.fallback_sites[0]: site \"us-west\" is not in `sites`; did you mean `us-east`?",
+            "failover.preferred_sites[1]: site \"us-west\" is not in `sites`; did you mean `us-east`?",
+        ]
+    );
+    assert_eq!(
+        with("/sites/1/nodes/0", json!("Node1-US-East.example.com")),
+        [
+            "sites[1].nodes[0]: node `Node1-US-East.example.com` is listed already in sites[0]; a node has one site"
+        ]
+    );
+    assert_eq!(
+        with("/sites/2/nodes", json!([])),
+        ["sites[2].nodes: a site needs at least one node; list host names or IP addresses"]
+    );
+    assert_eq!(
+        with("/sites/2/nodes", json!(["a b", "2001:db8::1"])),
+        ["sites[2].nodes[0]: \"a b\" is neither a host name nor an IP address"]
+    );
+    assert_eq!(
+        with("/sites/2", json!({"name": "eu central", "nodes": ["x"], "priority": 0, "latency": 60001})),
+        [
+            "sites[2].name: \"eu central\" cannot be a site's name; use letters, digits, `-`, `_` and `.`, at most 63",
+            "sites[2].priority: 0 is out of range; it may be 1 to 4294967295 (1 is the most preferred)",
+            "sites[2].latency: 60001 is out of range; it may be 0 to 60000 ms",
+            "allocation.fallback_sites[1]: site \"eu-central\" is not in `sites`; did you mean `eu central`?",
+        ]
+    );
+    assert_eq!(
+        with("/allocation/fallback_sites", json!(["us-west", "us-west"])),
+        ["allocation.fallback_sites[1]: site \"us-west\" is listed twice; remove one"]
+    );
+    assert_eq!(
+        with("/failover/failover_timeout", json!(10)),
+        [
+            "failover.failover_timeout: 10 s is not above detection_interval (10 s): a site must be suspect before it is \
+          given up; raise it"
+        ]
+    );
+    assert_eq!(
+        with("/failover/detection_interval", json!(0)),
+        ["failover.detection_interval: 0 is out of range; it may be 1 to 3600 s"]
+    );
+    assert_eq!(
+        with("/synchronization", json!({"mode": "asynch", "interval": 0, "batch_size": 0})),
+        [
+            "synchronization.mode: \"asynch\" is not known here; did you mean `async`?",
+            "synchronization.interval: 0 is out of range; it may be 1 to 86400 s",
+            "synchronization.batch_size: 0 is out of range; it may be 1 to 1000000 updates",
+        ]
+    );
+    assert_eq!(
+        with("/bandwidth/compression", json!(false)),
+        ["bandwidth.compression: false, but synchronization.compression is true; make them agree"]
+    );
+    assert_eq!(
+        with("/bandwidth/max_bandwidth", json!(0)),
+        ["bandwidth.max_bandwidth: 0 is out of range; it may be 1 to 1000000 Mbit/s"]
+    );
+    assert_eq!(
+        with("/allocation/strategy", json!("nearest")),
+        [
+            "allocation.strategy: \"nearest\" is not known here; it may be `geographic`, `priority`, `balanced`"
+        ]
+    );
+}
+
+#[test]
+fn what_needs_a_second_party_is_refused_without() {
+    let alone = json!({"dhcp": {"datacenter": {"multi_site": {
+        "enabled": true, "local_site": "a", "sites": [{"name": "a", "nodes": ["n"]}],
+        "failover": {"enabled": true}, "synchronization": {"mode": "sync"}}}}});
+    assert_eq!(
+        messages(&alone.to_string()),
+        [
+            "dhcp.datacenter.multi_site.failover.enabled: failover needs a second site to move addresses to; list \
+             one, or set this to false",
+            "dhcp.datacenter.multi_site.synchronization.mode: in mode `sync` a client's answer waits for a peer, and \
+             there is none; list one, or use `async`",
+        ]
+    );
+    assert_eq!(
+        bad(r#"{"dhcp": {"datacenter": {"multi_site": {"enabled": true}}}}"#),
+        "test.json:1:40: dhcp.datacenter.multi_site: the key `local_site` is missing; name the site this node belongs \
+         to\n\
+         test.json:1:40: dhcp.datacenter.multi_site: enabled without `sites`; list the sites, or set `enabled` to false"
+    );
+}
+
+#[test]
+fn unknown_keys_of_the_contract_are_refused() {
+    assert_eq!(
+        messages(r#"{"dhcp": {"datacenter": {"multi_site": {"failover": {"detection_intervall": 3}}}}}"#),
+        [
+            "dhcp.datacenter.multi_site.failover.detection_intervall: unknown key `detection_intervall`; did you mean \
+          `detection_interval`?"
+        ]
+    );
+}
