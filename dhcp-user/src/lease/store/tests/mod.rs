@@ -71,8 +71,9 @@ fn batch(write: u64, count: u32) -> Batch {
         leases: (0..count).map(|_| lease(next() % 300, write)).collect(),
         forgotten: (0..count / 8).map(|_| address(next() % 300)).collect(),
         answers: vec![StoredAnswer { id: next() % 8, bytes: vec![write as u8; (next() % 600) as usize] }],
-        dropped_answers: (write % 3 == 0).then(|| next() % 8).into_iter().collect(),
-        meta: (write % 4 == 0)
+        dropped_answers: write.is_multiple_of(3).then(|| next() % 8).into_iter().collect(),
+        meta: write
+            .is_multiple_of(4)
             .then(|| (MetaKey::Generation, write.to_le_bytes().to_vec()))
             .into_iter()
             .collect(),
