@@ -105,6 +105,9 @@ impl Engine {
                 _ => Verdict::Nak(SlowReason::NakNotEntitled),
             };
         }
+        if held.is_none() && self.holds_another(subnet, request) {
+            return Verdict::Nak(SlowReason::NakWrongAddress);
+        }
         if self.has_reservation_elsewhere(subnet, ciaddr, request) {
             return Verdict::Nak(SlowReason::NakReservedElsewhere);
         }
@@ -118,6 +121,14 @@ impl Engine {
             Some(_) => SlowReason::AckedRebinding,
         };
         Verdict::Ack(reason, subnet)
+    }
+
+    /// Whether we hold a lease for this client in a subnet. Asked when it claims an address that we do not hold for it.
+    fn holds_another(&self, subnet: usize, request: &Request<'_>) -> bool {
+        self.topology.subnet(subnet).is_some_and(|subnet| {
+            let best = self.leases.best_of_client(&request.client, subnet.prefix);
+            best.is_some_and(|l| l.state == LeaseState::Bound && self.leases.leaving(l.address).is_none())
+        })
     }
 
     /// Whether another address of the subnet is reserved for this client and can be had at once.

@@ -28,6 +28,9 @@ pub(super) mod kind {
     pub const INFORM: u8 = 8;
 }
 
+/// Options in the order of their first parts, each with its parts joined.
+type Options<'a> = Vec<(u8, Cow<'a, [u8]>)>;
+
 /// A well-formed message of a client.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
@@ -59,7 +62,7 @@ pub struct Request<'a> {
     pub lease_secs: Option<u32>,
     /// Option 57, octets of IP datagram.
     pub message_max: Option<u16>,
-    options: Vec<(u8, Cow<'a, [u8]>)>,
+    options: Options<'a>,
 }
 
 impl<'a> Request<'a> {
@@ -146,7 +149,7 @@ impl<'a> Request<'a> {
 }
 
 /// All options in the order of their first parts: the options field, then `file`, then `sname`, as option 52 says.
-fn read_options(payload: &[u8]) -> Result<Vec<(u8, Cow<'_, [u8]>)>, SlowReason> {
+fn read_options(payload: &[u8]) -> Result<Options<'_>, SlowReason> {
     let mut options = Vec::with_capacity(16);
     collect(payload.get(240..).unwrap_or_default(), &mut options)?;
     let overload = match options.iter().find(|(code, _)| *code == code::OVERLOAD) {
@@ -167,7 +170,7 @@ fn read_options(payload: &[u8]) -> Result<Vec<(u8, Cow<'_, [u8]>)>, SlowReason> 
 
 /// Walks one area, joining the parts of options already seen. An area without an end option ends with itself: clients
 /// that send such exist, and everything in it can be read.
-fn collect<'a>(area: &'a [u8], options: &mut Vec<(u8, Cow<'a, [u8]>)>) -> Result<(), SlowReason> {
+fn collect<'a>(area: &'a [u8], options: &mut Options<'a>) -> Result<(), SlowReason> {
     let mut rest = area;
     while let Some((&code, after)) = rest.split_first() {
         rest = match code {

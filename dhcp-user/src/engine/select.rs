@@ -141,7 +141,9 @@ impl Engine {
         true
     }
 
-    /// The record of a lease after a grant of `secs`. Its horizon covers this promise and the next renewals', and never
+    /// The record of a lease after a grant of `secs`. A grant shorter than what is left of the one before does not take
+    /// that back, for its ACK may be lost: the lease is then as one granted later, and `expires - granted_at` always is
+    /// the lease time of the last grant, which is what the kernel goes on granting. Its horizon covers this promise and the next renewals', and never
     /// moves back while the lease is bound: the kernel may have promised as much.
     fn granted(
         &self,
@@ -154,7 +156,7 @@ impl Engine {
         let lease = Span::from_secs(secs.into());
         let bound = before.filter(|lease| lease.state == LeaseState::Bound);
         let same = before.filter(|lease| lease.client == request.client);
-        let expires = now + lease;
+        let expires = bound.map_or(now, |lease| lease.expires).max(now + lease);
         let ahead = now + self.horizon_span(lease);
         let horizon = bound.map_or(ahead, |lease| lease.horizon.max(ahead)).max(expires);
         // A form stands for a client, its hardware and a lease time: what the kernel grants must be what `expires` says.
@@ -175,7 +177,7 @@ impl Engine {
             hardware: request.hardware,
             hostname: kept(code::HOST_NAME, |lease| &lease.hostname),
             relay_information: kept(code::RELAY_INFORMATION, |lease| &lease.relay_information),
-            granted_at: now,
+            granted_at: expires - lease,
             expires,
             horizon,
             forms,

@@ -11,6 +11,9 @@ use super::{
     table::{LeaseTable, List, Listed},
 };
 
+/// Smaller pools (fewer than 1,024 addresses) are filled from their first address on, as people expect.
+const RANDOM_START_WORDS: usize = 16;
+
 struct Pool {
     first: u32,
     /// Number of addresses less one, so that any range of IPv4 addresses fits.
@@ -67,8 +70,8 @@ impl Allocator {
     }
 
     /// The address to give to a new client of a pool; it stays pickable until [`hold`](Self::hold). `None` if the pool
-    /// is exhausted. Untouched addresses are taken in order from a random start: a server that lost its store then
-    /// rarely begins with the addresses its clients still use.
+    /// is exhausted. Untouched addresses are taken in order, in a large pool from a random start: a server that lost its
+    /// store then rarely begins with the addresses its clients still use.
     pub fn pick(&mut self, pool: usize, table: &LeaseTable, rng: &mut dyn RngCore) -> Option<Ipv4Addr> {
         let pool = self.pools.get_mut(pool)?;
         pool.pick_untouched(rng).or_else(|| table.head(&pool.free))
@@ -184,7 +187,9 @@ impl Pool {
         }
         if !self.started {
             self.started = true;
-            self.cursor = rng.random_range(0..self.touched.len().max(1));
+            if self.touched.len() >= RANDOM_START_WORDS {
+                self.cursor = rng.random_range(0..self.touched.len());
+            }
         }
         let words = self.touched.len();
         let found = (self.cursor..words).chain(0..self.cursor.min(words)).find_map(|at| {

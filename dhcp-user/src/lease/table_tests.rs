@@ -1,1 +1,98 @@
-//! The lease table against a plain model.
+//! The lease table against a plain model, and its weight.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{lease::record::HardwareAddress, time::Span};
+
+fn record(address: u8, client: u8, state: LeaseState, expires: u64) -> LeaseRecord {
+    let hardware = HardwareAddress::ethernet([2, 0, 0, 0, 0, client]);
+    let expires = Timestamp::ZERO + Span::from_secs(expires);
+    LeaseRecord {
+        address: Ipv4Addr::new(198, 18, 0, address),
+        state,
+        client: ClientKey::Hardware(hardware),
+        hardware,
+        hostname: Box::default(),
+        relay_information: Box::default(),
+        granted_at: expires,
+        expires,
+        horizon: expires,
+        forms: [None, None],
+    }
+}
+
+fn prefix() -> Ipv4Net {
+    "198.18.0.0/24".parse().unwrap()
+}
+
+#[test]
+fn an_entry_weighs_less_than_200_octets() {
+    assert!(size_of::<Entry>() < 200, "{}", size_of::<Entry>());
+}
+
+#[test]
+fn a_clients_best_lease() {
+    let mut table = LeaseTable::from_records([
+        record(1, 7, LeaseState::Free, 900),
+        record(2, 7, LeaseState::Bound, 100),
+        record(3, 7, LeaseState::Bound, 50),
+        record(4, 7, LeaseState::Quarantined, 999),
+        record(5, 8, LeaseState::Bound, 999),
+    ]);
+    let client = record(0, 7, LeaseState::Free, 0).client;
+    let best =
+        |table: &LeaseTable| table.best_of_client(&client, prefix()).map(|lease| lease.address.octets()[3]);
+    assert_eq!(best(&table), Some(2));
+    table.leave(Ipv4Addr::new(198, 18, 0, 2), Leaving::Expired, Timestamp::ZERO);
+    assert_eq!(best(&table), Some(3));
+    assert_eq!(table.of_client(&client, prefix()).count(), 3, "quarantined ones excepted");
+    assert_eq!(table.best_of_client(&client, "198.19.0.0/24".parse().unwrap()), None);
+}
+
+#[test]
+fn due_comes_in_order_once_and_lazily() {
+    let mut table = LeaseTable::from_records([
+        record(1, 1, LeaseState::Bound, 10),
+        record(2, 2, LeaseState::Bound, 5),
+        record(3, 3, LeaseState::Free, 1),
+    ]);
+    let at = |secs| Timestamp::ZERO + Span::from_secs(secs);
+    assert_eq!((table.due(at(4)), table.next_due()), (None, Some(at(5))));
+    table.put(record(2, 2, LeaseState::Bound, 50));
+    assert_eq!(table.due(at(20)), Some(Ipv4Addr::new(198, 18, 0, 2)), "at its first moment, to be put back");
+    table.schedule(Ipv4Addr::new(198, 18, 0, 2), at(50));
+    assert_eq!(table.due(at(20)), Some(Ipv4Addr::new(198, 18, 0, 1)));
+    assert_eq!(table.due(at(20)), None);
+    table.put(record(2, 2, LeaseState::Bound, 30));
+    assert_eq!((table.next_due(), table.deadlines.len()), (Some(at(30)), 1), "an earlier one replaces");
+}
+
+proptest! {
+    #[test]
+    fn the_table_agrees_with_a_map(puts in prop::collection::vec((0..40_u8, 0..6_u8, 0..3_u8, 0..99_u64), 0..300)) {
+        let mut table = LeaseTable::default();
+        let mut model = HashMap::new();
+        for (address, client, state, expires) in puts {
+            let state = [LeaseState::Bound, LeaseState::Free, LeaseState::Quarantined][usize::from(state)];
+            let record = record(address, client, state, expires);
+            table.put(record.clone());
+            model.insert(record.address, record);
+        }
+        prop_assert_eq!(table.len(), model.len());
+        for (address, record) in &model {
+            prop_assert_eq!(table.get(*address), Some(record));
+        }
+        for client in 0..6 {
+            let client = record(0, client, LeaseState::Free, 0).client;
+            let mut found: Vec<_> = table.of_client(&client, prefix()).map(|lease| lease.address).collect();
+            found.sort_unstable();
+            let kept = model.values().filter(|r| r.client == client && r.state != LeaseState::Quarantined);
+            let mut expected: Vec<_> = kept.map(|lease| lease.address).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
