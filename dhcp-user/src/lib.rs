@@ -9,5 +9,6 @@ pub mod engine;
 pub mod fastpath;
 pub mod lease;
 pub mod net;
+pub mod server;
 pub mod time;
 pub mod timeline;

@@ -138,3 +138,13 @@ impl Engine {
             .is_some_and(|host| host.address != ciaddr && self.available(request, host.address))
     }
 }
+
+impl Engine {
+    /// Whether renewals of `lease` are granted for as long as the configuration and the lease stay what they are: not
+    /// if another address is reserved for the client, which it is to move to as soon as that is free.
+    pub fn renewals_are_certain(&self, request: &Request<'_>, lease: &LeaseRecord) -> bool {
+        self.topology.subnet_of(lease.address).is_some_and(|subnet| {
+            self.topology.host(subnet, request, None).is_none_or(|host| host.address == lease.address)
+        })
+    }
+}

@@ -13,6 +13,7 @@ use aya::{
 };
 use dhcp_common::{
     abi::{self, Answer, Block, Control, LeaseEntry, name},
+    lease_cell::LeaseCell,
     reason::Counters,
     request::Interface,
 };
@@ -249,8 +250,14 @@ impl KernelPath {
 
     /// When the kernel last renewed a lease, on the boot clock; `None` if it never did.
     pub fn renewed_boot_ns(&self, address: Ipv4Addr) -> Option<u64> {
-        let cell = self.leases.cell(self.layout.index(address)?)?;
-        Some(cell.renewed_boot_ns()).filter(|&renewed| renewed != 0 && cell.address() == address.octets())
+        self.entry(address).map(|(_, cell)| cell.renewed_boot_ns()).filter(|&renewed| renewed != 0)
+    }
+
+    /// An address's index and entry.
+    pub fn entry(&self, address: Ipv4Addr) -> Option<(u32, LeaseCell)> {
+        let index = self.layout.index(address)?;
+        let cell = self.leases.cell(index)?;
+        (cell.address() == address.octets()).then_some((index, cell))
     }
 
     /// Every lease the kernel renewed at or after `since_boot_ns`.

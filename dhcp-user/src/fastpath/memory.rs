@@ -85,12 +85,6 @@ impl MappedArray<Control> {
         unsafe { (&raw mut (*self.start.as_ptr()).authority_until_boot_ns).write_volatile(deadline) }
     }
 
-    /// Sets the generation: every entry and answer of another is passed from here on.
-    pub fn set_generation(&self, generation: u32) {
-        // SAFETY: as above; one aligned word, stored at once.
-        unsafe { (&raw mut (*self.start.as_ptr()).generation).write_volatile(generation) }
-    }
-
     /// Writes the whole block; for maps that no program uses yet.
     pub fn write(&self, control: &Control) {
         // SAFETY: as above.

@@ -20,3 +20,4 @@ mod memory;
 pub mod pins;
 pub mod predict;
 pub mod render;
+pub mod stored;

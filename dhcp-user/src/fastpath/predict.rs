@@ -47,6 +47,8 @@ fn rewrite(payload: &[u8], address: Ipv4Addr, form: Form) -> Option<Vec<u8>> {
     if !header.ends_with(&COOKIE) {
         return None;
     }
+    // What is a renewal already comes again as it is, options 50 and 54 included if the client is of that kind.
+    let renews = header.get(12..16) != Some(&[0; 4]);
     let mut renewal = header.to_vec();
     set(&mut renewal, 12, &address.octets())?;
     if form == Form::Direct {
@@ -65,7 +67,7 @@ fn rewrite(payload: &[u8], address: Ipv4Addr, form: Form) -> Option<Vec<u8>> {
             [code, len, ref next @ ..] => {
                 let (value, next) = next.split_at_checked(usize::from(len))?;
                 let left_out = match code {
-                    OPTION_REQUESTED_ADDRESS | OPTION_SERVER_IDENTIFIER => true,
+                    OPTION_REQUESTED_ADDRESS | OPTION_SERVER_IDENTIFIER => !renews,
                     OPTION_RELAY_INFORMATION => form == Form::Direct,
                     _ => false,
                 };

@@ -1,0 +1,226 @@
+//! Engine and learner together, still pure: frames, kernel marks and time go in, [`Work`] comes out.
+
+use std::net::Ipv4Addr;
+
+use dhcp_common::{
+    abi::LeaseEntry,
+    checksum,
+    frame::SliceFrame,
+    request::Datagram,
+    wire::{BROADCAST_MAC, PORT_CLIENT, PORT_SERVER, PROTOCOL_UDP, UDP_LEN},
+};
+use rand::{SeedableRng, rngs::SmallRng};
+
+use super::{
+    learn::{Granted, Learner},
+    work::{Outgoing, Work},
+};
+use crate::{
+    config::model::VlanTags,
+    engine::{Destination, Effects, Engine, Ingress, Outcome, Reply, SlowReason},
+    fastpath::kernel::Mark,
+    lease::record::{LeaseRecord, LeaseState},
+    net::{
+        frame::{Envelope, Tags},
+        packet_socket::ReceivedFrame,
+    },
+    time::Timestamp,
+    timeline::Timeline,
+};
+
+/// Frames that came up and never reached the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct FrameCounts {
+    /// All frames.
+    pub received: u64,
+    /// Not a whole DHCP datagram.
+    pub malformed: u64,
+    /// For another host: its Ethernet or IPv4 destination is not ours.
+    pub other_host: u64,
+    /// With a wrong UDP checksum.
+    pub bad_checksum: u64,
+}
+
+/// The daemon's mind.
+pub struct Core {
+    /// The DHCP engine.
+    pub engine: Engine,
+    /// What the kernel is taught.
+    pub learner: Learner,
+    /// Our addresses, on every interface.
+    pub local: Vec<Ipv4Addr>,
+    /// Frames that never reached the engine.
+    pub frames: FrameCounts,
+    messages: Vec<u64>,
+    rng: SmallRng,
+}
+
+impl Core {
+    /// A core over `engine`; `seed` only spreads allocation.
+    pub fn new(engine: Engine, learner: Learner, local: Vec<Ipv4Addr>, seed: u64) -> Self {
+        Self {
+            engine,
+            learner,
+            local,
+            frames: FrameCounts::default(),
+            messages: vec![0; SlowReason::ALL.len()],
+            rng: SmallRng::seed_from_u64(seed),
+        }
+    }
+
+    /// How many messages the engine handled, by what became of them.
+    pub fn messages(&self) -> impl Iterator<Item = (SlowReason, u64)> {
+        SlowReason::ALL.iter().copied().zip(self.messages.iter().copied())
+    }
+
+    /// Handles a frame that came up on `interface` (index in the configuration).
+    pub fn receive(&mut self, now: Timestamp, interface: usize, received: &mut ReceivedFrame, work: &mut Work) {
+        self.frames.received += 1;
+        let Some(ours) = self.learner.interfaces.get(interface).copied() else { return };
+        let len = received.octets.len();
+        let datagram = SliceFrame::new(&mut received.octets, len).ok_or(()).and_then(|f| Datagram::find(&f).map_err(drop));
+        let (Ok(datagram), frame) = (datagram, received.octets.as_slice()) else {
+            self.frames.malformed += 1;
+            return;
+        };
+        let (Some(destination_mac), Some(source_mac)) = (mac_at(frame, 0), mac_at(frame, 6)) else { return };
+        let destination = Ipv4Addr::from(datagram.destination);
+        let for_us = (destination_mac == ours.mac || destination_mac == BROADCAST_MAC)
+            && (destination.is_broadcast() || self.local.contains(&destination));
+        if !for_us {
+            self.frames.other_host += 1;
+            return;
+        }
+        let payload_at = datagram.payload();
+        let Some(payload) = frame.get(payload_at..payload_at + datagram.payload_len) else { return };
+        if !received.checksum_pending && !checksum_is_right(frame, &datagram) {
+            self.frames.bad_checksum += 1;
+            return;
+        }
+        let [outer, inner] = datagram.vlans;
+        let ingress = Ingress {
+            interface,
+            vlans: VlanTags { outer, inner },
+            source_mac,
+            source_ip: datagram.source.into(),
+            destination_ip: destination,
+            source_port: datagram.source_port,
+        };
+        let Outcome { reason, mut effects } = self.engine.handle(now, &mut self.rng, &ingress, payload);
+        if let Some(count) = SlowReason::ALL.iter().position(|&r| r == reason).and_then(|i| self.messages.get_mut(i)) {
+            *count += 1;
+        }
+        if let Some(reply) = effects.reply.take() {
+            self.learn(reason, &ingress, payload, &reply, &mut effects, work);
+            if let Some(frame) = envelope(&ours.mac, frame, &reply).wrap(&reply.payload).ok() {
+                work.send.push(Outgoing { interface, frame });
+            }
+        }
+        work.take(effects);
+    }
+
+    /// Teaches the kernel the renewals of a client that was granted a lease; they become durable with the lease.
+    fn learn(
+        &mut self,
+        reason: SlowReason,
+        ingress: &Ingress,
+        payload: &[u8],
+        reply: &Reply,
+        effects: &mut Effects,
+        work: &mut Work,
+    ) {
+        let granted = matches!(
+            reason,
+            SlowReason::AckedNew
+                | SlowReason::AckedReboot
+                | SlowReason::AckedRenewal
+                | SlowReason::AckedRebinding
+                | SlowReason::AckedRecreated
+        );
+        let Some(lease) = effects.commit.last_mut().filter(|_| granted) else { return };
+        let granted = Granted { ingress, payload, lease, server: reply.source };
+        let forms = self.learner.learn(&self.engine, &granted, work);
+        if let Some(record) = self.engine.set_forms(lease.address, forms) {
+            *lease = record;
+        }
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Timestamp, work: &mut Work) {
+        work.take(self.engine.tick(now));
+    }
+
+    /// Takes note of a renewal that the kernel granted.
+    pub fn renewed(&mut self, now: Timestamp, mark: &Mark, timeline: &Timeline, work: &mut Work) {
+        let held = self.engine.leases().get(mark.address);
+        if held.is_some_and(|lease| lease.hardware.as_ethernet() == Some(mark.chaddr)) {
+            let at = timeline.timestamp(mark.renewed_boot_ns);
+            work.take(self.engine.renewed_by_kernel(now, mark.address, at));
+        }
+    }
+
+    /// Takes note that the kernel has certainly forgotten a lease; see [`Engine::withdrawn`].
+    pub fn withdrawn(&mut self, now: Timestamp, address: Ipv4Addr, last: Option<Timestamp>, work: &mut Work) {
+        work.take(self.engine.withdrawn(now, address, last));
+    }
+
+    /// The entry the kernel is to have for an address; `None` if it is to have none.
+    pub fn entry(&self, address: Ipv4Addr, timeline: &Timeline) -> Option<LeaseEntry> {
+        let lease = self.engine.leases().get(address)?;
+        let held = lease.state == LeaseState::Bound && self.engine.leases().leaving(address).is_none();
+        held.then(|| entry_of(lease, self.learner.control.generation, timeline)).flatten()
+    }
+}
+
+fn entry_of(lease: &LeaseRecord, generation: u32, timeline: &Timeline) -> Option<LeaseEntry> {
+    let mut entry = LeaseEntry {
+        horizon_boot_ns: timeline.boot_ns(lease.horizon),
+        address: lease.address.octets(),
+        chaddr: lease.hardware.as_ethernet()?,
+        generation,
+        ..LeaseEntry::default()
+    };
+    let slots = entry.fingerprints.iter_mut().zip(&mut entry.answers).zip(&mut entry.echo_sums);
+    for (form, ((fingerprint, answer), echo_sum)) in lease.forms.iter().zip(slots) {
+        if let Some(form) = form {
+            (*fingerprint, *answer, *echo_sum) = (form.fingerprint, form.answer, form.echo_sum);
+        }
+    }
+    Some(entry)
+}
+
+fn mac_at(frame: &[u8], at: usize) -> Option<[u8; 6]> {
+    frame.get(at..)?.first_chunk().copied()
+}
+
+fn checksum_is_right(frame: &[u8], datagram: &Datagram) -> bool {
+    let udp_at = datagram.payload() - UDP_LEN;
+    let Some(udp) = frame.get(udp_at..datagram.payload() + datagram.payload_len) else { return false };
+    if udp.get(6..8) == Some(&[0, 0]) {
+        return true;
+    }
+    let Ok(udp_len) = u16::try_from(udp.len()) else { return false };
+    let [len_a, len_b] = udp_len.to_be_bytes();
+    let pseudo = checksum::sum(&datagram.source) + checksum::sum(&datagram.destination);
+    checksum::fold(pseudo + checksum::sum(&[0, PROTOCOL_UDP, len_a, len_b]) + checksum::sum(udp)) == u16::MAX
+}
+
+/// What goes around a reply: out of the interface and with the tags the request came with.
+fn envelope(our_mac: &[u8; 6], request: &[u8], reply: &Reply) -> Envelope {
+    let requester = mac_at(request, 6).unwrap_or(BROADCAST_MAC);
+    let (destination_mac, destination, destination_port) = match reply.to {
+        Destination::Relay { giaddr, port } => (requester, giaddr, port),
+        Destination::Renewing { ciaddr, mac } => (mac, ciaddr, PORT_CLIENT),
+        Destination::Client { mac, yiaddr } => (mac, yiaddr, PORT_CLIENT),
+        Destination::Broadcast => (BROADCAST_MAC, Ipv4Addr::BROADCAST, PORT_CLIENT),
+    };
+    Envelope {
+        source_mac: *our_mac,
+        destination_mac,
+        tags: Tags::of(request),
+        source: reply.source,
+        destination,
+        source_port: PORT_SERVER,
+        destination_port,
+    }
+}

@@ -1,0 +1,148 @@
+//! What a running service shows of itself: the shapes of the command line's and the API's JSON.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+use super::core::FrameCounts;
+use crate::lease::record::{ClientKey, LeaseRecord, LeaseState};
+
+/// One lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseView {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// `bound`, `free` (remembered for its last client) or `quarantined`.
+    pub state: String,
+    /// The client's hardware address.
+    pub hw_address: String,
+    /// Option 61 in hexadecimal, if the client sends it.
+    pub client_id: Option<String>,
+    /// Option 12, with what is not printable escaped.
+    pub hostname: Option<String>,
+    /// When its time was last granted, RFC 3339.
+    pub renewed_at: String,
+    /// Who granted it: `kernel` or `daemon`.
+    pub renewed_by: String,
+    /// When the grant ends, RFC 3339.
+    pub expires_at: String,
+    /// Seconds until then, 0 when past.
+    pub expires_in_secs: u64,
+    /// No promise reaches beyond this, RFC 3339.
+    pub horizon: String,
+    /// What the kernel has of it.
+    pub kernel: Option<KernelView>,
+}
+
+/// What the kernel has of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelView {
+    /// Index in the pinned map `leases`.
+    pub index: u32,
+    /// Renewals the kernel granted since the daemon started.
+    pub renewals: u32,
+    /// The forms of renewal it knows: `direct`, `relayed`.
+    pub forms: Vec<String>,
+}
+
+/// Counters and sizes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatsView {
+    /// The kernel program's counters; absent without a fast path.
+    pub kernel: Option<KernelStats>,
+    /// The daemon's.
+    pub daemon: DaemonStats,
+    /// Leases by state.
+    pub leases: BTreeMap<String, u64>,
+}
+
+/// The kernel program's counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelStats {
+    /// Renewals answered.
+    pub answered: u64,
+    /// Frames passed up (or, never, dropped), by reason; reasons never met are left out.
+    pub reasons: BTreeMap<String, u64>,
+    /// How the program runs on each interface: `driver`, `generic` or `took_over`.
+    pub interfaces: BTreeMap<String, String>,
+    /// Answers the kernel holds, and the most it can.
+    pub answers: u64,
+    /// The most answers it can hold.
+    pub answers_max: u64,
+    /// Entries of the lease map.
+    pub lease_slots: u64,
+}
+
+/// The daemon's counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStats {
+    /// Leases granted and renewals answered by the daemon.
+    pub acks: u64,
+    /// Messages handled, by what became of them; what never happened is left out.
+    pub messages: BTreeMap<String, u64>,
+    /// Frames that never reached the engine.
+    pub frames: BTreeMap<String, u64>,
+    /// Frames dropped because the daemon was behind.
+    pub queue_drops: u64,
+    /// Replies that could not be sent.
+    pub send_errors: u64,
+    /// Replies not sent because their leases could not be made durable.
+    pub store_refusals: u64,
+    /// Batches made durable.
+    pub commits: u64,
+    /// Renewals that cannot be taught to the kernel.
+    pub unpublishable: u64,
+    /// Offers open.
+    pub offers: u64,
+}
+
+impl FrameCounts {
+    /// The counts by name, those that are zero left out.
+    pub fn by_name(&self) -> BTreeMap<String, u64> {
+        let all = [
+            ("received", self.received),
+            ("malformed", self.malformed),
+            ("other_host", self.other_host),
+            ("bad_checksum", self.bad_checksum),
+        ];
+        all.into_iter().filter(|(_, count)| *count != 0).map(|(name, count)| (name.to_owned(), count)).collect()
+    }
+}
+
+/// The name of a state.
+pub const fn state_name(state: LeaseState) -> &'static str {
+    match state {
+        LeaseState::Bound => "bound",
+        LeaseState::Free => "free",
+        LeaseState::Quarantined => "quarantined",
+    }
+}
+
+impl LeaseView {
+    /// A lease as it stands at `now`; `renewed_by_kernel` tells who granted it last.
+    pub fn new(
+        lease: &LeaseRecord,
+        now: crate::time::Timestamp,
+        renewed_by_kernel: bool,
+        kernel: Option<KernelView>,
+    ) -> Self {
+        Self {
+            address: lease.address,
+            state: state_name(lease.state).to_owned(),
+            hw_address: lease.hardware.to_string(),
+            client_id: match &lease.client {
+                ClientKey::Id(octets) if !octets.is_empty() => {
+                    Some(octets.iter().map(|octet| format!("{octet:02x}")).collect())
+                }
+                ClientKey::Id(_) | ClientKey::Hardware(_) => None,
+            },
+            hostname: (!lease.hostname.is_empty()).then(|| lease.hostname.escape_ascii().to_string()),
+            renewed_at: lease.granted_at.to_string(),
+            renewed_by: if renewed_by_kernel { "kernel" } else { "daemon" }.to_owned(),
+            expires_at: lease.expires.to_string(),
+            expires_in_secs: lease.expires.since(now).as_secs(),
+            horizon: lease.horizon.to_string(),
+            kernel,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What must be done for a number of messages, gathered so that they share one flush.
+
+use std::net::Ipv4Addr;
+
+use crate::{
+    engine::Effects,
+    lease::store::{Batch, StoredAnswer},
+};
+
+/// A frame to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Index of the interface in the configuration.
+    pub interface: usize,
+    /// The whole frame.
+    pub frame: Vec<u8>,
+}
+
+/// Work to be done in the order of the fields: made durable, told to the kernel, sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Work {
+    /// To be made durable before anything below happens.
+    pub batch: Batch,
+    /// Answers the kernel must have before the leases that name them.
+    pub answers: Vec<u32>,
+    /// Leases the kernel may know, as the engine has them then.
+    pub publish: Vec<Ipv4Addr>,
+    /// Leases the kernel must forget; after a grace period the engine is told.
+    pub withdraw: Vec<Ipv4Addr>,
+    /// Replies.
+    pub send: Vec<Outgoing>,
+}
+
+impl Work {
+    /// Takes up an engine's effects, but for the reply.
+    pub fn take(&mut self, effects: Effects) {
+        self.batch.leases.extend(effects.commit);
+        self.publish.extend(effects.publish);
+        self.withdraw.extend(effects.withdraw);
+    }
+
+    /// Takes up a new answer.
+    pub fn add_answer(&mut self, id: u32, bytes: Vec<u8>) {
+        self.batch.answers.push(StoredAnswer { id, bytes });
+        self.answers.push(id);
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.publish.is_empty() && self.withdraw.is_empty() && self.send.is_empty()
+    }
+}
