@@ -125,7 +125,8 @@ impl Engine {
     ///
     /// `last_renewed` is the kernel's final mark of a renewal; [`Timestamp::ZERO`] if it certainly made none since the
     /// entry was last published (so also where there is no fast path); `None` if that is not known, in which case an
-    /// expired lease is kept until its horizon.
+    /// expired lease is kept until its horizon. Marks must be read as the entry is removed and not before: one that is
+    /// older than the entry says nothing. Withdrawals asked for twice may be confirmed once or twice.
     pub fn withdrawn(
         &mut self,
         now: Timestamp,

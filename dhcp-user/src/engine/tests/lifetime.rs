@@ -165,3 +165,22 @@ fn a_tick_does_a_bounded_piece_of_work() {
     }
     assert_eq!((withdrawn, calls), (3_000, 3));
 }
+
+#[test]
+fn a_renewal_not_yet_heard_of_outlives_a_shorter_grant() {
+    let mut lab = Lab::new(three_subnets());
+    let start = lab.now;
+    lab.join(1);
+    lab.pass(LEASE / 2);
+    // The kernel renews for an hour; before we hear of it the client asks for ten minutes.
+    let mark = lab.now;
+    lab.expect(&renewing(1, ip(100)).with(51, &600_u32.to_be_bytes()), SlowReason::AckedRenewal);
+    let promised = mark + Span::from_secs(LEASE);
+    lab.now = start + Span::from_secs(LEASE + 60);
+    assert!(lab.engine.tick(lab.now).is_empty());
+    let _ = lab.engine.renewed_by_kernel(lab.now, ip(100), mark);
+    lab.now = promised + CLOCK_ERROR - Span(1);
+    assert!(lab.engine.tick(lab.now).is_empty());
+    lab.now = promised + CLOCK_ERROR;
+    assert_eq!(lab.engine.tick(lab.now).withdraw, [ip(100)]);
+}
