@@ -3,7 +3,7 @@
 //!
 //! That way is: the lease is *leaving* and its kernel entry is withdrawn; when the entry is certainly gone and the
 //! kernel's last renewal is known, the lease is free, or it turns out to be alive and stays. If the kernel's last
-//! renewal cannot be known, the horizon is waited for.
+//! renewal cannot be known, the lease is taken to last until its horizon.
 
 use std::net::Ipv4Addr;
 
@@ -48,18 +48,14 @@ impl Engine {
 
     fn lease_due(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
         let Some(lease) = self.leases.get(address) else { return };
-        let ends = match self.leases.leaving(address) {
-            Some(Leaving::Lapsed) => lease.horizon,
-            _ => lease.expires,
-        } + CLOCK_ERROR;
+        let ends = lease.expires + CLOCK_ERROR;
         match (lease.state, self.leases.leaving(address)) {
             (LeaseState::Free, _) => {}
-            (LeaseState::Bound, Some(Leaving::Expired | Leaving::Returned(_) | Leaving::Declined)) => {
+            (LeaseState::Bound, Some(_)) => {
                 effects.withdraw.push(address);
                 self.leases.schedule(address, now + WITHDRAW_AGAIN);
             }
             _ if ends > now => self.leases.schedule(address, ends),
-            (LeaseState::Bound, Some(Leaving::Lapsed)) => self.set_free(now, address, effects),
             (LeaseState::Bound, None) => self.send_away(now, address, Leaving::Expired, effects),
             (LeaseState::Quarantined, _) => self.end_quarantine(now, address, effects),
         }
@@ -123,9 +119,10 @@ impl Engine {
 
     /// The kernel's entry of an address is gone for sure: no program can be using it any more.
     ///
-    /// `last_renewed` is the kernel's final mark of a renewal; [`Timestamp::ZERO`] if it certainly made none since the
-    /// entry was last published (so also where there is no fast path); `None` if that is not known, in which case an
-    /// expired lease is kept until its horizon.
+    /// `last_renewed` is the kernel's final mark of a renewal, read as the entry was removed and not before;
+    /// [`Timestamp::ZERO`] if the kernel certainly made none since the entry was last published, so also where there is
+    /// no fast path; `None` if that is not known, as when there was no entry to remove though there should have been:
+    /// an expired lease then lasts until its horizon. Withdrawals asked for twice may be confirmed once or twice.
     pub fn withdrawn(
         &mut self,
         now: Timestamp,
@@ -141,22 +138,17 @@ impl Engine {
             effects.publish.push(address);
             return effects;
         };
-        let renewal = last_renewed.and_then(|at| kernel_grant(lease, at));
-        let alive_until = match (why, renewal) {
-            (Leaving::Expired | Leaving::Lapsed, Some((_, expires))) => expires,
-            (Leaving::Expired | Leaving::Lapsed, None) if last_renewed.is_some() => lease.expires,
-            (Leaving::Expired | Leaving::Lapsed, None) => {
-                let horizon = lease.horizon;
-                if horizon + CLOCK_ERROR > now {
-                    self.leases.leave(address, Leaving::Lapsed, horizon + CLOCK_ERROR);
-                    return effects;
-                }
-                horizon
+        // Not knowing what the kernel granted is taking it for all that it could have granted.
+        let mark = last_renewed.unwrap_or(Timestamp(u64::MAX));
+        let renewal = kernel_grant(lease, mark);
+        let alive_until = match why {
+            Leaving::Expired => renewal.map_or(lease.expires, |(_, expires)| expires),
+            // A client that gave its address back and certainly renewed it afterwards did not mean it.
+            Leaving::Returned(since) if last_renewed.is_some_and(|at| at > since) => {
+                renewal.map_or(lease.expires, |(_, expires)| expires)
             }
-            // A client that gave its address back and renewed it afterwards did not mean it.
-            (Leaving::Returned(since), Some((granted_at, expires))) if granted_at > since => expires,
-            (Leaving::Returned(_), _) => Timestamp::ZERO,
-            (Leaving::Declined, _) => {
+            Leaving::Returned(_) => Timestamp::ZERO,
+            Leaving::Declined => {
                 self.quarantine(now, address, &mut effects);
                 return effects;
             }
@@ -170,9 +162,13 @@ impl Engine {
             self.leases.extend(address, granted_at, expires, horizon);
         }
         self.leases.stay(address);
-        self.keep_ahead(address, &mut effects);
-        if effects.publish.is_empty() {
-            effects.publish.push(address);
+        match last_renewed {
+            Some(_) => {
+                self.keep_ahead(address, &mut effects);
+                effects.publish = vec![address];
+            }
+            // Committed, so that a restart knows no less; published when its client is next seen.
+            None => effects.commit.extend(self.leases.get(address).cloned()),
         }
         effects
     }

@@ -16,7 +16,7 @@ use crate::{
         record::{LeaseRecord, LeaseState},
         table::Leaving,
     },
-    time::Span,
+    time::{Span, Timestamp},
 };
 
 impl Engine {
@@ -156,7 +156,7 @@ impl Engine {
         let lease = Span::from_secs(secs.into());
         let bound = before.filter(|lease| lease.state == LeaseState::Bound);
         let same = before.filter(|lease| lease.client == request.client);
-        let expires = bound.map_or(now, |lease| lease.expires).max(now + lease);
+        let expires = bound.map_or(now, |known| promised_until(now, known, lease)).max(now + lease);
         let ahead = now + self.horizon_span(lease);
         let horizon = bound.map_or(ahead, |lease| lease.horizon.max(ahead)).max(expires);
         // A form stands for a client, its hardware and a lease time: what the kernel grants must be what `expires` says.
@@ -196,9 +196,16 @@ impl Engine {
         }
         others.sort_unstable();
         for other in others {
-            if self.leases.leaving(other).is_none() {
+            if !matches!(self.leases.leaving(other), Some(Leaving::Returned(_) | Leaving::Declined)) {
                 self.send_away(inquiry.now, other, Leaving::Returned(inquiry.now), effects);
             }
         }
     }
+}
+
+/// Until when a bound lease may have been promised by the time its lease time becomes `lease`. If that is shorter than
+/// before, the kernel may have granted the longer one up to this moment without our having heard of it yet.
+fn promised_until(now: Timestamp, known: &LeaseRecord, lease: Span) -> Timestamp {
+    let before = known.expires.since(known.granted_at);
+    if before > lease { known.expires.max(known.horizon.min(now + before)) } else { known.expires }
 }

@@ -29,8 +29,6 @@ const CHUNK: usize = 4096;
 pub enum Leaving {
     /// Its last known grant has run out; the kernel's entry is being withdrawn.
     Expired,
-    /// The kernel's entry is gone, but what the kernel last granted is not known: the horizon is waited for.
-    Lapsed,
     /// Its client gave it back (RELEASE), or was given another, at this moment.
     Returned(Timestamp),
     /// Its client found it in use by somebody else (DECLINE).

@@ -1,7 +1,6 @@
 //! Horizons, renewals the kernel granted, and the way an address goes before it is another client's.
 
 use super::*;
-use crate::lease::table::Leaving;
 
 const LEASE: u64 = 3_600;
 
@@ -38,17 +37,25 @@ fn an_unknown_last_renewal_costs_the_horizon() {
     lab.join(1);
     lab.pass(LEASE + CLOCK_ERROR.as_secs());
     assert_eq!(lab.engine.tick(lab.now).withdraw, [ip(100)]);
-    assert!(lab.engine.withdrawn(lab.now, ip(100), None).is_empty());
-    assert_eq!(lab.engine.leases().leaving(ip(100)), Some(Leaving::Lapsed));
+    let effects = lab.engine.withdrawn(lab.now, ip(100), None);
+    let [record] = effects.commit.as_slice() else { panic!("one commit") };
+    assert_eq!((record.state, record.expires), (LeaseState::Bound, record.horizon));
+    assert!(effects.publish.is_empty());
     lab.pass(LEASE / 2 - 1);
     assert!(lab.engine.tick(lab.now).is_empty());
     lab.expect(&selecting(2, ip(100)), SlowReason::NakTaken);
     lab.pass(1);
-    assert_eq!(lab.engine.tick(lab.now).commit[0].state, LeaseState::Free);
+    assert_eq!(lab.engine.tick(lab.now).withdraw, [ip(100)]);
+    let effects = lab.engine.withdrawn(lab.now, ip(100), None);
+    assert_eq!(
+        effects.commit[0].state,
+        LeaseState::Free,
+        "there is nothing left that could have been promised"
+    );
 }
 
 #[test]
-fn a_lapsed_lease_is_still_its_clients() {
+fn a_lease_kept_to_its_horizon_is_still_its_clients() {
     let mut lab = Lab::new(three_subnets());
     lab.join(1);
     let _ = lab.settle(LEASE + CLOCK_ERROR.as_secs() - 1);
@@ -135,7 +142,7 @@ fn a_restart_waits_for_what_it_does_not_know() {
     let mut next = Lab::with_leases(three_subnets(), LeaseTable::from_records(records));
     next.now = lab.now + Span::from_secs(LEASE + 100);
     assert_eq!(next.engine.tick(next.now).withdraw, [ip(100)]);
-    assert!(next.engine.withdrawn(next.now, ip(100), None).is_empty());
+    assert_eq!(next.engine.withdrawn(next.now, ip(100), None).commit[0].state, LeaseState::Bound);
     next.expect(&selecting(2, ip(100)), SlowReason::NakTaken);
     assert_eq!(next.settle(LEASE).commit[0].state, LeaseState::Free);
 }
@@ -164,4 +171,23 @@ fn a_tick_does_a_bounded_piece_of_work() {
         calls += 1;
     }
     assert_eq!((withdrawn, calls), (3_000, 3));
+}
+
+#[test]
+fn a_renewal_not_yet_heard_of_outlives_a_shorter_grant() {
+    let mut lab = Lab::new(three_subnets());
+    let start = lab.now;
+    lab.join(1);
+    lab.pass(LEASE / 2);
+    // The kernel renews for an hour; before we hear of it the client asks for ten minutes.
+    let mark = lab.now;
+    lab.expect(&renewing(1, ip(100)).with(51, &600_u32.to_be_bytes()), SlowReason::AckedRenewal);
+    let promised = mark + Span::from_secs(LEASE);
+    lab.now = start + Span::from_secs(LEASE + 60);
+    assert!(lab.engine.tick(lab.now).is_empty());
+    let _ = lab.engine.renewed_by_kernel(lab.now, ip(100), mark);
+    lab.now = promised + CLOCK_ERROR - Span(1);
+    assert!(lab.engine.tick(lab.now).is_empty());
+    lab.now = promised + CLOCK_ERROR;
+    assert_eq!(lab.engine.tick(lab.now).withdraw, [ip(100)]);
 }

@@ -255,8 +255,9 @@ impl World {
             return;
         }
         let address = self.withdrawing.swap_remove(which % self.withdrawing.len());
-        let mark = self.kernel.remove(&address).map_or(Timestamp::ZERO, |entry| entry.mark);
-        let effects = self.lab.engine.withdrawn(self.lab.now, address, known.then_some(mark));
+        // No entry, no knowledge: another withdrawal or a process before this one may have taken its mark.
+        let mark = self.kernel.remove(&address).map(|entry| entry.mark).filter(|_| known);
+        let effects = self.lab.engine.withdrawn(self.lab.now, address, mark);
         self.carry_out(effects, None);
     }
 
