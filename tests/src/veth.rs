@@ -2,7 +2,8 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use xtask::xdp_pass::{Mode, XdpPass};
 
 use crate::{netns::NetNs, wait::wait_until};
 
@@ -61,6 +62,19 @@ impl Veth {
             a: End { name: a_name.to_owned(), index: a_ns.if_index(a_name)?, mac: a_mac },
             b: End { name: b_name.to_owned(), index: b_ns.if_index(b_name)?, mac: b_mac },
         })
+    }
+}
+
+impl End {
+    /// Attaches an XDP program that passes every frame, in driver mode, for as long as the value returned lives. What
+    /// the other end's program sends back (`XDP_TX`) arrives only then.
+    ///
+    /// # Errors
+    ///
+    /// When the end has an XDP program already, or without root.
+    pub fn pass(&self, ns: &NetNs) -> Result<XdpPass> {
+        let attached = ns.run(|| XdpPass::attach(self.index, Mode::Driver))?;
+        attached.with_context(|| format!("on {} in {}", self.name, ns.name()))
     }
 }
 

@@ -107,3 +107,20 @@ fn a_checksum_left_to_the_network_card_is_complete_in_what_is_received() {
     let received = raw.receive_where(SECOND, |frame| Message::parse(frame).ok()).unwrap().unwrap();
     assert_eq!((received.ciaddr, received.dst, received.bootp_len), (here, there, bootp.len()));
 }
+
+#[test]
+fn frames_cross_a_pair_whose_ends_have_an_xdp_program_and_a_second_one_is_refused() {
+    let (server, client) = (NetNs::new("s").unwrap(), NetNs::new("c").unwrap());
+    let pair = Veth::new(&server, "s0", &client, "c0").unwrap();
+    let (_s, c) = (pair.a.pass(&server).unwrap(), pair.b.pass(&client).unwrap());
+    let attached = |ns: &NetNs| ns.ip("link show").unwrap().contains("xdp");
+    assert!(attached(&server) && attached(&client));
+    assert!(pair.b.pass(&client).is_err());
+    let (a, b) = (RawSocket::open(&server, "s0").unwrap(), RawSocket::open(&client, "c0").unwrap());
+    let sent = Frame::request(1, pair.b.mac).tag(0x8100, 7).build();
+    b.send(&sent).unwrap();
+    let wanted = |frame: &[u8]| (frame == sent).then_some(());
+    assert_eq!(a.receive_where(SECOND, wanted).unwrap(), Some(()));
+    drop(c);
+    assert!(!attached(&client));
+}

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{check, ebpf, suite, workspace::Workspace};
+use crate::{check, doctor, ebpf, run, suite, workspace::Workspace};
 
 /// Build, check, test and try simple-dhcpd-datacenter.
 ///
@@ -22,6 +22,13 @@ pub struct Cli {
 enum Task {
     /// Build the XDP program, then the daemon that carries it.
     Build(BuildArgs),
+    /// Say what this machine has and lacks for building and running, and the command that mends it.
+    Doctor(doctor::DoctorArgs),
+    /// Run it: a lab on this machine without arguments, or on an interface of the host.
+    ///
+    /// The lab is two network namespaces joined by a veth pair, the daemon in one, a real client in the other with a
+    /// lease of 20 seconds; what happens is shown as it happens, and Ctrl-C leaves nothing behind.
+    Run(run::RunArgs),
     /// Check formatting, lints and the tree's own rules (file sizes, nothing put off).
     Check,
     /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
@@ -53,6 +60,8 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
                 workspace.build_daemon(args.release)?;
             }
         }
+        Task::Doctor(args) => return doctor::run(&workspace, args),
+        Task::Run(args) => return run::run(&workspace, args),
         Task::Check => check::run(&workspace)?,
         Task::Test(args) => suite::run(&workspace, args)?,
     }

@@ -3,8 +3,11 @@
 mod apt;
 mod check;
 mod cli;
+mod doctor;
 mod ebpf;
+mod lab;
 mod process;
+mod run;
 mod suite;
 mod workspace;
 
