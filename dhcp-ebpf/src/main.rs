@@ -2,41 +2,20 @@
 #![no_std]
 #![no_main]
 
+mod answer;
 mod frame;
 mod maps;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use dhcp_common::{frame::Frame, reason::Reason, renewal, reply};
+use dhcp_common::reply;
 
-use crate::{frame::XdpFrame, maps::KernelMaps};
+use crate::frame::XdpFrame;
 
 /// Answers renewals of published leases; passes everything else untouched.
 #[xdp]
 pub fn renew(ctx: XdpContext) -> u32 {
-    let Some(counters) = maps::counters() else { return xdp_action::XDP_PASS };
-    let mut frame = XdpFrame::new(&ctx);
-    let reason = renewal::answer(&mut frame, &KernelMaps, &maps::interface()) as usize;
-    // All ways meet here: the verifier looks at what follows once, not once for each reason.
-    let reason = frame.forget(reason) & REASON_MASK;
-    maps::count(counters, reason);
-    if reason == Reason::Answered as usize {
-        xdp_action::XDP_TX
-    } else if reason == Reason::WriteFailed as usize {
-        // Cannot happen (see `reply`); a frame half-written must neither leave nor reach the host.
-        report_write_failure(&ctx);
-        xdp_action::XDP_DROP
-    } else {
-        xdp_action::XDP_PASS
-    }
+    answer::renew(&ctx)
 }
-
-#[cold]
-#[inline(never)]
-fn report_write_failure(ctx: &XdpContext) {
-    aya_log_ebpf::error!(ctx, "an answer could not be written and its frame was dropped");
-}
-
-const REASON_MASK: usize = Reason::COUNT.next_power_of_two() - 1;
 
 /// Passes everything: native `XDP_TX` towards a veth needs a program on its far end.
 #[xdp]

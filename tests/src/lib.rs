@@ -4,6 +4,7 @@
 //! runs in it. What a killed test process leaves behind, the next one removes. All traffic stays in namespaces made
 //! here. Root is needed.
 
+pub mod bench;
 pub mod client;
 pub mod daemon;
 pub mod fixture;

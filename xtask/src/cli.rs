@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{check, doctor, ebpf, run, suite, workspace::Workspace};
+use crate::{bench, check, doctor, ebpf, run, suite, workspace::Workspace};
 
 /// Build, check, test and try simple-dhcpd-datacenter.
 ///
@@ -33,6 +33,8 @@ enum Task {
     Check,
     /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
     Test(suite::TestArgs),
+    /// Measure; every figure is a median of several runs, and ratios are of one run.
+    Bench(bench::BenchArgs),
 }
 
 /// How to build.
@@ -64,6 +66,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Task::Run(args) => return run::run(&workspace, args),
         Task::Check => check::run(&workspace)?,
         Task::Test(args) => suite::run(&workspace, args)?,
+        Task::Bench(args) => bench::run(&workspace, args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: build, check, test and try the project. Every task is one module; this file only picks one.
 
 mod apt;
+mod bench;
 mod check;
 mod cli;
 mod doctor;

@@ -50,6 +50,11 @@ impl Workspace {
         self.target.join("ebpf/dhcp-ebpf.o")
     }
 
+    /// The XDP object of the benchmarks.
+    pub fn ebpf_bench_object(&self) -> PathBuf {
+        self.target.join("ebpf/dhcp-ebpf-bench.o")
+    }
+
     /// Tools built for this project only, so that nothing is installed into the user's home.
     pub fn tools(&self) -> PathBuf {
         self.target.join("tools")

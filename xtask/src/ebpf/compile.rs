@@ -43,12 +43,12 @@ const HOST_ONLY: [&str; 11] = [
     "RUSTUP_TOOLCHAIN",
 ];
 
-/// Compiles the XDP program and returns the object cargo left behind.
+/// Compiles the binary `name` of the package `dhcp-ebpf` and returns the object cargo left behind.
 ///
 /// # Errors
 ///
 /// When cargo fails; it has said why.
-pub fn compile(workspace: &Workspace, rust: &Rust, linker: &Linker) -> Result<PathBuf> {
+pub fn compile(workspace: &Workspace, rust: &Rust, linker: &Linker, name: &str) -> Result<PathBuf> {
     let target_dir = workspace.target.join("ebpf");
     let mut command = Command::new(&rust.cargo);
     command.current_dir(&workspace.root);
@@ -56,7 +56,7 @@ pub fn compile(workspace: &Workspace, rust: &Rust, linker: &Linker) -> Result<Pa
         command.env_remove(variable);
     }
     command
-        .args(["build", "--locked", "--release", "--package", "dhcp-ebpf", "-Zbuild-std=core"])
+        .args(["build", "--locked", "--release", "--package", "dhcp-ebpf", "--bin", name, "-Zbuild-std=core"])
         .args(["--target", TARGET, "--target-dir"])
         .arg(&target_dir)
         .env("RUSTC", &rust.rustc)
@@ -65,5 +65,5 @@ pub fn compile(workspace: &Workspace, rust: &Rust, linker: &Linker) -> Result<Pa
         command.env("RUSTC_BOOTSTRAP", "1");
     }
     process::run(&mut command).with_context(|| format!("building the XDP program with {rust}"))?;
-    Ok(target_dir.join(TARGET).join("release/dhcp-ebpf"))
+    Ok(target_dir.join(TARGET).join("release").join(name))
 }

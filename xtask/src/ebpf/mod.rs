@@ -6,6 +6,8 @@ pub mod linker;
 pub mod object;
 pub mod rustc;
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::workspace::Workspace;
@@ -22,9 +24,22 @@ pub const LLVM_MAJOR: u32 = 22;
 ///
 /// When a part of the toolchain is missing and cannot be brought in, or the program does not compile.
 pub fn build(workspace: &Workspace) -> Result<()> {
+    build_one(workspace, "dhcp-ebpf", &workspace.ebpf_object())
+}
+
+/// Builds the object with the benchmarks' own programs and leaves it at [`Workspace::ebpf_bench_object`].
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_bench(workspace: &Workspace) -> Result<()> {
+    build_one(workspace, "dhcp-ebpf-bench", &workspace.ebpf_bench_object())
+}
+
+fn build_one(workspace: &Workspace, name: &str, wanted: &Path) -> Result<()> {
     let rust = rustc::find_or_install()?;
     let linker = linker::find_or_install(workspace)?;
     linker::check_fits(&rust, &linker)?;
-    let built = compile::compile(workspace, &rust, &linker)?;
-    object::publish(&built, &workspace.ebpf_object())
+    let built = compile::compile(workspace, &rust, &linker, name)?;
+    object::publish(&built, wanted)
 }

@@ -1,0 +1,37 @@
+//! What `renew` does with a frame, apart from the entry point, so that a benchmark can run the very same instructions.
+
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
+use dhcp_common::{frame::Frame, reason::Reason, renewal};
+
+use crate::{
+    frame::XdpFrame,
+    maps::{self, KernelMaps},
+};
+
+const REASON_MASK: usize = Reason::COUNT.next_power_of_two() - 1;
+
+/// Answers a renewal of a published lease and counts what became of the frame. Returns the XDP action.
+#[inline(always)]
+pub fn renew(ctx: &XdpContext) -> u32 {
+    let Some(counters) = maps::counters() else { return xdp_action::XDP_PASS };
+    let mut frame = XdpFrame::new(ctx);
+    let reason = renewal::answer(&mut frame, &KernelMaps, &maps::interface()) as usize;
+    // All ways meet here: the verifier looks at what follows once, not once for each reason.
+    let reason = frame.forget(reason) & REASON_MASK;
+    maps::count(counters, reason);
+    if reason == Reason::Answered as usize {
+        xdp_action::XDP_TX
+    } else if reason == Reason::WriteFailed as usize {
+        // Cannot happen (see `reply`); a frame half-written must neither leave nor reach the host.
+        report_write_failure(ctx);
+        xdp_action::XDP_DROP
+    } else {
+        xdp_action::XDP_PASS
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn report_write_failure(ctx: &XdpContext) {
+    aya_log_ebpf::error!(ctx, "an answer could not be written and its frame was dropped");
+}

@@ -1,0 +1,181 @@
+//! XDP programs for `cargo xtask bench fastpath`, in an object of their own that no daemon loads.
+//!
+//! `BPF_PROG_TEST_RUN` repeats a program on the frame the last run left behind, so what is measured must first make a
+//! request of it again: [`restore`] does that and nothing else, the others do that and then a part of, or all of, what
+//! `renew` does. The differences are the costs.
+#![no_std]
+#![no_main]
+
+#[path = "../../../tests/src/bench/abi.rs"]
+mod abi;
+#[path = "../answer.rs"]
+mod answer;
+#[path = "../frame.rs"]
+mod frame;
+#[path = "../maps.rs"]
+mod maps;
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    btf_maps::{Array, PerCpuArray},
+    helpers::bpf_ktime_get_ns,
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+use dhcp_common::{
+    frame::Frame,
+    renewal,
+    request::Renewal,
+    wire::{BOOTREPLY, ETHERNET_LEN, HEADERS_LEN, IPV4_UDP_LEN, PORT_SERVER},
+};
+
+use crate::{
+    abi::{Collected, Sequence, TEMPLATE_MAX, Template},
+    frame::XdpFrame,
+    maps::KernelMaps,
+};
+
+/// Who comes next.
+#[btf_map]
+static SEQUENCE: PerCpuArray<Sequence, 1> = PerCpuArray::new();
+
+/// The requests.
+#[btf_map]
+static TEMPLATES: Array<Template, 2> = Array::new();
+
+/// What came back.
+#[btf_map]
+static COLLECTED: PerCpuArray<Collected, 1> = PerCpuArray::new();
+
+/// The program that costs least.
+#[xdp]
+pub fn empty(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// Writes the next client's request into the frame.
+#[xdp]
+pub fn restore(ctx: XdpContext) -> u32 {
+    if next_request(&mut XdpFrame::new(&ctx)) { xdp_action::XDP_PASS } else { xdp_action::XDP_ABORTED }
+}
+
+/// And finds the renewal in it.
+#[xdp]
+pub fn parse(ctx: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(&ctx);
+    if !next_request(&mut frame) {
+        return xdp_action::XDP_ABORTED;
+    }
+    match Renewal::find(&frame, &maps::interface()) {
+        Ok(renewal) => {
+            core::hint::black_box(&renewal);
+            xdp_action::XDP_PASS
+        }
+        Err(_) => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// And decides.
+#[xdp]
+pub fn decide(ctx: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(&ctx);
+    if !next_request(&mut frame) {
+        return xdp_action::XDP_ABORTED;
+    }
+    match renewal::decide(&frame, &KernelMaps, &maps::interface()) {
+        Ok(_) => xdp_action::XDP_PASS,
+        Err(_) => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// And answers: all that `renew` does.
+#[xdp]
+pub fn restored_renew(ctx: XdpContext) -> u32 {
+    if !next_request(&mut XdpFrame::new(&ctx)) {
+        return xdp_action::XDP_ABORTED;
+    }
+    answer::renew(&ctx)
+}
+
+/// Sends the next client's request, for live frames.
+#[xdp]
+pub fn generate(ctx: XdpContext) -> u32 {
+    if next_request(&mut XdpFrame::new(&ctx)) { xdp_action::XDP_TX } else { xdp_action::XDP_ABORTED }
+}
+
+/// Counts what comes back and drops it.
+#[xdp]
+pub fn collect(ctx: XdpContext) -> u32 {
+    let Some(collected) = COLLECTED.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    let frame = XdpFrame::new(&ctx);
+    let (from_server, op) = match frame.bytes::<{ ETHERNET_LEN + IPV4_UDP_LEN + 1 }>(0) {
+        Some(octets) => (octets[34..36] == PORT_SERVER.to_be_bytes(), octets[42]),
+        None => (false, 0),
+    };
+    // SAFETY: the value is this processor's own.
+    unsafe {
+        if from_server && op == BOOTREPLY {
+            (*collected).answers += 1;
+        } else if from_server {
+            (*collected).reflected += 1;
+        } else {
+            (*collected).other += 1;
+        }
+    }
+    xdp_action::XDP_DROP
+}
+
+/// Makes `frame` the request of the next client in the sequence.
+#[inline(always)]
+fn next_request(frame: &mut XdpFrame<'_>) -> bool {
+    let Some(sequence) = SEQUENCE.get_ptr_mut(0) else { return false };
+    // SAFETY: the value is this processor's own.
+    let (client, first_address, template) = unsafe {
+        let mut state = (*sequence).position;
+        let client = if (*sequence).random == 0 {
+            (*sequence).position = state + 1;
+            state as u32
+        } else {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (*sequence).position = state;
+            (state >> 24) as u32
+        };
+        (client & (*sequence).mask, (*sequence).first_address, (*sequence).template)
+    };
+    let Some(template) = TEMPLATES.get(template) else { return false };
+    let len = template.len as usize;
+    if len > TEMPLATE_MAX || !frame.resize(len) || !frame.store(0, &template.frame, len) {
+        return false;
+    }
+    let Some((ethernet, rest)) = frame.bytes_mut::<12, HEADERS_LEN>(ETHERNET_LEN) else { return false };
+    let (mac, address) = (abi::mac(client), (first_address + client).to_be_bytes());
+    ethernet[6..12].copy_from_slice(&mac);
+    rest[12..16].copy_from_slice(&address);
+    let bootp = IPV4_UDP_LEN;
+    rest[bootp + 4..bootp + 8].copy_from_slice(&client.to_ne_bytes()); // xid
+    rest[bootp + 12..bootp + 16].copy_from_slice(&address);
+    rest[bootp + 28..bootp + 34].copy_from_slice(&mac);
+    let client_id_at = template.client_id_at as usize;
+    if client_id_at != 0 {
+        let at = core::hint::black_box(client_id_at) & 1023;
+        let Some((_, client_id)) = frame.bytes_mut::<12, 6>(at) else { return false };
+        *client_id = mac;
+    }
+    // The clock's fence lets the stores settle: a frame from a network card has none under way, and reading across
+    // one's own unfinished stores costs time that no real frame costs.
+    // SAFETY: a helper without arguments.
+    core::hint::black_box(unsafe { bpf_ktime_get_ns() });
+    true
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The helpers used are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

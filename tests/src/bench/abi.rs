@@ -1,0 +1,51 @@
+//! The maps of the bench-only XDP object: `dhcp-ebpf/src/bin/bench.rs` compiles this very file.
+
+/// Octets a template has room for: the longest frame the kernel answers, and more.
+pub const TEMPLATE_MAX: usize = 640;
+
+/// Which client comes next, on one processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Sequence {
+    /// The next client in order, or the state of the xorshift generator (never 0 then).
+    pub position: u64,
+    /// Number of clients less one, a power of two less one.
+    pub mask: u32,
+    /// 0 for one after the other, 1 for at random.
+    pub random: u32,
+    /// The address of client 0, as a number.
+    pub first_address: u32,
+    /// Index of the template.
+    pub template: u32,
+}
+
+/// A request to which only the client is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Template {
+    /// Octets of the frame.
+    pub len: u32,
+    /// Where in the frame the hardware address inside option 61 stands; 0 without option 61.
+    pub client_id_at: u32,
+    /// The frame.
+    pub frame: [u8; TEMPLATE_MAX],
+}
+
+/// What came back, on one processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Collected {
+    /// BOOTP replies from port 67.
+    pub answers: u64,
+    /// BOOTP requests from port 67: reflected.
+    pub reflected: u64,
+    /// Anything else.
+    pub other: u64,
+}
+
+/// The hardware address of client `number`: locally administered.
+#[inline(always)]
+pub const fn mac(number: u32) -> [u8; 6] {
+    let [a, b, c, d] = number.to_be_bytes();
+    [0x06, 0, a, b, c, d]
+}

@@ -1,0 +1,146 @@
+//! Nanoseconds per frame by `BPF_PROG_TEST_RUN`.
+//!
+//! In every round each program runs once; a cost is the difference within a round, and the median of the rounds counts.
+//! So what else the machine is busy with falls on both sides of a difference.
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use dhcp_common::abi::name;
+use dhcp_user::fastpath::kernel::KernelPath;
+
+use super::{
+    abi::Sequence,
+    median,
+    programs::Programs,
+    world::{self, DHCLIENT, FEW, FIRST, FIRST_NO61, MANY, UDHCPC, World},
+};
+use crate::packet::Frame;
+
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+/// Frames in one measurement.
+const REPEAT: u32 = 1 << 18;
+
+/// One lease set: what stands before it and what is added to it, step by step, nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Renewal {
+    /// Restoring the frame: what was subtracted.
+    pub restore_ns: f64,
+    /// Finding the renewal in the frame.
+    pub parse_ns: f64,
+    /// Deciding: look-ups, comparisons, fingerprint, clock.
+    pub decide_ns: f64,
+    /// Writing the answer, marking the lease, counting.
+    pub write_ns: f64,
+    /// All three.
+    pub total_ns: f64,
+}
+
+/// All costs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Costs {
+    /// An empty program.
+    pub empty_ns: f64,
+    /// A TCP frame through `renew`.
+    pub tcp_ns: f64,
+    /// A UDP frame to another port through `renew`.
+    pub udp_ns: f64,
+    /// Renewals with option 61 of few leases in order.
+    pub few: Renewal,
+    /// Renewals without option 61 of few leases in order.
+    pub few_no61: Renewal,
+    /// Renewals with option 61 of many leases at random.
+    pub many: Renewal,
+}
+
+/// Measures everything `rounds` times.
+///
+/// # Errors
+///
+/// When the kernel refuses, or a program does not do what is measured.
+pub fn measure(world: &mut World, programs: &mut Programs, rounds: u32) -> Result<Costs> {
+    let tcp = Frame::request(3, [6, 0, 0, 0, 0, 1]).ip_protocol(6).build();
+    let udp = Frame::request(3, [6, 0, 0, 0, 0, 1]).dst_port(53).build();
+    let frames =
+        [world.requests[UDHCPC as usize].of(0, FIRST), world.requests[DHCLIENT as usize].of(0, FIRST_NO61)];
+    let mut taken = Vec::new();
+    for round in 0..rounds {
+        let seed = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(round) + 1) | 1;
+        taken.push(Costs {
+            empty_ns: run(programs.program("empty")?, &tcp, XDP_PASS)?,
+            tcp_ns: run(renew(&mut world.path)?, &tcp, XDP_PASS)?,
+            udp_ns: run(renew(&mut world.path)?, &udp, XDP_PASS)?,
+            few: renewal(world, programs, world::in_order(FEW), &frames[0])?,
+            few_no61: renewal(world, programs, world::in_order_no61(), &frames[1])?,
+            many: renewal(world, programs, world::at_random(MANY, seed), &frames[0])?,
+        });
+    }
+    let middle = |of: &dyn Fn(&Costs) -> f64| median(taken.iter().map(of).collect());
+    let middles = |of: &dyn Fn(&Costs) -> Renewal| Renewal {
+        restore_ns: middle(&|costs| of(costs).restore_ns),
+        parse_ns: middle(&|costs| of(costs).parse_ns),
+        decide_ns: middle(&|costs| of(costs).decide_ns),
+        write_ns: middle(&|costs| of(costs).write_ns),
+        total_ns: middle(&|costs| of(costs).total_ns),
+    };
+    Ok(Costs {
+        empty_ns: middle(&|costs| costs.empty_ns),
+        tcp_ns: middle(&|costs| costs.tcp_ns),
+        udp_ns: middle(&|costs| costs.udp_ns),
+        few: middles(&|costs| costs.few),
+        few_no61: middles(&|costs| costs.few_no61),
+        many: middles(&|costs| costs.many),
+    })
+}
+
+/// Verified instructions and octets of machine code of the product's program.
+///
+/// # Errors
+///
+/// When the kernel does not tell.
+pub fn size(path: &mut KernelPath) -> Result<(u32, u32)> {
+    let info = renew(path)?.info()?;
+    let verified =
+        info.verified_instruction_count().context("this kernel does not count verified instructions")?;
+    Ok((verified, info.size_jitted()))
+}
+
+fn renew(path: &mut KernelPath) -> Result<&mut Xdp> {
+    let object = path.objects_mut().next().context("no object is loaded")?;
+    Ok(object.program_mut(name::PROGRAM).context("the object has no program")?.try_into()?)
+}
+
+fn renewal(world: &World, programs: &mut Programs, sequence: Sequence, frame: &[u8]) -> Result<Renewal> {
+    let mut of = |name, action| {
+        programs.start(sequence)?;
+        run(programs.program(name)?, frame, action)
+    };
+    let restore_ns = of("restore", XDP_PASS)?;
+    let parse = of("parse", XDP_PASS)?;
+    let decide = of("decide", XDP_PASS)?;
+    let before = world.path.counters()?.answered;
+    let all = of("restored_renew", XDP_TX)?;
+    let answered = world.path.counters()?.answered - before;
+    ensure!(
+        answered == u64::from(REPEAT),
+        "{answered} of {REPEAT} renewals were answered: nothing was measured"
+    );
+    Ok(Renewal {
+        restore_ns,
+        parse_ns: parse - restore_ns,
+        decide_ns: decide - parse,
+        write_ns: all - decide,
+        total_ns: all - restore_ns,
+    })
+}
+
+/// Runs `program` on `frame` again and again; nanoseconds a run. The last run must have returned `action`.
+fn run(program: &Xdp, frame: &[u8], action: u32) -> Result<f64> {
+    let result = program.test_run(TestRunOptions {
+        data_in: Some(frame),
+        repeat: REPEAT,
+        ..TestRunOptions::default()
+    })?;
+    ensure!(result.return_value == action, "the program returned {}, not {action}", result.return_value);
+    Ok(result.duration.as_nanos() as f64)
+}

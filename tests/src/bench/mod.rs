@@ -1,0 +1,34 @@
+//! `cargo xtask bench fastpath`: what one frame costs in the kernel program, and how many renewals a second it answers.
+//!
+//! * [`world`]: the product's own maps and programs, filled with a million leases, and the bench-only programs beside.
+//! * [`cost`]: nanoseconds per frame by `BPF_PROG_TEST_RUN`.
+//! * [`traffic`]: renewals per second over veth.
+//! * [`report`]: the figures as a table and as JSON; [`machine`]: what they were measured on.
+//! * [`abi`]: what the bench-only programs share with this side.
+
+pub mod abi;
+pub mod cost;
+pub mod machine;
+pub mod programs;
+pub mod report;
+pub mod request;
+pub mod traffic;
+pub mod world;
+
+/// The middle one of several figures; the lower of two middle ones. 0 of none.
+pub fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.0);
+        assert_eq!(median(Vec::new()), 0.0);
+    }
+}

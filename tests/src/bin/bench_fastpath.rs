@@ -1,0 +1,91 @@
+//! The benchmark behind `cargo xtask bench fastpath`, which builds and starts it.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+use dhcp_tests::bench::{
+    cost, machine, median,
+    programs::Programs,
+    report::{Report, Traffic},
+    traffic::{Cables, Rate},
+    world::{self, FEW, FIRST, INTERFACE, MANY, Pins, UDHCPC, World},
+};
+
+/// Measures the fast path. `cargo xtask bench fastpath` starts this with what it needs.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The object of bench-only programs.
+    #[arg(long)]
+    object: PathBuf,
+    /// Runs of each measurement, of which the median is printed.
+    #[arg(long, default_value_t = 9)]
+    runs: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Only the costs per frame, no traffic over veth.
+    #[arg(long)]
+    no_veth: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let machine = machine::Machine::this()?;
+    let processor = machine::stay_on_last_processor()?;
+    // Dropped in the reverse order: programs and maps, namespaces with the links, pins.
+    let pins = Pins::new();
+    let cables = Cables::new()?;
+    let mut world = World::new(&pins, &cables.renew.a.name, cables.renew.a.index)?;
+    let templates: Vec<_> = world.requests.iter().map(|request| request.template()).collect();
+    let mut programs = Programs::load(&arguments.object, pins.path(), &INTERFACE, &templates)?;
+    let (verified_insns, jited_octets) = cost::size(&mut world.path)?;
+    let costs = cost::measure(&mut world, &mut programs, arguments.runs)?;
+    let traffic = if arguments.no_veth {
+        None
+    } else {
+        cables.attach(&mut world.path, &mut programs)?;
+        Some(traffic(&cables, &world, &mut programs, arguments.runs)?)
+    };
+    let report = Report {
+        costs,
+        verified_insns,
+        jited_octets,
+        traffic,
+        published_per_s: world.published_per_s,
+        machine,
+        processor,
+        runs: arguments.runs,
+    };
+    if arguments.json {
+        println!("{:#}", report.json());
+    } else {
+        println!("{}", report.table());
+    }
+    Ok(())
+}
+
+fn traffic(cables: &Cables, world: &World, programs: &mut Programs, runs: u32) -> Result<Traffic> {
+    let frame = world.requests[UDHCPC as usize].of(0, FIRST);
+    let mut taken: Vec<[Rate; 3]> = Vec::new();
+    for run in 0..runs {
+        let random = world::at_random(MANY, 0x2545_f491_4f6c_dd1d_u64.wrapping_mul(u64::from(run) + 1) | 1);
+        let mut measure = |index, sequence, came| cables.measure(programs, index, sequence, &frame, came);
+        taken.push([
+            measure(cables.reflect.b.index, world::in_order(FEW), |seen| seen.reflected)?,
+            measure(cables.renew.b.index, world::in_order(FEW), |seen| seen.answers)?,
+            measure(cables.renew.b.index, random, |seen| seen.answers)?,
+        ]);
+    }
+    let middle = |of: &dyn Fn(&[Rate; 3]) -> f64| median(taken.iter().map(of).collect());
+    Ok(Traffic {
+        reflector_per_s: middle(&|[reflector, _, _]| reflector.per_s),
+        reflector_lost: middle(&|[reflector, _, _]| reflector.lost),
+        few_per_s: middle(&|[_, few, _]| few.per_s),
+        few_lost: middle(&|[_, few, _]| few.lost),
+        many_per_s: middle(&|[_, _, many]| many.per_s),
+        many_lost: middle(&|[_, _, many]| many.lost),
+        few_to_reflector: middle(&|[reflector, few, _]| few.per_s / reflector.per_s),
+        many_to_reflector: middle(&|[reflector, _, many]| many.per_s / reflector.per_s),
+    })
+}
