@@ -3,6 +3,8 @@
 //! In every round each program runs once; a cost is the difference within a round, and the median of the rounds counts.
 //! So what else the machine is busy with falls on both sides of a difference.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use dhcp_common::abi::name;
@@ -103,6 +105,23 @@ pub fn size(path: &mut KernelPath) -> Result<(u32, u32)> {
     let verified =
         info.verified_instruction_count().context("this kernel does not count verified instructions")?;
     Ok((verified, info.size_jitted()))
+}
+
+/// Answers renewals for `time`, for a profiler to look at. Returns how many.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn repeat(programs: &mut Programs, world: &World, sequence: Sequence, time: Duration) -> Result<u64> {
+    let request = world.requests.get(sequence.template as usize).context("no such template")?;
+    let frame = request.of(0, sequence.first_address.into());
+    let (begun, mut renewals) = (Instant::now(), 0);
+    programs.start(sequence)?;
+    while begun.elapsed() < time {
+        run(programs.program("restored_renew")?, &frame, XDP_TX)?;
+        renewals += u64::from(REPEAT);
+    }
+    Ok(renewals)
 }
 
 fn renew(path: &mut KernelPath) -> Result<&mut Xdp> {

@@ -1,9 +1,9 @@
 //! The benchmark behind `cargo xtask bench fastpath`, which builds and starts it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use dhcp_tests::bench::{
     cost, machine, median,
     programs::Programs,
@@ -27,7 +27,22 @@ struct Arguments {
     /// Only the costs per frame, no traffic over veth.
     #[arg(long)]
     no_veth: bool,
+    /// Only run renewals of these leases for ten seconds, for `perf record -C <the last processor>` to look at.
+    #[arg(long)]
+    profile: Option<Leases>,
 }
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Leases {
+    /// 1 k in order.
+    Few,
+    /// 1 k in order, without option 61.
+    FewNo61,
+    /// 1 M at random.
+    Many,
+}
+
+const PROFILE_FOR: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
@@ -40,6 +55,16 @@ fn main() -> Result<()> {
     let templates: Vec<_> = world.requests.iter().map(|request| request.template()).collect();
     let mut programs = Programs::load(&arguments.object, pins.path(), &INTERFACE, &templates)?;
     let (verified_insns, jited_octets) = cost::size(&mut world.path)?;
+    if let Some(leases) = arguments.profile {
+        let sequence = match leases {
+            Leases::Few => world::in_order(FEW),
+            Leases::FewNo61 => world::in_order_no61(),
+            Leases::Many => world::at_random(MANY, 1),
+        };
+        let renewals = cost::repeat(&mut programs, &world, sequence, PROFILE_FOR)?;
+        println!("{renewals} renewals in {PROFILE_FOR:?} on processor {processor}");
+        return Ok(());
+    }
     let costs = cost::measure(&mut world, &mut programs, arguments.runs)?;
     let traffic = if arguments.no_veth {
         None
