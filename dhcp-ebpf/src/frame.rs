@@ -83,7 +83,9 @@ impl Frame for XdpFrame<'_> {
             return false;
         }
         // SAFETY: `from` has `len` octets; the helper checks the packet's bounds.
-        unsafe { bpf_xdp_store_bytes(self.ctx.ctx, offset as u32, from.as_ptr().cast_mut().cast(), len as u32) == 0 }
+        unsafe {
+            bpf_xdp_store_bytes(self.ctx.ctx, offset as u32, from.as_ptr().cast_mut().cast(), len as u32) == 0
+        }
     }
 
     #[inline(always)]
