@@ -4,7 +4,9 @@
 //! table, allocator, durable store), [`fastpath`] (the only user of `aya`), [`net`] (frames in and out),
 //! [`control`] (the local socket the command line talks to), [`cli`], [`time`] (the one timeline all promises are on).
 
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod engine;
 pub mod fastpath;
 pub mod lease;

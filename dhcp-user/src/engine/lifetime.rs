@@ -133,22 +133,20 @@ impl Engine {
         let Some(lease) = self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound) else {
             return effects;
         };
-        let Some(why) = self.leases.leaving(address) else {
-            // The client came back before the withdrawal was through: the kernel may have the lease again.
-            effects.publish.push(address);
-            return effects;
-        };
+        let leaving = self.leases.leaving(address);
         // Not knowing what the kernel granted is taking it for all that it could have granted.
         let mark = last_renewed.unwrap_or(Timestamp(u64::MAX));
         let renewal = kernel_grant(lease, mark);
-        let alive_until = match why {
-            Leaving::Expired => renewal.map_or(lease.expires, |(_, expires)| expires),
+        let alive_until = match leaving {
+            // The client came back before the withdrawal was through.
+            None => Timestamp(u64::MAX),
+            Some(Leaving::Expired) => renewal.map_or(lease.expires, |(_, expires)| expires),
             // A client that gave its address back and certainly renewed it afterwards did not mean it.
-            Leaving::Returned(since) if last_renewed.is_some_and(|at| at > since) => {
+            Some(Leaving::Returned(since)) if last_renewed.is_some_and(|at| at > since) => {
                 renewal.map_or(lease.expires, |(_, expires)| expires)
             }
-            Leaving::Returned(_) => Timestamp::ZERO,
-            Leaving::Declined => {
+            Some(Leaving::Returned(_)) => Timestamp::ZERO,
+            Some(Leaving::Declined) => {
                 self.quarantine(now, address, &mut effects);
                 return effects;
             }
@@ -162,13 +160,17 @@ impl Engine {
             self.leases.extend(address, granted_at, expires, horizon);
         }
         self.leases.stay(address);
-        match last_renewed {
-            Some(_) => {
-                self.keep_ahead(address, &mut effects);
-                effects.publish = vec![address];
-            }
-            // Committed, so that a restart knows no less; published when its client is next seen.
-            None => effects.commit.extend(self.leases.get(address).cloned()),
+        if last_renewed.is_some() {
+            self.keep_ahead(address, &mut effects);
+        }
+        // A new entry starts without the old one's mark: what that told must be durable first, so that a restart knows
+        // no less. An expired lease of which nothing is known is published when its client is next seen.
+        if effects.commit.is_empty() {
+            effects.commit.extend(self.leases.get(address).cloned());
+        }
+        effects.publish.clear();
+        if last_renewed.is_some() || leaving.is_none() {
+            effects.publish.push(address);
         }
         effects
     }

@@ -53,7 +53,9 @@ pub fn attach(
                 .map_err(|error| explain(interface, "generic", &error))?;
             pin(program, link, interface, pins).map(|()| Attached::Generic)
         }
-        Err(error) => Err(explain(interface, if first == XdpMode::Skb { "generic" } else { "driver" }, &error)),
+        Err(error) => {
+            Err(explain(interface, if first == XdpMode::Skb { "generic" } else { "driver" }, &error))
+        }
     }
 }
 
@@ -72,7 +74,11 @@ fn take_over(program: &mut Xdp, interface: &str, pins: &PinDirectory) -> Result<
         // The pin keeps the link; our descriptor of it is not needed.
         Ok(_) => Ok(true),
         Err(error) => {
-            tracing::warn!(interface, error, "an earlier daemon's link cannot be taken over and is made anew");
+            tracing::warn!(
+                interface,
+                error,
+                "an earlier daemon's link cannot be taken over and is made anew"
+            );
             pins.remove(&path)?;
             Ok(false)
         }
@@ -86,11 +92,14 @@ fn pin(
     pins: &PinDirectory,
 ) -> Result<(), FastPathError> {
     let path = pins.link(interface);
-    let failed = |error: String| FastPathError::Pin { call: "pin", path: path.clone(), error: io::Error::other(error) };
+    let failed = |error: String| FastPathError::Pin {
+        call: "pin",
+        path: path.clone(),
+        error: io::Error::other(error),
+    };
     let link = program.take_link(link).map_err(|error| failed(error.to_string()))?;
-    let link = FdLink::try_from(link).map_err(|_| {
-        failed("the kernel has no bpf_link for XDP (Linux 5.9 is needed)".to_owned())
-    })?;
+    let link = FdLink::try_from(link)
+        .map_err(|_| failed("the kernel has no bpf_link for XDP (Linux 5.9 is needed)".to_owned()))?;
     link.pin(&path).map(drop).map_err(|error| failed(error.to_string()))
 }
 

@@ -109,7 +109,10 @@ pub enum FastPathError {
 fn privileges(error: &EbpfError) -> &'static str {
     let mut source: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = source {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        {
             return " (run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW)";
         }
         source = error.source();

@@ -87,7 +87,8 @@ impl Predecessor {
         }
         let unusable = |path: std::path::PathBuf| move |error| FastPathError::PinnedMap { path, error };
         let map = MapData::from_pin(&control_pin).map_err(unusable(control_pin.clone()))?;
-        let other_abi = |found| FastPathError::OtherAbi { path: pins.path().to_owned(), found, expected: abi::VERSION };
+        let other_abi =
+            |found| FastPathError::OtherAbi { path: pins.path().to_owned(), found, expected: abi::VERSION };
         let info = map.info().map_err(unusable(control_pin.clone()))?;
         if info.value_size() as usize != size_of::<Control>() {
             // The version stands where it always did, in the fourth word, if there is one at all.
@@ -164,7 +165,16 @@ impl KernelPath {
             PerCpuArray::try_from(take(first, name::COUNTERS)?).map_err(wrong(name::COUNTERS, "used"))?;
         let outer = take(first, name::GRACE)?.try_into().map_err(wrong(name::GRACE, "used"))?;
         let grace = Grace::new(outer).map_err(wrong(name::GRACE, "made"))?;
-        Ok(Self { pins, layout, leases, control: mapped_control, answers, counters, grace: Some(grace), objects })
+        Ok(Self {
+            pins,
+            layout,
+            leases,
+            control: mapped_control,
+            answers,
+            counters,
+            grace: Some(grace),
+            objects,
+        })
     }
 
     /// Attaches the programs, in the place of an earlier daemon's where there is one, and pins the new maps. From here
@@ -294,8 +304,7 @@ fn load_object(
         .map_max_entries(name::BLOCKS, blocks)
         .map_max_entries(name::ANSWERS, answers_max.max(1))
         .override_global("INTERFACE_NUMBER", &port.interface.number, true)
-        .override_global("INTERFACE_MAC", &port.interface.mac, true)
-;
+        .override_global("INTERFACE_MAC", &port.interface.mac, true);
     for (map, file) in MAPS {
         // The first object makes and pins the maps, the next ones find them there.
         loader.map_pin_path(map, pins.next_map(file));

@@ -44,7 +44,8 @@ impl<T: Shared> MappedArray<T> {
     /// # Errors
     /// What `mmap` says.
     pub fn new(map: BorrowedFd<'_>, len: u32) -> io::Result<Self> {
-        let octets = (len as usize).saturating_mul(size_of::<T>()).next_multiple_of(rustix::param::page_size());
+        let octets =
+            (len as usize).saturating_mul(size_of::<T>()).next_multiple_of(rustix::param::page_size());
         let flags = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
         let start = unsafe { mmap(std::ptr::null_mut(), octets, flags, MapFlags::SHARED, map.as_fd(), 0) }?;

@@ -95,7 +95,11 @@ impl PinDirectory {
     pub fn promote(&self) -> Result<(), FastPathError> {
         for (_, file) in MAPS {
             let (from, to) = (self.next_map(file), self.map(file));
-            fs::rename(&from, &to).map_err(|error| FastPathError::Pin { call: "rename", path: from, error })?;
+            fs::rename(&from, &to).map_err(|error| FastPathError::Pin {
+                call: "rename",
+                path: from,
+                error,
+            })?;
         }
         Ok(())
     }
@@ -141,6 +145,10 @@ pub fn unload(path: &Path) -> Result<Vec<String>, FastPathError> {
     for (_, file) in MAPS {
         pins.remove(&pins.map(file))?;
     }
-    fs::remove_dir(path).map_err(|error| FastPathError::Pin { call: "rmdir", path: path.to_owned(), error })?;
+    fs::remove_dir(path).map_err(|error| FastPathError::Pin {
+        call: "rmdir",
+        path: path.to_owned(),
+        error,
+    })?;
     Ok(interfaces)
 }

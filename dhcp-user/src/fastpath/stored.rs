@@ -94,13 +94,12 @@ mod tests {
 
     #[test]
     fn answers_and_keys_come_back() {
-        let mut answer = Answer { generation: 1, lease_secs: 2, sum: 3, bootp_len: 300, flags: 3, ..Answer::default() };
+        let mut answer =
+            Answer { generation: 1, lease_secs: 2, sum: 3, bootp_len: 300, flags: 3, ..Answer::default() };
         answer.server = [198, 18, 0, 1];
         answer.siaddr = [198, 18, 0, 2];
-        answer.echo = [
-            Echo { from: 1, to: 2, len: 3, reserved: 0 },
-            Echo { from: 4, to: 5, len: 6, reserved: 0 },
-        ];
+        answer.echo =
+            [Echo { from: 1, to: 2, len: 3, reserved: 0 }, Echo { from: 4, to: 5, len: 6, reserved: 0 }];
         answer.names = [7; NAMES_LEN];
         answer.options = [8; ANSWER_OPTIONS_MAX];
         let octets = encode_answer(&answer);

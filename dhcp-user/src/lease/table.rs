@@ -2,8 +2,9 @@
 //! queue of the moments at which something must happen to one. It knows nothing of packets or pools; the allocator
 //! strings its lists through the entries here so that an address leaves a list in constant time.
 //!
-//! A lease costs about 180 octets of entry, 15 of the two indices and 25 of the queue, beside the client identifier,
-//! host name and relay information it stores.
+//! A lease costs about 180 octets of entry, 20 of the two indices and 30 of the queue, and an allocation each for the
+//! client identifier, host name and relay information it has: 300 octets measured over a million leases that have the
+//! first two of these.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -90,7 +90,10 @@ impl Envelope {
         udp[4..6].copy_from_slice(&udp_len.to_be_bytes());
         let [len_a, len_b] = udp_len.to_be_bytes();
         let pseudo = checksum::sum(&source) + checksum::sum(&destination);
-        let sum = pseudo + checksum::sum(&[0, PROTOCOL_UDP, len_a, len_b]) + checksum::sum(&udp) + checksum::sum(payload);
+        let sum = pseudo
+            + checksum::sum(&[0, PROTOCOL_UDP, len_a, len_b])
+            + checksum::sum(&udp)
+            + checksum::sum(payload);
         udp[6..].copy_from_slice(&checksum::udp_field(sum));
         frame.extend_from_slice(&udp);
         frame.extend_from_slice(payload);

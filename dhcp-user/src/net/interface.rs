@@ -56,7 +56,8 @@ impl InterfaceFacts {
         let ifindex = if_nametoindex(name).map_err(|_| InterfaceError::Missing { name: name.to_owned() })?;
         let mut mac = None;
         let mut addresses = Vec::new();
-        for entry in getifaddrs().map_err(InterfaceError::List)?.filter(|entry| entry.interface_name == name) {
+        for entry in getifaddrs().map_err(InterfaceError::List)?.filter(|entry| entry.interface_name == name)
+        {
             let Some(address) = entry.address else { continue };
             if let Some(ipv4) = address.as_sockaddr_in() {
                 addresses.push(ipv4.ip());

@@ -74,11 +74,19 @@ impl Core {
     }
 
     /// Handles a frame that came up on `interface` (index in the configuration).
-    pub fn receive(&mut self, now: Timestamp, interface: usize, received: &mut ReceivedFrame, work: &mut Work) {
+    pub fn receive(
+        &mut self,
+        now: Timestamp,
+        interface: usize,
+        received: &mut ReceivedFrame,
+        work: &mut Work,
+    ) {
         self.frames.received += 1;
         let Some(ours) = self.learner.interfaces.get(interface).copied() else { return };
         let len = received.octets.len();
-        let datagram = SliceFrame::new(&mut received.octets, len).ok_or(()).and_then(|f| Datagram::find(&f).map_err(drop));
+        let datagram = SliceFrame::new(&mut received.octets, len)
+            .ok_or(())
+            .and_then(|f| Datagram::find(&f).map_err(drop));
         let (Ok(datagram), frame) = (datagram, received.octets.as_slice()) else {
             self.frames.malformed += 1;
             return;
@@ -107,7 +115,9 @@ impl Core {
             source_port: datagram.source_port,
         };
         let Outcome { reason, mut effects } = self.engine.handle(now, &mut self.rng, &ingress, payload);
-        if let Some(count) = SlowReason::ALL.iter().position(|&r| r == reason).and_then(|i| self.messages.get_mut(i)) {
+        if let Some(count) =
+            SlowReason::ALL.iter().position(|&r| r == reason).and_then(|i| self.messages.get_mut(i))
+        {
             *count += 1;
         }
         if let Some(reply) = effects.reply.take() {

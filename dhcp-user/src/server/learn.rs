@@ -51,7 +51,12 @@ pub struct Granted<'a> {
 impl Learner {
     /// The forms in which the kernel can know the client's renewals, in the place of those of `granted.lease`. New
     /// answers are added to `work`.
-    pub fn learn(&mut self, engine: &Engine, granted: &Granted<'_>, work: &mut Work) -> [Option<KnownForm>; 2] {
+    pub fn learn(
+        &mut self,
+        engine: &Engine,
+        granted: &Granted<'_>,
+        work: &mut Work,
+    ) -> [Option<KnownForm>; 2] {
         let mut forms = granted.lease.forms;
         for prediction in predict::renewals(granted.payload, granted.lease.address) {
             let taught = self.teach(engine, granted, &prediction, work);

@@ -152,7 +152,9 @@ impl Service {
         for _ in 0..EVENTS_MAX {
             match next.take() {
                 None => break,
-                Some(Event::Frame(interface, mut frame)) => self.core.receive(now, interface, &mut frame, &mut work),
+                Some(Event::Frame(interface, mut frame)) => {
+                    self.core.receive(now, interface, &mut frame, &mut work)
+                }
                 Some(Event::Graced(addresses)) => {
                     addresses.into_iter().for_each(|address| self.forgotten(now, address, &mut work));
                 }
@@ -243,7 +245,9 @@ impl Service {
             if let Some(grace) = &self.grace
                 && grace.send(work.withdraw.clone()).is_err()
             {
-                tracing::error!("the grace thread is gone: withdrawn addresses stay reserved until their horizons");
+                tracing::error!(
+                    "the grace thread is gone: withdrawn addresses stay reserved until their horizons"
+                );
             }
         }
         Ok(())
@@ -310,8 +314,13 @@ impl Service {
     }
 
     fn leases(&self, after: Option<Ipv4Addr>, limit: usize) -> Vec<LeaseView> {
-        let mut leases: Vec<_> =
-            self.core.engine.leases().iter().filter(|lease| after.is_none_or(|after| lease.address > after)).collect();
+        let mut leases: Vec<_> = self
+            .core
+            .engine
+            .leases()
+            .iter()
+            .filter(|lease| after.is_none_or(|after| lease.address > after))
+            .collect();
         leases.sort_unstable_by_key(|lease| lease.address);
         leases.into_iter().take(limit).map(|lease| self.lease_view(lease)).collect()
     }
@@ -363,7 +372,10 @@ impl Service {
             kernel,
             daemon: DaemonStats {
                 acks,
-                messages: messages.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect(),
+                messages: messages
+                    .into_iter()
+                    .map(|(reason, count)| (reason.as_str().to_owned(), count))
+                    .collect(),
                 frames: self.core.frames.by_name(),
                 queue_drops: self.queue_drops.load(Ordering::Relaxed),
                 send_errors: self.counts.send_errors,

@@ -69,7 +69,9 @@ pub enum StartError {
     #[error(transparent)]
     Interface(#[from] InterfaceError),
     /// The address found on an interface is one that clients are given.
-    #[error("{interface} has the address {address}, which pools give to clients: take it out of dhcp.subnets' pools")]
+    #[error(
+        "{interface} has the address {address}, which pools give to clients: take it out of dhcp.subnets' pools"
+    )]
     AddressInPool {
         /// The interface.
         interface: String,
@@ -77,7 +79,9 @@ pub enum StartError {
         address: Ipv4Addr,
     },
     /// Another program has the DHCP server port.
-    #[error("UDP port 67 on {interface} is taken: another DHCP server is running (`ss -lunp 'sport = 67'` names it)")]
+    #[error(
+        "UDP port 67 on {interface} is taken: another DHCP server is running (`ss -lunp 'sport = 67'` names it)"
+    )]
     PortTaken {
         /// The interface.
         interface: String,
@@ -175,7 +179,9 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     // Renewals of an earlier program that nobody has seen yet.
     let read_until = clock::boot_ns();
     match &predecessor {
-        Some(predecessor) => drop(take_marks(&mut core, &memory.clock, predecessor.marks(0), &mut memory.store)?),
+        Some(predecessor) => {
+            drop(take_marks(&mut core, &memory.clock, predecessor.marks(0), &mut memory.store)?)
+        }
         // Marks of grants made before now, if any, are lost.
         None => memory.marks_known_since = memory.clock.now(),
     }
@@ -205,7 +211,8 @@ pub fn start(config: Config) -> Result<Started, StartError> {
             // Frames that the old program was still answering when it was swapped are in its marks after this.
             barrier.wait()?;
             let since = read_until.saturating_sub(Span::from_millis(100).0);
-            for address in take_marks(&mut core, &memory.clock, predecessor.marks(since), &mut memory.store)? {
+            for address in take_marks(&mut core, &memory.clock, predecessor.marks(since), &mut memory.store)?
+            {
                 if let Some(entry) = core.entry(address, memory.clock.timeline()) {
                     path.publish(&entry);
                 }
@@ -302,7 +309,11 @@ fn remember(config: &Config, servers: &[Ipv4Addr]) -> Result<Memory, StartError>
             (MetaKey::Generation, control.generation.to_le_bytes().to_vec()),
             (MetaKey::FingerprintKey, stored::encode_key(&control)),
         ],
-        dropped_answers: if unchanged { Vec::new() } else { recovered.answers.iter().map(|a| a.id).collect() },
+        dropped_answers: if unchanged {
+            Vec::new()
+        } else {
+            recovered.answers.iter().map(|a| a.id).collect()
+        },
         ..Batch::default()
     };
     store.commit(&batch)?;
@@ -422,7 +433,9 @@ fn start_grace(mut grace: Grace, events: SyncSender<Event>) -> Result<Sender<Vec
             match grace.wait() {
                 Ok(()) if events.send(Event::Graced(addresses)).is_err() => return,
                 Ok(()) => {}
-                Err(error) => tracing::error!(%error, "withdrawn addresses stay reserved: the kernel gave no barrier"),
+                Err(error) => {
+                    tracing::error!(%error, "withdrawn addresses stay reserved: the kernel gave no barrier")
+                }
             }
         }
     };
@@ -452,7 +465,10 @@ fn start_receivers(
                 }
             }
         };
-        thread::Builder::new().name(format!("receive-{interface}")).spawn(receive).map_err(StartError::Thread)?;
+        thread::Builder::new()
+            .name(format!("receive-{interface}"))
+            .spawn(receive)
+            .map_err(StartError::Thread)?;
     }
     Ok(())
 }
@@ -460,7 +476,11 @@ fn start_receivers(
 /// What a restart needs to know of this start.
 fn note_start(core: &Core, clock: &Clock, store: &mut LogStore) -> Result<(), StoreError> {
     let anchor = clock.timeline().anchor(clock.now()).encode();
-    tracing::debug!(generation = core.learner.control.generation, answers = core.learner.answers.len(), "ready");
+    tracing::debug!(
+        generation = core.learner.control.generation,
+        answers = core.learner.answers.len(),
+        "ready"
+    );
     store.commit(&Batch { meta: vec![(MetaKey::TimelineAnchor, anchor)], ..Batch::default() })
 }
 
@@ -468,7 +488,9 @@ fn report(resume: &Resume, leases: usize) {
     match resume {
         Resume::First => tracing::info!("a new store: no leases yet"),
         Resume::SameBoot => tracing::info!(leases, "resumed"),
-        Resume::NewBoot { away } => tracing::info!(leases, away_secs = away.as_secs(), "resumed after a reboot"),
+        Resume::NewBoot { away } => {
+            tracing::info!(leases, away_secs = away.as_secs(), "resumed after a reboot")
+        }
         Resume::WallBehind { by } => tracing::warn!(
             leases,
             behind_secs = by.as_secs(),

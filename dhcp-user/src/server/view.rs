@@ -105,7 +105,10 @@ impl FrameCounts {
             ("other_host", self.other_host),
             ("bad_checksum", self.bad_checksum),
         ];
-        all.into_iter().filter(|(_, count)| *count != 0).map(|(name, count)| (name.to_owned(), count)).collect()
+        all.into_iter()
+            .filter(|(_, count)| *count != 0)
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 }
 

@@ -67,6 +67,8 @@ pub fn find_or_install(workspace: &Workspace) -> Result<Linker> {
     };
     eprintln!("xtask: building bpf-linker {VERSION} with {} (about a minute)", prefix.display());
     process::run(&mut install_command(workspace, &prefix))?;
+    // Some 200 MB that are of no more use.
+    let _ = std::fs::remove_dir_all(build_dir(workspace));
     find(workspace).with_context(|| {
         format!("bpf-linker was built into {} but does not run", workspace.tools().join("bin").display())
     })
@@ -79,13 +81,17 @@ fn install_command(workspace: &Workspace, llvm_prefix: &Path) -> Command {
         .args(["--no-default-features", "--features", &format!("llvm-{LLVM_MAJOR}"), "--root"])
         .arg(workspace.tools())
         .arg("--target-dir")
-        .arg(workspace.tools().join("build"))
+        .arg(build_dir(workspace))
         .env("LLVM_PREFIX", llvm_prefix)
         // `cargo run` points this at the host toolchain's libraries; bpf-linker must find Debian's LLVM.
         .env_remove("LD_LIBRARY_PATH")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     command
+}
+
+fn build_dir(workspace: &Workspace) -> PathBuf {
+    workspace.tools().join("build")
 }
 
 /// Refuses a linker whose LLVM cannot read what `rust` writes; warns where it merely may not.

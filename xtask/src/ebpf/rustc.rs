@@ -204,6 +204,8 @@ fn rustup_install() -> Command {
         "--component",
         "rust-src",
     ]);
+    // rustup itself is none of our business; a mirror may even hold an older one.
+    command.arg("--no-self-update");
     command
 }
 

@@ -191,3 +191,33 @@ fn a_renewal_not_yet_heard_of_outlives_a_shorter_grant() {
     lab.now = promised + CLOCK_ERROR;
     assert_eq!(lab.engine.tick(lab.now).withdraw, [ip(100)]);
 }
+
+#[test]
+fn a_renewal_between_return_and_withdrawal_counts() {
+    let mut lab = Lab::new(three_subnets());
+    lab.join(1);
+    lab.expect(&message(7, 1).ciaddr(ip(100)).sent_to(SERVER), SlowReason::Released);
+    lab.expect(&selecting(1, ip(100)), SlowReason::AckedNew);
+    lab.pass(10);
+    let effects = lab.engine.withdrawn(lab.now, ip(100), Some(lab.now));
+    assert_eq!(effects.commit[0].expires, lab.now + Span::from_secs(LEASE), "durable before it is published");
+    assert_eq!(effects.publish, [ip(100)]);
+}
+
+#[test]
+fn a_lease_found_alive_is_committed_before_it_is_published_again() {
+    let mut config = three_subnets();
+    config.fastpath.horizon_permille = 4_000;
+    let mut lab = Lab::new(config);
+    let start = lab.now;
+    lab.join(1);
+    lab.pass(LEASE + CLOCK_ERROR.as_secs());
+    assert_eq!(lab.engine.tick(lab.now).withdraw, [ip(100)]);
+    let mark = start + Span::from_secs(LEASE / 2);
+    let effects = lab.engine.withdrawn(lab.now, ip(100), Some(mark));
+    let [record] = effects.commit.as_slice() else { panic!("one commit, though the horizon is far enough") };
+    assert_eq!(
+        (record.expires, record.horizon),
+        (mark + Span::from_secs(LEASE), start + Span::from_secs(4 * LEASE))
+    );
+}

@@ -50,7 +50,7 @@ fn release_and_discover_at_once() {
     lab.expect(&selecting(1, ip(100)), SlowReason::AckedNew);
     // The withdrawal comes through late: the lease stays, and the kernel is told again.
     let effects = lab.engine.withdrawn(lab.now, ip(100), Some(Timestamp::ZERO));
-    assert_eq!((effects.publish, effects.commit), (vec![ip(100)], vec![]));
+    assert_eq!((effects.publish, effects.commit[0].state), (vec![ip(100)], LeaseState::Bound));
     assert_eq!(lab.state(ip(100)), LeaseState::Bound);
 }
 

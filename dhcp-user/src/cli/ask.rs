@@ -1,0 +1,138 @@
+//! Commands that ask the running daemon, as tables for people and JSON for programs.
+
+use std::{io::Write, net::Ipv4Addr};
+
+use anyhow::{Context, Result};
+
+use super::Asking;
+use crate::{
+    control::{client, server::PAGE_MAX},
+    server::view::{LeaseView, StatsView},
+};
+
+/// `leases list`.
+pub fn list_leases(asking: &Asking) -> Result<()> {
+    let leases = wait(async {
+        let mut all: Vec<LeaseView> = Vec::new();
+        loop {
+            let after = all.last().map_or(String::new(), |lease| format!("&after={}", lease.address));
+            let uri = format!("/api/v1/leases?limit={PAGE_MAX}{after}");
+            let page: Vec<LeaseView> = client::get(&asking.socket, &uri).await?;
+            let last = page.len() < PAGE_MAX;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    })?;
+    if asking.json {
+        return print_json(&leases);
+    }
+    let mut out = std::io::stdout().lock();
+    let line = |out: &mut dyn Write, columns: [&str; 6]| {
+        let [address, state, hardware, expires, by, hostname] = columns;
+        writeln!(out, "{address:<15}  {state:<11}  {hardware:<17}  {expires:<20}  {by:<10}  {hostname}")
+    };
+    line(&mut out, ["ADDRESS", "STATE", "HARDWARE", "EXPIRES", "RENEWED BY", "HOSTNAME"])?;
+    for lease in &leases {
+        let hostname = lease.hostname.as_deref().unwrap_or("-");
+        let address = lease.address.to_string();
+        line(
+            &mut out,
+            [&address, &lease.state, &lease.hw_address, &lease.expires_at, &lease.renewed_by, hostname],
+        )?;
+    }
+    Ok(())
+}
+
+/// `leases show`.
+pub fn show_lease(address: Ipv4Addr, asking: &Asking) -> Result<()> {
+    let lease: LeaseView =
+        wait(async { Ok(client::get(&asking.socket, &format!("/api/v1/leases/{address}")).await?) })?;
+    if asking.json {
+        return print_json(&lease);
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "address      {}", lease.address)?;
+    writeln!(out, "state        {}", lease.state)?;
+    writeln!(out, "hardware     {}", lease.hw_address)?;
+    writeln!(out, "client id    {}", lease.client_id.as_deref().unwrap_or("-"))?;
+    writeln!(out, "hostname     {}", lease.hostname.as_deref().unwrap_or("-"))?;
+    writeln!(out, "renewed      {} by the {}", lease.renewed_at, lease.renewed_by)?;
+    writeln!(out, "expires      {} (in {} s)", lease.expires_at, lease.expires_in_secs)?;
+    writeln!(out, "horizon      {}", lease.horizon)?;
+    match &lease.kernel {
+        None => writeln!(out, "kernel       does not know it")?,
+        Some(kernel) => {
+            let forms =
+                if kernel.forms.is_empty() { "no form".to_owned() } else { kernel.forms.join(" and ") };
+            writeln!(out, "kernel       {} renewals; answers {forms}", kernel.renewals)?;
+            let [a, b, c, d] = kernel.index.to_le_bytes();
+            writeln!(out, "             bpftool map lookup pinned <pin_path>/leases key {a} {b} {c} {d}")?;
+        }
+    }
+    Ok(())
+}
+
+/// `stats`.
+pub fn stats(asking: &Asking) -> Result<()> {
+    let stats: StatsView = wait(async { Ok(client::get(&asking.socket, "/api/v1/stats").await?) })?;
+    if asking.json {
+        return print_json(&stats);
+    }
+    let mut out = std::io::stdout().lock();
+    match &stats.kernel {
+        None => writeln!(out, "KERNEL    no fast path")?,
+        Some(kernel) => {
+            let modes: Vec<_> =
+                kernel.interfaces.iter().map(|(name, mode)| format!("{name} ({mode})")).collect();
+            writeln!(out, "KERNEL    on {}", modes.join(", "))?;
+            row(&mut out, "renewals answered", kernel.answered)?;
+            for (reason, count) in &kernel.reasons {
+                row(&mut out, &format!("passed: {reason}"), *count)?;
+            }
+            writeln!(out, "  {:<32} {} of {}", "answers held", kernel.answers, kernel.answers_max)?;
+        }
+    }
+    let daemon = &stats.daemon;
+    writeln!(out, "DAEMON")?;
+    for (reason, count) in &daemon.messages {
+        row(&mut out, reason, *count)?;
+    }
+    for (name, count) in &daemon.frames {
+        row(&mut out, &format!("frames {name}"), *count)?;
+    }
+    for (name, count) in [
+        ("batches made durable", daemon.commits),
+        ("dropped, queue full", daemon.queue_drops),
+        ("replies not sent, errors", daemon.send_errors),
+        ("replies not sent, store full", daemon.store_refusals),
+        ("renewals the kernel cannot learn", daemon.unpublishable),
+    ] {
+        row(&mut out, name, count)?;
+    }
+    writeln!(out, "LEASES")?;
+    for (state, count) in &stats.leases {
+        row(&mut out, state, *count)?;
+    }
+    Ok(())
+}
+
+fn row(out: &mut dyn Write, name: &str, count: u64) -> std::io::Result<()> {
+    writeln!(out, "  {name:<32} {count}")
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+fn wait<T>(question: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no asynchronous runtime")?;
+    runtime.block_on(question)
+}

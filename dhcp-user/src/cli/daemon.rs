@@ -1,0 +1,128 @@
+//! Running the daemon, checking its configuration, and taking away what it left in the kernel.
+
+use std::{io::IsTerminal, path::Path, thread};
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::EXIT_USAGE;
+use crate::{
+    config::{self, Config},
+    control::server,
+    fastpath::pins,
+    server::{
+        service::Event,
+        start::{Started, start},
+    },
+};
+
+/// Checks a configuration file.
+pub fn check_config(path: &Path) -> u8 {
+    match config::load(path) {
+        Ok(config) => {
+            let pools: usize = config.subnets.iter().map(|subnet| subnet.pools.len()).sum();
+            let reservations: usize = config.subnets.iter().map(|subnet| subnet.reservations.len()).sum();
+            println!(
+                "{}: good: {} interfaces, {} subnets, {pools} pools, {reservations} reservations",
+                path.display(),
+                config.interfaces.len(),
+                config.subnets.len(),
+            );
+            0
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            EXIT_USAGE
+        }
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+pub fn run(path: &Path, log_json: bool) -> u8 {
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return EXIT_USAGE;
+        }
+    };
+    start_logging(log_json);
+    match serve(config) {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            1
+        }
+    }
+}
+
+/// Detaches the program of a daemon that is not to come back.
+pub fn unload(path: &Path) -> u8 {
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return EXIT_USAGE;
+        }
+    };
+    match pins::unload(&config.fastpath.pin_path) {
+        Ok(interfaces) if interfaces.is_empty() => println!("no program was attached"),
+        Ok(interfaces) => println!("detached from {}", interfaces.join(", ")),
+        Err(error) => {
+            eprintln!("{error}");
+            return 1;
+        }
+    }
+    0
+}
+
+fn start_logging(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    if json {
+        logging.json().init();
+    } else {
+        logging.init();
+    }
+}
+
+fn serve(config: Config) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("no asynchronous runtime")?;
+    runtime.block_on(async {
+        // First of all, so that a second daemon is refused before it touches anything.
+        let listener = server::bind(&config.control.socket)?;
+        let Started { service, events, control_socket } = start(config)?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+        let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
+        let (ended, end) = tokio::sync::oneshot::channel();
+        thread::Builder::new()
+            .name("service".to_owned())
+            .spawn(move || drop(ended.send(service.run())))
+            .context("no thread for the service")?;
+        tracing::info!(control = %control_socket.display(), "serving");
+        let mut control = tokio::spawn(server::serve(listener, events.clone()));
+        let mut end = end;
+        let ended = loop {
+            tokio::select! {
+                _ = interrupt.recv() => drop(events.try_send(Event::Stop)),
+                _ = terminate.recv() => drop(events.try_send(Event::Stop)),
+                failed = &mut control, if !control.is_finished() => {
+                    tracing::error!(?failed, "the control socket answers no more");
+                }
+                ended = &mut end => break ended,
+            }
+        };
+        if let Err(error) = std::fs::remove_file(&control_socket) {
+            tracing::warn!(%error, "the control socket stays behind");
+        }
+        ended.context("the service's thread died")?.context("stopped")
+    })
+}

@@ -1,0 +1,92 @@
+//! The command line: one binary that is the daemon, and asks it.
+//!
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
+
+mod ask;
+mod daemon;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Exit code when the command line or the configuration is wrong.
+const EXIT_USAGE: u8 = 2;
+const CONFIG_DEFAULT: &str = "/etc/simple-dhcpd/dhcp.json";
+const SOCKET_DEFAULT: &str = "/run/simple-dhcpd/control.sock";
+
+/// DHCP for datacenters: renewals are answered by an XDP program in the kernel, everything else by this daemon.
+#[derive(Debug, Parser)]
+#[command(name = "simple-dhcpd-datacenter", version, after_help = "Without a command the daemon runs.")]
+pub struct CommandLine {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    config: PathBuf,
+    /// Check a configuration file and say what is wrong with it, then exit.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    check_config: Option<PathBuf>,
+    /// Log as JSON, a line each.
+    #[arg(long)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Leases of the running daemon.
+    Leases {
+        #[command(subcommand)]
+        command: Leases,
+    },
+    /// Counters of the kernel program and the daemon.
+    Stats(Asking),
+    /// Detach the XDP program and remove its pins: for a daemon that is not to come back.
+    Unload,
+}
+
+#[derive(Debug, Subcommand)]
+enum Leases {
+    /// List all leases, by address.
+    List(Asking),
+    /// Show one lease and how to find it with bpftool.
+    Show {
+        /// Its address.
+        address: std::net::Ipv4Addr,
+        #[command(flatten)]
+        asking: Asking,
+    },
+}
+
+/// How to ask and how to print.
+#[derive(Clone, Debug, Args)]
+struct Asking {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// The daemon's control socket.
+    #[arg(long, value_name = "PATH", default_value = SOCKET_DEFAULT)]
+    socket: PathBuf,
+}
+
+/// Does what the command line asks; the exit code.
+pub fn run(line: CommandLine) -> u8 {
+    if let Some(path) = line.check_config {
+        return daemon::check_config(&path);
+    }
+    let done = match line.command {
+        None => return daemon::run(&line.config, line.log_json),
+        Some(Command::Unload) => return daemon::unload(&line.config),
+        Some(Command::Leases { command: Leases::List(asking) }) => ask::list_leases(&asking),
+        Some(Command::Leases { command: Leases::Show { address, asking } }) => {
+            ask::show_lease(address, &asking)
+        }
+        Some(Command::Stats(asking)) => ask::stats(&asking),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{error:#}");
+            1
+        }
+    }
+}
