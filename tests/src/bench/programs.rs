@@ -35,15 +35,20 @@ impl Programs {
     /// # Errors
     ///
     /// When the object is missing or the kernel refuses it.
-    pub fn load(path: &Path, pins: &Path, interface: &Interface, templates: &[Template]) -> Result<Self> {
+    pub fn load(
+        path: &Path,
+        pins: &Path,
+        interface: &Interface,
+        block_slots: u32,
+        templates: &[Template],
+    ) -> Result<Self> {
         let octets = std::fs::read(path)
             .with_context(|| format!("cannot read {}: run `cargo xtask bench fastpath`", path.display()))?;
         let mut loader = EbpfLoader::new();
-        loader.override_global("INTERFACE_NUMBER", &interface.number, true).override_global(
-            "INTERFACE_MAC",
-            &interface.mac,
-            true,
-        );
+        loader
+            .override_global("INTERFACE_NUMBER", &interface.number, true)
+            .override_global("INTERFACE_MAC", &interface.mac, true)
+            .override_global("BLOCK_SLOTS", &block_slots, true);
         for (map, file) in MAPS {
             loader.map_pin_path(map, pins.join(format!("next-{file}")));
         }
