@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// The version of everything in this file.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Names of the maps and programs in the eBPF object, and of the pins made of them.
 pub mod name {
     /// Array of [`super::LeaseEntry`], memory-mapped by the daemon.
     pub const LEASES: &str = "LEASES";
-    /// Hash of [`super::Block`] by the first three octets of an address (fourth octet 0).
+    /// Array of [`super::Block`], a hash table with open addressing ([`crate::blocks`]).
     pub const BLOCKS: &str = "BLOCKS";
     /// Array of [`super::Answer`].
     pub const ANSWERS: &str = "ANSWERS";
@@ -77,6 +77,8 @@ pub struct LeaseEntry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Block {
+    /// The first three octets of the addresses, fourth octet 0; all zero for an empty slot.
+    pub prefix: [u8; 4],
     /// Index of the lease of the address whose last octet is `low`.
     pub first: u32,
     /// Last octet of the first address held.
@@ -84,7 +86,7 @@ pub struct Block {
     /// Last octet of the last address held.
     pub high: u8,
     /// Keeps the layout explicit.
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 6],
 }
 
 /// An option of the request that the answer repeats (61 by RFC 6842, 82 by RFC 3046).
@@ -188,7 +190,7 @@ const _: () = {
     assert!(size_of::<LeaseEntry>() == 64, "a lease is one cache line");
     assert!(core::mem::offset_of!(LeaseEntry, answers) == 32);
     assert!(core::mem::offset_of!(LeaseEntry, chaddr) == 48);
-    assert!(size_of::<Block>() == 8);
+    assert!(size_of::<Block>() == 16);
     assert!(size_of::<Echo>() == 8);
     assert!(size_of::<Answer>() == 40 + NAMES_LEN + ANSWER_OPTIONS_MAX);
     assert!(size_of::<Control>() == 16 + 32 * KEY_WORDS);

@@ -12,6 +12,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod abi;
+pub mod blocks;
 pub mod checksum;
 pub mod fingerprint;
 pub mod frame;

@@ -4,12 +4,13 @@ use core::ptr::NonNull;
 
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, PerCpuArray},
     helpers::bpf_ktime_get_boot_ns,
     macros::btf_map,
 };
 use dhcp_common::{
     abi::{Answer, Block, Control, LeaseEntry},
+    blocks,
     frame::Scratch,
     reason::{Counters, Reason},
     renewal::Maps,
@@ -23,9 +24,9 @@ const MMAPABLE: usize = 1 << 10;
 #[btf_map]
 static LEASES: Array<LeaseEntry, 1, MMAPABLE> = Array::new();
 
-/// Where the leases of each /24 are.
+/// Where the leases of each /24 are; the daemon sets the size when it loads the program.
 #[btf_map]
-static BLOCKS: HashMap<[u8; 4], Block, 1> = HashMap::new();
+static BLOCKS: Array<Block, 1> = Array::new();
 
 /// Pre-rendered answers.
 #[btf_map]
@@ -51,6 +52,9 @@ static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
 static INTERFACE_NUMBER: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static INTERFACE_MAC: Global<[u8; 6]> = Global::new([0; 6]);
+/// Size of the table of blocks, a power of two.
+#[unsafe(no_mangle)]
+static BLOCK_SLOTS: Global<u32> = Global::new(1);
 
 /// The interface this program was loaded for.
 #[inline(always)]
@@ -84,8 +88,7 @@ impl Maps for KernelMaps {
 
     #[inline(always)]
     fn block(&self, prefix: [u8; 4]) -> Option<Block> {
-        // SAFETY: copied out at once; blocks change only when a new set of maps is loaded.
-        unsafe { BLOCKS.get(&prefix) }.copied()
+        blocks::find(prefix, BLOCK_SLOTS.load(), |slot| BLOCKS.get(slot).copied())
     }
 
     #[inline(always)]

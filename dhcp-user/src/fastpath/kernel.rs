@@ -8,7 +8,7 @@ use std::{net::Ipv4Addr, os::fd::AsFd};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    maps::{Array, Map, MapData, PerCpuArray},
     programs::Xdp,
 };
 use dhcp_common::{
@@ -142,9 +142,11 @@ impl KernelPath {
         control: &Control,
     ) -> Result<Self, FastPathError> {
         pins.remove_unfinished()?;
+        let table = layout.table();
+        let slots = u32::try_from(table.len()).unwrap_or(u32::MAX);
         let mut objects = Vec::with_capacity(ports.len());
         for port in ports {
-            let object = load_object(&pins, &port, &layout, answers_max)?;
+            let object = load_object(&pins, &port, &layout, slots, answers_max)?;
             objects.push((port, object));
         }
         let (_, first) = objects.first_mut().ok_or(FastPathError::Missing("interface to run on"))?;
@@ -155,10 +157,10 @@ impl KernelPath {
         let mapped_control = MappedArray::new(data(&control_map, name::CONTROL)?.fd().as_fd(), 1)
             .map_err(|error| FastPathError::Mmap { map: name::CONTROL, error })?;
         mapped_control.write(&Control { authority_until_boot_ns: 0, ..*control });
-        let mut blocks = HashMap::<_, [u8; 4], Block>::try_from(take(first, name::BLOCKS)?)
-            .map_err(wrong(name::BLOCKS, "used"))?;
-        for (prefix, block) in layout.blocks() {
-            blocks.insert(prefix, block, 0).map_err(wrong(name::BLOCKS, "filled"))?;
+        let mut blocks =
+            Array::<_, Block>::try_from(take(first, name::BLOCKS)?).map_err(wrong(name::BLOCKS, "used"))?;
+        for (slot, block) in (0..).zip(&table) {
+            blocks.set(slot, block, 0).map_err(wrong(name::BLOCKS, "filled"))?;
         }
         let answers = Array::try_from(take(first, name::ANSWERS)?).map_err(wrong(name::ANSWERS, "used"))?;
         let counters =
@@ -295,16 +297,17 @@ fn load_object(
     pins: &PinDirectory,
     port: &Port,
     layout: &Layout,
+    slots: u32,
     answers_max: u32,
 ) -> Result<Ebpf, FastPathError> {
-    let blocks = u32::try_from(layout.blocks().len()).unwrap_or(u32::MAX).max(1);
     let mut loader = EbpfLoader::new();
     loader
         .map_max_entries(name::LEASES, layout.leases().max(1))
-        .map_max_entries(name::BLOCKS, blocks)
+        .map_max_entries(name::BLOCKS, slots)
         .map_max_entries(name::ANSWERS, answers_max.max(1))
         .override_global("INTERFACE_NUMBER", &port.interface.number, true)
-        .override_global("INTERFACE_MAC", &port.interface.mac, true);
+        .override_global("INTERFACE_MAC", &port.interface.mac, true)
+        .override_global("BLOCK_SLOTS", &slots, true);
     for (map, file) in MAPS {
         // The first object makes and pins the maps, the next ones find them there.
         loader.map_pin_path(map, pins.next_map(file));

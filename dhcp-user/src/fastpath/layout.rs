@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use dhcp_common::abi::Block;
+use dhcp_common::{
+    abi::Block,
+    blocks::{PROBES_MAX, first_slot},
+};
 
 use crate::config::model::Config;
 
@@ -43,7 +46,7 @@ impl Layout {
         let blocks = spans
             .into_iter()
             .map(|(prefix, (low, high))| {
-                let block = Block { first: leases, low, high, reserved: [0; 2] };
+                let block = Block { prefix, first: leases, low, high, reserved: [0; 6] };
                 leases += u32::from(high - low) + 1;
                 (prefix, block)
             })
@@ -61,6 +64,32 @@ impl Layout {
         &self.blocks
     }
 
+    /// The blocks as the kernel looks them up: a table whose length is a power of two, at least twice their number.
+    pub fn table(&self) -> Vec<Block> {
+        // Half as many blocks as slots keep searches short; should some crowd, a larger table parts them. It ends: of
+        // 2^25 slots no two successive ones are the first of more than two of all 2^24 prefixes there are.
+        let mut slots = self.blocks.len().saturating_mul(2).next_power_of_two();
+        loop {
+            if let Some(table) = self.table_of(slots) {
+                return table;
+            }
+            slots = slots.saturating_mul(2);
+        }
+    }
+
+    /// The table with `slots` slots; `None` if a block would be too far from where its search begins.
+    fn table_of(&self, slots: usize) -> Option<Vec<Block>> {
+        let mask = u32::try_from(slots).ok()?.checked_sub(1)?;
+        let mut table = vec![Block::default(); slots];
+        for (&prefix, &block) in &self.blocks {
+            let first = first_slot(prefix, mask + 1);
+            let mut probes = (0..PROBES_MAX).map(|probe| (first.wrapping_add(probe) & mask) as usize);
+            let free = probes.find(|&slot| table.get(slot).is_some_and(|there| there.prefix == [0; 4]))?;
+            *table.get_mut(free)? = block;
+        }
+        Some(table)
+    }
+
     /// The index of an address's entry, if the layout holds it.
     pub fn index(&self, address: Ipv4Addr) -> Option<u32> {
         let [a, b, c, last] = address.octets();
@@ -71,4 +100,47 @@ impl Layout {
 
 const fn last_octet(address: u32) -> u8 {
     (address & 0xff) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use dhcp_common::blocks;
+
+    use super::*;
+
+    fn layout_of(prefixes: impl Iterator<Item = u32>) -> Layout {
+        let block =
+            |prefix| Block { prefix, first: u32::from_be_bytes(prefix), low: 0, high: 255, reserved: [0; 6] };
+        let blocks = prefixes.map(|prefix| (prefix << 8).to_be_bytes()).map(|prefix| (prefix, block(prefix)));
+        Layout { blocks: blocks.collect(), leases: 0 }
+    }
+
+    #[test]
+    fn the_kernel_finds_every_block_and_no_other() {
+        let shapes: [(&str, Vec<u32>); 4] = [
+            ("none", Vec::new()),
+            ("one", vec![0x0a_0000]),
+            ("a /12 in one piece", (0x0a_4000..0x0a_5000).collect()),
+            ("the first /24 of each of many /16s", (0..4096).map(|n| 0x0a_0000 + (n << 8)).collect()),
+        ];
+        for (name, prefixes) in shapes {
+            let layout = layout_of(prefixes.iter().copied());
+            let table = layout.table();
+            let slots = u32::try_from(table.len()).unwrap();
+            assert!(
+                slots.is_power_of_two() && table.len() <= 16 * prefixes.len().max(1),
+                "{name}: {slots} slots"
+            );
+            let find =
+                |prefix: [u8; 4]| blocks::find(prefix, slots, |slot| table.get(slot as usize).copied());
+            for (prefix, block) in layout.blocks() {
+                assert_eq!(find(*prefix), Some(*block), "{name}");
+            }
+            for prefix in (0..0x100_0000_u32).step_by(4099).map(|n| (n << 8).to_be_bytes()) {
+                if prefix != [0; 4] {
+                    assert_eq!(find(prefix), layout.blocks().get(&prefix).copied(), "{name}");
+                }
+            }
+        }
+    }
 }

@@ -284,8 +284,8 @@ impl Maps for Replay<'_> {
         Some(&self.control)
     }
 
-    fn block(&self, _: [u8; 4]) -> Option<Block> {
-        Some(Block { first: 0, low: 0, high: u8::MAX, reserved: [0; 2] })
+    fn block(&self, prefix: [u8; 4]) -> Option<Block> {
+        Some(Block { prefix, first: 0, low: 0, high: u8::MAX, reserved: [0; 6] })
     }
 
     fn lease(&self, _: u32) -> Option<NonNull<LeaseEntry>> {
