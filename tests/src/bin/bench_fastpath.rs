@@ -66,7 +66,7 @@ fn main() -> Result<()> {
         println!("{renewals} renewals in {PROFILE_FOR:?} on processor {processor}");
         return Ok(());
     }
-    let costs = cost::measure(&mut world, &mut programs, arguments.runs)?;
+    let cost::Summary { median: costs, least } = cost::measure(&mut world, &mut programs, arguments.runs)?;
     let traffic = if arguments.no_veth {
         None
     } else {
@@ -75,6 +75,7 @@ fn main() -> Result<()> {
     };
     let report = Report {
         costs,
+        least,
         verified_insns,
         jited_octets,
         traffic,
