@@ -189,7 +189,8 @@ impl Default for Control {
 const _: () = {
     assert!(size_of::<LeaseEntry>() == 64, "a lease is one cache line");
     assert!(core::mem::offset_of!(LeaseEntry, answers) == 32);
-    assert!(core::mem::offset_of!(LeaseEntry, chaddr) == 48);
+    assert!(core::mem::offset_of!(LeaseEntry, address).is_multiple_of(4));
+    assert!(core::mem::offset_of!(LeaseEntry, chaddr) == 48, "an aligned word with the reserved octets");
     assert!(size_of::<Block>() == 16);
     assert!(size_of::<Echo>() == 8);
     assert!(size_of::<Answer>() == 40 + NAMES_LEN + ANSWER_OPTIONS_MAX);

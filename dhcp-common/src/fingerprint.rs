@@ -32,8 +32,8 @@ pub struct Subject {
     pub giaddr: [u8; 4],
     /// The leased address.
     pub ciaddr: [u8; 4],
-    /// All 16 octets.
-    pub chaddr: [u8; 16],
+    /// All 16 octets, as two little-endian words.
+    pub chaddr: [u64; 2],
     /// The interface's number among those served.
     pub interface: u32,
     /// Outer and inner VLAN identifier.
@@ -51,12 +51,12 @@ pub struct Subject {
 impl Subject {
     #[inline(always)]
     fn words(&self) -> [u64; HEADER_WORDS] {
-        let [c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, ca, cb, cc, cd, ce, cf] = self.chaddr;
+        let [chaddr_low, chaddr_high] = self.chaddr;
         [
             pair(u32::from_le_bytes(self.kind), u32::from_le_bytes(self.giaddr)),
             u64::from_le_bytes(self.unused_addresses),
-            u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]),
-            u64::from_le_bytes([c8, c9, ca, cb, cc, cd, ce, cf]),
+            chaddr_low,
+            chaddr_high,
             pair(self.interface, (self.vlans[0] as u32) << 16 | self.vlans[1] as u32),
             pair(self.answer, self.generation),
             pair(u32::from_le_bytes(self.ciaddr), (self.form as u32 + 1) << 16 | self.echo_sum as u32),
@@ -67,6 +67,13 @@ impl Subject {
 #[inline(always)]
 const fn pair(low: u32, high: u32) -> u64 {
     low as u64 | (high as u64) << 32
+}
+
+/// Sixteen octets as two little-endian words, each read at once.
+#[inline(always)]
+pub const fn words(octets: &[u8; 16]) -> [u64; 2] {
+    let both = u128::from_le_bytes(*octets);
+    [both as u64, (both >> 64) as u64]
 }
 
 /// The key for one word: for each of its halves, one multiplier for each hash.

@@ -8,6 +8,9 @@ use core::ptr::{NonNull, addr_of, addr_of_mut};
 
 use crate::abi::{Form, LeaseEntry};
 
+/// Six octets of an Ethernet address in a little-endian word.
+pub const CHADDR_MASK: u64 = 0xffff_ffff_ffff;
+
 /// A shared lease entry.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseCell(NonNull<LeaseEntry>);
@@ -52,6 +55,22 @@ impl LeaseCell {
     word!(
         /// Renewals granted by the kernel.
         renewals, renewals: u32);
+
+    /// The client's Ethernet address as the lower 48 bits of a little-endian word: one load where six octets are six.
+    #[inline(always)]
+    pub fn chaddr_word(self) -> u64 {
+        // SAFETY: as in `word!`; the six octets and the two reserved ones behind them are one aligned word (asserted in
+        // `abi`).
+        let word = unsafe { addr_of!((*self.0.as_ptr()).chaddr).cast::<u64>().read_volatile() };
+        u64::from_le(word) & CHADDR_MASK
+    }
+
+    /// The leased address as its octets stand in memory, read at once.
+    #[inline(always)]
+    pub fn address_word(self) -> u32 {
+        // SAFETY: as in `word!`; the four octets are an aligned word (asserted in `abi`).
+        unsafe { addr_of!((*self.0.as_ptr()).address).cast::<u32>().read_volatile() }
+    }
 
     /// The fingerprint of a form, 0 when it is not known.
     #[inline(always)]

@@ -6,9 +6,9 @@ use core::ptr::NonNull;
 
 use crate::{
     abi::{Answer, Block, Control, LeaseEntry, flag},
-    fingerprint::{Fingerprint, Subject},
+    fingerprint::{Fingerprint, Subject, words},
     frame::{Frame, Scratch},
-    lease_cell::LeaseCell,
+    lease_cell::{CHADDR_MASK, LeaseCell},
     reason::Reason,
     reply,
     request::{Interface, Renewal},
@@ -81,10 +81,10 @@ pub fn decide<'m, F: Frame, M: Maps>(
     let control = maps.control().ok_or(Reason::Authority)?;
     let lease = find_lease(maps, renewal.ciaddr)?;
     let horizon_boot_ns = lease.horizon_boot_ns();
-    if horizon_boot_ns == 0 || lease.address() != renewal.ciaddr {
+    if horizon_boot_ns == 0 || lease.address_word() != u32::from_ne_bytes(renewal.ciaddr) {
         return Err(Reason::NoLease);
     }
-    if lease.chaddr() != renewal.mac() {
+    if lease.chaddr_word() != renewal.chaddr[0] & CHADDR_MASK {
         return Err(Reason::OtherClient);
     }
     if lease.generation() != control.generation {
@@ -188,12 +188,6 @@ pub fn fingerprint<F: Frame>(
     print.option_word(index, low, control);
     print.option_word(index + 1, high, control);
     Ok(print.finish())
-}
-
-#[inline(always)]
-fn words(octets: &[u8; 16]) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *octets;
-    [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
 }
 
 /// The last `left` (0 to 15) of sixteen octets, moved to the front, zeros behind.

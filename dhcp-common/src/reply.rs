@@ -101,7 +101,8 @@ fn destination(renewal: &Renewal) -> ([u8; 4], u16) {
     (address.to_ne_bytes(), PORT_CLIENT - relayed as u16)
 }
 
-const _: () = assert!(Form::Direct as u32 == 0 && Form::Relayed as u32 == 1 && PORT_CLIENT - 1 == PORT_SERVER);
+const _: () =
+    assert!(Form::Direct as u32 == 0 && Form::Relayed as u32 == 1 && PORT_CLIENT - 1 == PORT_SERVER);
 
 /// Ethernet, IPv4, UDP and the fixed part of BOOTP but for `sname` and `file`.
 #[inline(always)]
@@ -184,9 +185,10 @@ fn word(octets: [u8; 4]) -> u64 {
 }
 
 #[inline(always)]
-fn chaddr_sum(chaddr: &[u8; 16]) -> u64 {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *chaddr;
-    word([a, b, c, d]) + word([e, f, g, h]) + word([i, j, k, l]) + word([m, n, o, p])
+fn chaddr_sum(chaddr: &[u64; 2]) -> u64 {
+    let [low, high] = [chaddr[0].to_le(), chaddr[1].to_le()];
+    // The halves of words as they stand in memory; which half is which does not matter to a sum.
+    (low & 0xffff_ffff) + (low >> 32) + (high & 0xffff_ffff) + (high >> 32)
 }
 
 /// Swaps the Ethernet addresses of any frame and the IPv4 addresses and UDP ports of an untagged one: the least a

@@ -2,6 +2,7 @@
 
 use crate::{
     abi::Form,
+    fingerprint::words,
     frame::Frame,
     reason::Reason,
     wire::{
@@ -173,15 +174,15 @@ pub struct Renewal {
     pub unused_addresses: [u8; 8],
     /// The relay agent, or zero.
     pub giaddr: [u8; 4],
-    /// All 16 octets of the hardware address field.
-    pub chaddr: [u8; 16],
+    /// All 16 octets of the hardware address field, as two little-endian words.
+    pub chaddr: [u64; 2],
 }
 
 impl Renewal {
     /// The first six octets of the hardware address field.
     #[inline(always)]
     pub const fn mac(&self) -> [u8; 6] {
-        let [a, b, c, d, e, f, ..] = self.chaddr;
+        let [a, b, c, d, e, f, ..] = self.chaddr[0].to_le_bytes();
         [a, b, c, d, e, f]
     }
 
@@ -250,7 +251,7 @@ impl Renewal {
             chaddr: {
                 let Some((_, rest)) = bootp.split_first_chunk::<28>() else { return Err(Reason::Truncated) };
                 let Some(chaddr) = rest.first_chunk::<16>() else { return Err(Reason::Truncated) };
-                *chaddr
+                words(chaddr)
             },
         })
     }
