@@ -101,7 +101,8 @@ fn destination(renewal: &Renewal) -> ([u8; 4], u16) {
     (address.to_ne_bytes(), PORT_CLIENT - relayed as u16)
 }
 
-const _: () = assert!(Form::Direct as u32 == 0 && Form::Relayed as u32 == 1 && PORT_CLIENT - 1 == PORT_SERVER);
+const _: () =
+    assert!(Form::Direct as u32 == 0 && Form::Relayed as u32 == 1 && PORT_CLIENT - 1 == PORT_SERVER);
 
 /// Ethernet, IPv4, UDP and the fixed part of BOOTP but for `sname` and `file`.
 #[inline(always)]

@@ -109,6 +109,7 @@ pub struct Counts {
     send_errors: u64,
     store_refusals: u64,
     commits: u64,
+    kernel_write_failures: u64,
 }
 
 impl Service {
@@ -270,6 +271,14 @@ impl Service {
         self.loggers.iter_mut().for_each(EbpfLogger::flush);
         let Some(kernel) = &self.kernel else { return Ok(()) };
         kernel.set_authority_until_boot_ns(clock::boot_ns().saturating_add(self.authority.0));
+        let failed = kernel.counters()?.write_failed;
+        if failed > self.counts.kernel_write_failures {
+            tracing::error!(
+                frames = failed - self.counts.kernel_write_failures,
+                "the kernel program dropped frames it could not finish answering: please report this"
+            );
+            self.counts.kernel_write_failures = failed;
+        }
         let marks: Vec<_> = kernel.marks(since_boot_ns.saturating_sub(MARK_DELAY.0)).collect();
         let now = self.clock.now();
         for some in marks.chunks(SWEEP_BATCH) {

@@ -196,7 +196,14 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         let ports = ports(&config, &facts, &interfaces);
         let layout = Layout::new(&config);
         let answers_max = config.fastpath.answers_max;
-        let mut path = KernelPath::load(pins, ports, layout, answers_max, &core.learner.control)?;
+        let mut path = KernelPath::load(
+            pins,
+            ports,
+            layout,
+            answers_max,
+            &core.learner.control,
+            config.fastpath.kernel_log,
+        )?;
         path.put_answers(&core.learner.answers)?;
         for lease in core.engine.leases().iter() {
             if let Some(entry) = core.entry(lease.address, memory.clock.timeline()) {
