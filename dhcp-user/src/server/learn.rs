@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The learner's state: key, generation and answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Learner {
     /// Key and generation; the deadline in it is not used.
     pub control: Control,
