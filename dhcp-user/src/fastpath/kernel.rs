@@ -66,7 +66,7 @@ pub struct KernelPath {
     counters: PerCpuArray<MapData, Counters>,
     grace: Option<Grace>,
     /// One object for each interface: its programs live as long as this.
-    objects: Vec<(Port, Ebpf)>,
+    pub(super) objects: Vec<(Port, Ebpf)>,
 }
 
 /// What an earlier daemon's program left behind.

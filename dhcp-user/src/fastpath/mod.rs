@@ -8,6 +8,7 @@
 //! * [`kernel`]: the maps and programs of a running daemon, and those of the one before it.
 //! * [`attach`], [`pins`]: links and what keeps them; [`memory`], [`grace`]: mapped map memory, and the wait until no
 //!   program uses what was withdrawn.
+//! * [`trial`]: one run of a loaded program over one frame, for tests and for shadow checks.
 //!
 //! No DHCP decision is made here.
 
@@ -23,3 +24,4 @@ pub mod pins;
 pub mod predict;
 pub mod render;
 pub mod stored;
+pub mod trial;

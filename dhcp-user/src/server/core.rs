@@ -42,6 +42,7 @@ pub struct FrameCounts {
 }
 
 /// The daemon's mind.
+#[derive(Clone)]
 pub struct Core {
     /// The DHCP engine.
     pub engine: Engine,
