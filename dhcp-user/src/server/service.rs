@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -75,7 +76,9 @@ pub struct Service {
     pub(super) keeper: Keeper<LogStore, KernelPath>,
     pub(super) modes: BTreeMap<String, String>,
     pub(super) loggers: Vec<EbpfLogger<&'static dyn log::Log>>,
-    pub(super) sockets: Vec<Option<Arc<PacketSocket>>>,
+    pub(super) sockets: Vec<Arc<PacketSocket>>,
+    /// UDP port 67 on each interface, held so that nobody else takes it.
+    pub(super) _ports: Vec<OwnedFd>,
     pub(super) clock: Clock,
     pub(super) authority: Span,
     pub(super) grace: Option<Sender<Vec<Ipv4Addr>>>,
@@ -120,40 +123,29 @@ impl Service {
 
     /// Takes up what has come in and does the work; whether it was told to stop.
     fn take_events(&mut self) -> Result<bool, KeeperError> {
-        let mut work = Work::default();
-        let mut stop = false;
-        let mut queries = Vec::new();
         let mut next = match self.events.recv_timeout(IDLE) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
         };
         let now = self.clock.now();
-        for _ in 0..EVENTS_MAX {
-            match next.take() {
-                None => break,
-                Some(Event::Frame(interface, mut frame)) => {
+        let mut work = Work::default();
+        let mut queries = Vec::new();
+        let mut stop = false;
+        let mut room = EVENTS_MAX;
+        while let Some(event) = next {
+            match event {
+                Event::Frame(interface, mut frame) => {
                     self.keeper.core.receive(now, interface, &mut frame, &mut work);
                 }
-                Some(Event::Graced(addresses)) => {
+                Event::Graced(addresses) => {
                     addresses.into_iter().for_each(|address| self.keeper.forgotten(now, address, &mut work));
                 }
-                Some(Event::Query(query)) => queries.push(query),
-                Some(Event::Stop) => stop = true,
+                Event::Query(query) => queries.push(query),
+                Event::Stop => stop = true,
             }
-            next = self.events.try_recv().ok();
-        }
-        if let Some(event) = next {
-            // The bound was reached with one event in hand.
-            if let Event::Frame(interface, mut frame) = event {
-                self.keeper.core.receive(now, interface, &mut frame, &mut work);
-            } else if let Event::Query(query) = event {
-                queries.push(query);
-            } else if let Event::Graced(addresses) = event {
-                addresses.into_iter().for_each(|address| self.keeper.forgotten(now, address, &mut work));
-            } else {
-                stop = true;
-            }
+            room -= 1;
+            next = if room == 0 { None } else { self.events.try_recv().ok() };
         }
         self.keeper.core.tick(now, &mut work);
         let aftermath = self.keeper.settle(now, work)?;
@@ -165,7 +157,7 @@ impl Service {
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
     fn finish(&mut self, aftermath: Aftermath) {
         for outgoing in aftermath.send {
-            let socket = self.sockets.get(outgoing.interface).and_then(Option::as_ref);
+            let socket = self.sockets.get(outgoing.interface);
             if let Some(Err(error)) = socket.map(|socket| socket.send(&outgoing.frame)) {
                 self.counts.send_errors += 1;
                 tracing::debug!(%error, "a reply could not be sent");

@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{
         Arc,
@@ -14,6 +15,7 @@ use std::{
         mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use aya_log::EbpfLogger;
@@ -58,6 +60,8 @@ use crate::{
 
 /// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
 const EVENTS_QUEUED: usize = 16_384;
+/// How long receiving rests after it failed.
+const RECEIVE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +159,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         None
     };
     let (events, inbox) = sync_channel(EVENTS_QUEUED);
-    let sockets = open_sockets(&facts)?;
+    let (sockets, ports_held) = open_sockets(&facts)?;
     let mut modes = BTreeMap::new();
     let mut grace = None;
     match pins {
@@ -177,6 +181,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         modes,
         loggers,
         sockets,
+        _ports: ports_held,
         clock,
         authority: authority(&config),
         grace,
@@ -299,8 +304,10 @@ fn remember(
     Ok(keeper)
 }
 
-fn open_sockets(facts: &[InterfaceFacts]) -> Result<Vec<Option<Arc<PacketSocket>>>, StartError> {
+/// Packet sockets, and UDP port 67, on every interface.
+fn open_sockets(facts: &[InterfaceFacts]) -> Result<(Vec<Arc<PacketSocket>>, Vec<OwnedFd>), StartError> {
     let mut sockets = Vec::with_capacity(facts.len());
+    let mut ports = Vec::with_capacity(facts.len());
     for facts in facts {
         let refused = |what| {
             let interface = facts.name.clone();
@@ -309,13 +316,10 @@ fn open_sockets(facts: &[InterfaceFacts]) -> Result<Vec<Option<Arc<PacketSocket>
                 _ => StartError::Socket { what, interface, error },
             }
         };
-        let port = reserve_port(&facts.name).map_err(refused("UDP port 67"))?;
-        // Held for as long as the process lives.
-        std::mem::forget(port);
-        let socket = PacketSocket::open(facts.ifindex).map_err(refused("packet socket"))?;
-        sockets.push(Some(Arc::new(socket)));
+        ports.push(reserve_port(&facts.name).map_err(refused("UDP port 67"))?);
+        sockets.push(Arc::new(PacketSocket::open(facts.ifindex).map_err(refused("packet socket"))?));
     }
-    Ok(sockets)
+    Ok((sockets, ports))
 }
 
 fn interfaces_of(facts: &[InterfaceFacts]) -> Vec<Interface> {
@@ -375,33 +379,45 @@ fn start_grace(mut grace: Grace, events: SyncSender<Event>) -> Result<Sender<Vec
 }
 
 fn start_receivers(
-    sockets: &[Option<Arc<PacketSocket>>],
+    sockets: &[Arc<PacketSocket>],
     events: &SyncSender<Event>,
     queue_drops: &Arc<AtomicU64>,
 ) -> Result<(), StartError> {
     for (interface, socket) in sockets.iter().enumerate() {
-        let Some(socket) = socket.clone() else { continue };
-        let (events, queue_drops) = (events.clone(), Arc::clone(queue_drops));
-        let receive = move || loop {
-            match socket.receive() {
-                Ok(None) => {}
-                Ok(Some(frame)) => match events.try_send(Event::Frame(interface, frame)) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(_)) => drop(queue_drops.fetch_add(1, Ordering::Relaxed)),
-                    Err(TrySendError::Disconnected(_)) => return,
-                },
-                Err(error) => {
-                    tracing::warn!(interface, %error, "receiving failed; trying again");
-                    thread::sleep(std::time::Duration::from_millis(500));
-                }
-            }
-        };
+        let (socket, events, queue_drops) = (Arc::clone(socket), events.clone(), Arc::clone(queue_drops));
+        let receive = move || receive(interface, &socket, &events, &queue_drops);
         thread::Builder::new()
             .name(format!("receive-{interface}"))
             .spawn(receive)
             .map_err(StartError::Thread)?;
     }
     Ok(())
+}
+
+/// Hands frames to the service until it is gone.
+fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, queue_drops: &AtomicU64) {
+    let mut failing = false;
+    loop {
+        let received = socket.receive();
+        match &received {
+            Err(error) if !failing => {
+                tracing::warn!(interface, %error, "receiving fails; trying until it works")
+            }
+            Ok(_) if failing => tracing::info!(interface, "receiving again"),
+            _ => {}
+        }
+        failing = received.is_err();
+        match received {
+            Ok(None) => {}
+            Ok(Some(frame)) => match events.try_send(Event::Frame(interface, frame)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => drop(queue_drops.fetch_add(1, Ordering::Relaxed)),
+                Err(TrySendError::Disconnected(_)) => return,
+            },
+            // The interface is down, as a rule: it may come up again.
+            Err(_) => thread::sleep(RECEIVE_AGAIN),
+        }
+    }
 }
 
 fn report(resume: &Resume, leases: usize) {
