@@ -203,6 +203,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
                 path.publish(&entry);
             }
         }
+        predecessor.iter().flat_map(|old| old.marks(0)).for_each(|mark| path.carry_mark(&mark));
         let authority = Span::from_secs(config.fastpath.authority_secs.into());
         path.set_authority_until_boot_ns(clock::boot_ns().saturating_add(authority.0));
         modes = attach(&mut path)?;
