@@ -5,7 +5,7 @@
 
 use crate::{
     fingerprint::{HEADER_WORDS, OPTION_WORDS, WordKey},
-    wire::{ANSWER_OPTIONS_MAX, NAMES_LEN},
+    wire::{ANSWER_OPTIONS_MAX, BOOTP_OPTIONS, NAMES_LEN},
 };
 
 /// The version of everything in this file.
@@ -88,7 +88,7 @@ pub struct Block {
 }
 
 /// An option of the request that the answer repeats (61 by RFC 6842, 82 by RFC 3046).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Echo {
     /// Where it is in the request, octets from the start of BOOTP.
@@ -151,6 +151,14 @@ pub struct Control {
     pub abi_version: u32,
     /// The fingerprint's key, random and secret.
     pub key: [WordKey; KEY_WORDS],
+}
+
+impl Default for Echo {
+    /// Nothing to repeat: an empty place at the start of the options.
+    fn default() -> Self {
+        const OPTIONS: u16 = BOOTP_OPTIONS as u16;
+        Self { from: OPTIONS, to: OPTIONS, len: 0, reserved: 0 }
+    }
 }
 
 impl Default for Answer {

@@ -23,10 +23,10 @@ pub const fn field(sum: u64) -> [u8; 2] {
 /// The UDP checksum field for a sum: zero means "none", so a zero is sent as its other representation (RFC 768).
 #[inline(always)]
 pub const fn udp_field(sum: u64) -> [u8; 2] {
-    match !fold(sum) {
-        0 => [0xff, 0xff],
-        checksum => checksum.to_ne_bytes(),
-    }
+    let checksum = !fold(sum);
+    // All ones where the checksum is zero, zero where it is not: without a branch.
+    let ones = ((checksum as u32).wrapping_sub(1) >> 16) as u16;
+    (checksum | ones).to_ne_bytes()
 }
 
 /// The sum of a byte string that starts on an even octet of the message; an odd last octet is padded with zero.

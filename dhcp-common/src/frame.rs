@@ -48,9 +48,10 @@ pub trait Frame {
 }
 
 /// Room for a request's options, and behind them for what a bound on start and length cannot rule out.
-pub type Scratch = [u8; 768];
+pub type Scratch = [u8; 512];
 
-const _: () = assert!(size_of::<Scratch>() >= REQUEST_OPTIONS_MAX.next_power_of_two() + ECHO_MAX);
+const _: () =
+    assert!(size_of::<Scratch>() >= REQUEST_OPTIONS_MAX + ECHO_MAX && REQUEST_OPTIONS_MAX.is_power_of_two());
 
 /// A frame in a host buffer that may have room behind it.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 use core::ptr::NonNull;
 
 use crate::{
-    abi::{Answer, Block, Control, Form, LeaseEntry, flag},
+    abi::{Answer, Block, Control, LeaseEntry, flag},
     fingerprint::{Fingerprint, Subject},
     frame::{Frame, Scratch},
     lease_cell::LeaseCell,
@@ -34,7 +34,7 @@ pub trait Maps {
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// Bounds a length of options for the verifier.
-const LEN_MASK: usize = REQUEST_OPTIONS_MAX.next_power_of_two() - 1;
+const LEN_MASK: usize = (REQUEST_OPTIONS_MAX + 1).next_power_of_two() - 1;
 
 /// Answers a renewal, or says why not. Unless [`Reason::Answered`] (or the impossible [`Reason::WriteFailed`]) comes
 /// back, the frame is as it was.
@@ -179,17 +179,14 @@ pub fn fingerprint<F: Frame>(
         print.option_word(2 * i + 1, high, control);
         i += 1;
     }
-    let left = end_len % 16;
-    if left != 0 {
-        // The last octets, read as the end of the sixteen before the end, so that nothing behind is read: the offset is
-        // hidden from the optimiser, which would else check its end instead of its start.
-        let at = core::hint::black_box(options + end_len - 16);
-        let octets = frame.bytes::<16>(at).ok_or(Reason::Truncated)?;
-        let [low, high] = last_words(words(octets), left);
-        let index = end_len / 16 * 2;
-        print.option_word(index, low, control);
-        print.option_word(index + 1, high, control);
-    }
+    // The octets after the last whole sixteen, read as the end of the sixteen before the end, so that nothing behind is
+    // read; the offset is hidden from the optimiser, which would else check its end instead of its start.
+    let at = core::hint::black_box(options + end_len - 16);
+    let octets = frame.bytes::<16>(at).ok_or(Reason::Truncated)?;
+    let [low, high] = last_words(words(octets), end_len % 16);
+    let index = end_len / 16 * 2;
+    print.option_word(index, low, control);
+    print.option_word(index + 1, high, control);
     Ok(print.finish())
 }
 
@@ -199,19 +196,15 @@ fn words(octets: &[u8; 16]) -> [u64; 2] {
     [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
 }
 
-/// The last `left` (1 to 15) of sixteen octets, moved to the front, zeros behind.
+/// The last `left` (0 to 15) of sixteen octets, moved to the front, zeros behind.
 #[inline(always)]
 const fn last_words([low, high]: [u64; 2], left: usize) -> [u64; 2] {
-    let shift = (left * 8) & 63;
-    match left {
-        9.. => [low >> (64 - shift) | high << shift, high >> (64 - shift)],
-        8 => [high, 0],
-        _ => [high >> (64 - shift), 0],
+    // Shifts by a whole word are made in two steps, for neither machine has them.
+    let away = (16 - left) * 8;
+    if left > 8 {
+        [low >> away | high << (64 - away), high >> away]
+    } else {
+        let away = away - 64;
+        [(high >> (away / 2)) >> (away - away / 2), 0]
     }
-}
-
-/// Whether a form is relayed.
-#[inline(always)]
-pub const fn is_relayed(form: Form) -> bool {
-    matches!(form, Form::Relayed)
 }

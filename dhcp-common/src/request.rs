@@ -231,13 +231,13 @@ impl Renewal {
         {
             return Err(Reason::SourceMismatch);
         }
-        if names_in_use(bootp) {
-            return Err(Reason::NamesInUse);
-        }
         // From here on the verifier need not tell direct from relayed, nor unicast from broadcast.
         let form = if frame.forget(form as usize) & 1 == 0 { Form::Direct } else { Form::Relayed };
         let giaddr = forget_address(frame, giaddr);
         let datagram = Datagram { destination: forget_address(frame, datagram.destination), ..datagram };
+        if names_in_use(bootp) {
+            return Err(Reason::NamesInUse);
+        }
         Ok(Self {
             datagram,
             form,

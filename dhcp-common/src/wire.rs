@@ -62,8 +62,8 @@ pub const REPLY_TTL: u8 = 64;
 /// Octets of `sname` and `file` together.
 pub const NAMES_LEN: usize = 192;
 
-/// The longest option area of a request that the kernel will look at, octets.
-pub const REQUEST_OPTIONS_MAX: usize = 320;
+/// The longest option area of a request that the kernel will look at, octets; a power of two.
+pub const REQUEST_OPTIONS_MAX: usize = 256;
 /// The longest option area of an answer that the kernel can hold, octets.
 pub const ANSWER_OPTIONS_MAX: usize = 320;
 /// The longest option echoed from the request (code and length octets included).

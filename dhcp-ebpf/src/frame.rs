@@ -90,8 +90,10 @@ impl Frame for XdpFrame<'_> {
 
     #[inline(always)]
     fn store_from(&mut self, offset: usize, scratch: &Scratch, start: usize, len: usize) -> bool {
-        let (start, len) = (bounded_here(start), bounded_here(len));
-        if start >= REQUEST_OPTIONS_MAX || len == 0 || len > ECHO_MAX {
+        // `start` is below the bound, a power of two: the mask says so to the verifier.
+        let start = bounded_here(start) & (REQUEST_OPTIONS_MAX - 1);
+        let len = bounded_here(len);
+        if len == 0 || len > ECHO_MAX {
             return false;
         }
         // SAFETY: the scratch has `ECHO_MAX` octets behind every start below `REQUEST_OPTIONS_MAX`; the helper checks

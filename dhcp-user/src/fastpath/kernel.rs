@@ -27,7 +27,7 @@ use super::{
     memory::MappedArray,
     pins::{MAPS, PinDirectory},
 };
-use crate::config::model::AttachMode;
+use crate::config::model::{AttachMode, KernelLog};
 
 /// The XDP object, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dhcp-ebpf.o"));
@@ -140,11 +140,12 @@ impl KernelPath {
         layout: Layout,
         answers_max: u32,
         control: &Control,
+        kernel_log: KernelLog,
     ) -> Result<Self, FastPathError> {
         pins.remove_unfinished()?;
         let mut objects = Vec::with_capacity(ports.len());
         for port in ports {
-            let object = load_object(&pins, &port, &layout, answers_max)?;
+            let object = load_object(&pins, &port, &layout, answers_max, kernel_log)?;
             objects.push((port, object));
         }
         let (_, first) = objects.first_mut().ok_or(FastPathError::Missing("interface to run on"))?;
@@ -307,15 +308,22 @@ fn load_object(
     port: &Port,
     layout: &Layout,
     answers_max: u32,
+    kernel_log: KernelLog,
 ) -> Result<Ebpf, FastPathError> {
     let blocks = u32::try_from(layout.blocks().len()).unwrap_or(u32::MAX).max(1);
+    let log_level = match kernel_log {
+        KernelLog::Off => 0_u8,
+        KernelLog::Error => aya_log::Level::Error as u8,
+        KernelLog::Debug => aya_log::Level::Debug as u8,
+    };
     let mut loader = EbpfLoader::new();
     loader
         .map_max_entries(name::LEASES, layout.leases().max(1))
         .map_max_entries(name::BLOCKS, blocks)
         .map_max_entries(name::ANSWERS, answers_max.max(1))
         .override_global("INTERFACE_NUMBER", &port.interface.number, true)
-        .override_global("INTERFACE_MAC", &port.interface.mac, true);
+        .override_global("INTERFACE_MAC", &port.interface.mac, true)
+        .override_global(aya_log::LEVEL, &log_level, true);
     for (map, file) in MAPS {
         // The first object makes and pins the maps, the next ones find them there.
         loader.map_pin_path(map, pins.next_map(file));

@@ -4,6 +4,7 @@
 //! * [`predict`]: the renewals a client is going to send, from the request it has just sent.
 //! * [`answers`]: the table of answers that leases share.
 //! * [`layout`]: which address has which index in the lease map.
+//! * [`lease_map`]: what a running daemon asks of the maps.
 //! * [`kernel`]: the maps and programs of a running daemon, and those of the one before it.
 //! * [`attach`], [`pins`]: links and what keeps them; [`memory`], [`grace`]: mapped map memory, and the wait until no
 //!   program uses what was withdrawn.
@@ -16,6 +17,7 @@ pub mod error;
 pub mod grace;
 pub mod kernel;
 pub mod layout;
+pub mod lease_map;
 mod memory;
 pub mod pins;
 pub mod predict;

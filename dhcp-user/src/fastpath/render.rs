@@ -196,7 +196,7 @@ fn answer_from(
             repeated.fill(0);
         }
     }
-    answer.sum = reply::constant_sum(&constant, answer.server, renewal::is_relayed(renewal.form));
+    answer.sum = reply::constant_sum(&constant, answer.server, renewal.form == Form::Relayed);
     Ok((answer, checksum::fold(echo_sum)))
 }
 
