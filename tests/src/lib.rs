@@ -7,9 +7,12 @@
 pub mod client;
 pub mod daemon;
 pub mod fixture;
+pub mod hop;
+pub mod lab;
 pub mod netns;
 pub mod packet;
 pub mod parse;
+pub mod pins;
 pub mod process;
 pub mod raw;
 pub mod relay;

@@ -246,6 +246,17 @@ impl KernelPath {
         true
     }
 
+    /// Writes down a renewal that an earlier daemon's program granted, so that it is known who granted it. Only before
+    /// [`attach`](Self::attach): later the mark is the program's own to write.
+    pub fn carry_mark(&self, mark: &Mark) {
+        let cell = self.layout.index(mark.address).and_then(|index| self.leases.cell(index));
+        if let Some(cell) =
+            cell.filter(|cell| cell.address() == mark.address.octets() && cell.chaddr() == mark.chaddr)
+        {
+            cell.mark(mark.renewed_boot_ns);
+        }
+    }
+
     /// Withdraws a lease: no frame that arrives from now on is answered from it. Programs already running may still,
     /// until a [`Grace`] later.
     pub fn withdraw(&self, address: Ipv4Addr) {

@@ -227,6 +227,7 @@ fn take_over(
     keeper.fill(path)?;
     let mut modes = BTreeMap::new();
     if let Some(path) = &mut keeper.kernel {
+        predecessor.iter().flat_map(|old| old.marks(0)).for_each(|mark| path.carry_mark(&mark));
         path.set_authority_until_boot_ns(clock::boot_ns().saturating_add(authority(config).0));
         modes = attach(path)?;
     }
