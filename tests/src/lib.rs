@@ -8,6 +8,7 @@ pub mod client;
 pub mod daemon;
 pub mod fixture;
 pub mod netns;
+pub mod oracle;
 pub mod packet;
 pub mod parse;
 pub mod process;
