@@ -163,7 +163,7 @@ fn odd_packets_that_are_right_are_answered() {
                 let total = u16::from_be_bytes([frame[16], frame[17]]) + 10;
                 frame[16..18].copy_from_slice(&total.to_be_bytes());
             },
-            Expected::Answer(plain_ack()),
+            Expected::Answer(Box::new(plain_ack())),
         ),
         answer("priority-tagged", &renewal.clone().tag(0x8100, 0xe000), plain_ack().tag(0x8100, 0xe000)),
         answer(
@@ -184,7 +184,12 @@ fn wrong_checksums_of_requests_are_not_looked_at() {
     let mut lab = Lab::new().unwrap();
     let cases = [
         answer("UDP", &Who::Plain.renews().udp_checksum(Checksum::Wrong), plain_ack()),
-        edited("IPv4", &Who::Plain.renews(), |frame| frame[24] ^= 0xff, Expected::Answer(plain_ack())),
+        edited(
+            "IPv4",
+            &Who::Plain.renews(),
+            |frame| frame[24] ^= 0xff,
+            Expected::Answer(Box::new(plain_ack())),
+        ),
     ];
     assert_all(&mut lab, &cases);
 }

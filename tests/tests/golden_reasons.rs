@@ -68,9 +68,9 @@ fn bring_about(reason: Reason, lab: &mut Lab) -> Vec<u8> {
 /// Publishes the first client's lease anew with something else in it.
 fn change(lab: &mut Lab, renewal: Frame, change: impl FnOnce(&mut LeaseEntry)) -> Frame {
     let timeline = *lab.world.clock.timeline();
-    let mut entry = lab.world.core.entry(Who::Plain.address(), &timeline).unwrap();
+    let mut entry = lab.world.core.entry(Who::Plain.address(), &timeline).expect("a lease");
     change(&mut entry);
-    lab.world.publish(&entry).unwrap();
+    lab.world.publish(&entry).expect("a place in the lease map");
     renewal
 }
 

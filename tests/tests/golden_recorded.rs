@@ -28,7 +28,7 @@ const DAMAGED: u32 = 2_000;
 /// The frames of each client, by what they are.
 fn clients() -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
     let mut clients = BTreeMap::<_, BTreeMap<_, _>>::new();
-    for (file, fixture) in fixture::clients().unwrap() {
+    for (file, fixture) in fixture::clients().expect("recorded frames") {
         let field = |key: &str| {
             fixture.field(key).unwrap_or_else(|| panic!("{key} in {}", file.display())).to_owned()
         };
@@ -39,12 +39,12 @@ fn clients() -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
 
 /// A world in which a client has been given its address.
 fn joined(name: &str, frames: &BTreeMap<String, Vec<u8>>) -> World {
-    let mut world = World::new(JSON, 3).unwrap();
+    let mut world = World::new(JSON, 3).expect("a world");
     for (kind, reason, answer) in [("discover", SlowReason::Offered, 2), ("request", SlowReason::AckedNew, 5)]
     {
-        let (became, sent) = world.deliver(0, &frames[kind]).unwrap();
+        let (became, sent) = world.deliver(0, &frames[kind]).expect("maps to write to");
         assert_eq!(became, Some(reason), "{name}");
-        let message = Message::parse(&sent[0]).unwrap();
+        let message = Message::parse(&sent[0]).expect("a sound answer");
         assert_eq!((message.kind(), message.yiaddr), (answer, ADDRESS), "{name}");
     }
     world

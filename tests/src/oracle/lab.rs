@@ -178,7 +178,7 @@ pub enum Expected {
     /// Passed, unchanged, for this reason.
     Pass(Reason),
     /// Answered with this frame.
-    Answer(Frame),
+    Answer(Box<Frame>),
 }
 
 /// A golden frame.
@@ -198,7 +198,7 @@ pub fn pass(name: &'static str, frame: &Frame, reason: Reason) -> Case {
 
 /// A frame that must be answered.
 pub fn answer(name: &'static str, frame: &Frame, answer: Frame) -> Case {
-    Case { name, frame: frame.build(), expected: Expected::Answer(answer) }
+    Case { name, frame: frame.build(), expected: Expected::Answer(Box::new(answer)) }
 }
 
 impl Lab {

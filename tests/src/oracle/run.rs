@@ -3,9 +3,12 @@
 
 use std::{collections::BTreeMap, env, net::Ipv4Addr};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use dhcp_common::reason::Reason;
-use dhcp_user::lease::record::{KnownForm, LeaseState};
+use dhcp_user::{
+    lease::record::{KnownForm, LeaseState},
+    time::Span,
+};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use super::{
@@ -14,6 +17,7 @@ use super::{
     mutate::{self, Names},
     world::World,
 };
+use crate::parse::Message;
 
 /// Overrides the seed, to repeat a run or to look elsewhere.
 const SEED_VARIABLE: &str = "ORACLE_SEED";
@@ -190,6 +194,9 @@ impl Run {
     fn expect(&mut self, index: usize, way: Way, frame: &[u8], verdict: &Verdict) -> Result<()> {
         if verdict.reason == Reason::Answered {
             self.tally.exact[way as usize] += 1;
+            if self.rng.random_ratio(1, ADOPT_ONE_IN) {
+                self.keep_promise(&verdict.frame)?;
+            }
             return Ok(());
         }
         let member = self.member(index);
@@ -220,12 +227,29 @@ impl Run {
         Ok(())
     }
 
+    /// The daemon, told by the kernel's mark of a renewal, takes the lease to last as long at least as the answer said.
+    fn keep_promise(&mut self, answer: &[u8]) -> Result<()> {
+        let ack = Message::parse(answer)?;
+        let secs = ack.option_u32(51).context("an answer without a lease time")?;
+        let mark = self.world.kernel.renewed_boot_ns(ack.yiaddr).context("a renewal without a mark")?;
+        self.world.sweep()?;
+        let promised = self.world.clock.timeline().timestamp(mark) + Span::from_secs(secs.into());
+        let lease = self.world.core.engine.leases().get(ack.yiaddr).context("a renewal without a lease")?;
+        ensure!(
+            lease.expires >= promised && lease.horizon >= promised,
+            "frame {} of seed {}: promised {secs} s, until {promised:?}; the daemon has {lease:?}",
+            self.tally.frames,
+            self.seed
+        );
+        Ok(())
+    }
+
     /// Lets a frame through. Clients that lost their address by it come back.
     fn adopt(&mut self, interface: usize, frame: &[u8], verdict: &Verdict) -> Result<()> {
         self.tally.adopted += 1;
         if verdict.reason == Reason::Answered {
             // Its sender has its answer from the kernel already; the daemon hears of it.
-            return self.world.sweep();
+            return self.keep_promise(&verdict.frame);
         }
         self.world.deliver(interface, frame)?;
         for index in 0..self.clients.len() {
