@@ -10,6 +10,7 @@ pub mod fixture;
 pub mod hop;
 pub mod lab;
 pub mod netns;
+pub mod oracle;
 pub mod packet;
 pub mod parse;
 pub mod pins;
