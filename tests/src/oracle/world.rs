@@ -80,6 +80,7 @@ impl World {
             layout.clone(),
             answers_max,
             &control,
+            KernelLog::Off,
         )?;
         let learner =
             Learner { control, answers: AnswerTable::new(answers_max), interfaces, unpublishable: 0 };
