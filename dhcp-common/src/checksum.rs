@@ -22,7 +22,6 @@ pub const fn field(sum: u64) -> [u8; 2] {
 
 /// The UDP checksum field for a sum: zero means "none", so a zero is sent as its other representation (RFC 768).
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half of 32 bits")]
 pub const fn udp_field(sum: u64) -> [u8; 2] {
     let checksum = !fold(sum);
     // All ones where the checksum is zero, zero where it is not: without a branch.

@@ -50,7 +50,8 @@ pub trait Frame {
 /// Room for a request's options, and behind them for what a bound on start and length cannot rule out.
 pub type Scratch = [u8; 512];
 
-const _: () = assert!(size_of::<Scratch>() >= REQUEST_OPTIONS_MAX + ECHO_MAX && REQUEST_OPTIONS_MAX.is_power_of_two());
+const _: () =
+    assert!(size_of::<Scratch>() >= REQUEST_OPTIONS_MAX + ECHO_MAX && REQUEST_OPTIONS_MAX.is_power_of_two());
 
 /// A frame in a host buffer that may have room behind it.
 #[derive(Debug)]

@@ -194,7 +194,6 @@ fn chaddr_sum(chaddr: &[u64; 2]) -> u64 {
 /// Swaps the Ethernet addresses of any frame and the IPv4 addresses and UDP ports of an untagged one: the least a
 /// program can do that answers at all.
 #[inline(always)]
-#[expect(clippy::indexing_slicing, reason = "constant ranges below the arrays' constant lengths")]
 pub fn swap_ends<F: Frame>(frame: &mut F) -> bool {
     let Some((ethernet, rest)) = frame.bytes_mut::<12, IPV4_UDP_LEN>(crate::wire::ETHERNET_LEN) else {
         return false;

@@ -26,6 +26,9 @@ pub fn renew(ctx: &XdpContext) -> u32 {
         report_write_failure(ctx);
         xdp_action::XDP_DROP
     } else {
+        if reason > Reason::NotDhcp as usize {
+            aya_log_ebpf::debug!(ctx, "a frame on the DHCP port is passed up for reason {}", reason);
+        }
         xdp_action::XDP_PASS
     }
 }

@@ -1,6 +1,10 @@
 //! Entry points of the XDP programs. Policy lives in `dhcp-common`; the packet in `frame`; the maps in `maps`.
+//!
+//! Log messages are in the program only if the daemon's configuration asks for them: their level is a constant when the
+//! program is loaded, and the verifier removes what it rules out.
 #![no_std]
 #![no_main]
+#![expect(missing_docs, reason = "the `xdp` macro makes functions of its own without documentation")]
 
 mod answer;
 mod frame;

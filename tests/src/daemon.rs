@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
@@ -83,7 +84,7 @@ impl Daemon {
     fn wait_ready(&mut self) -> Result<()> {
         let socket = self.socket.clone();
         wait_for(READY_DEADLINE, "the daemon to answer on its control socket", || {
-            if UnixStream::connect(&socket).is_ok() {
+            if answers(&socket) {
                 return Ok(Some(()));
             }
             if let Some(status) = self.process.ended()? {
@@ -164,6 +165,19 @@ impl Daemon {
         let text = process::stdout(command.args(words).arg("--json").arg("--socket").arg(&self.socket))?;
         serde_json::from_str(&text).with_context(|| format!("{words:?} printed no JSON: {text}"))
     }
+}
+
+/// Whether a question is answered. The socket alone says little: the daemon makes it first of all.
+fn answers(socket: &Path) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(READY_DEADLINE))?;
+        stream.write_all(b"GET /api/v1/stats HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.starts_with("HTTP/1.1 200"))
+    };
+    ask().unwrap_or(false)
 }
 
 fn command(ns: &NetNs, config: &Path) -> Result<Command> {

@@ -5,6 +5,7 @@
 //! `renew` does. The differences are the costs.
 #![no_std]
 #![no_main]
+#![expect(missing_docs, reason = "the `xdp` macro makes functions of its own without documentation")]
 
 #[path = "../../../tests/src/bench/abi.rs"]
 mod abi;

@@ -99,7 +99,11 @@ fn serve(config: Config) -> Result<()> {
     runtime.block_on(async {
         // First of all, so that a second daemon is refused before it touches anything.
         let listener = server::bind(&config.control.socket)?;
-        let Started { service, events, control_socket } = start(config)?;
+        let own_socket = config.control.socket.clone();
+        let Started { service, events, control_socket } = start(config).inspect_err(|_| {
+            // Whoever finds it would take it for a daemon's that died.
+            drop(std::fs::remove_file(own_socket));
+        })?;
         let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
         let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
         let (ended, end) = tokio::sync::oneshot::channel();

@@ -180,12 +180,35 @@ pub struct FastPath {
     /// How far ahead of a grant the horizon is put, as thousandths of the lease time, 1500 or more: a client renews
     /// at half its lease and is then promised a whole one.
     pub horizon_permille: u32,
-    /// How many addresses beyond pools and reservations the lease map keeps room for, 0 or more.
-    pub spare_leases: u32,
     /// How many distinct answers the kernel can hold.
     pub answers_max: u32,
-    /// Shadow-check one in this many kernel answers, 0 for none.
-    pub shadow_one_in: u32,
+    /// What the kernel program says into the daemon's log.
+    pub kernel_log: KernelLog,
+}
+
+/// What the kernel program says into the daemon's log. What is off is not even in the program: the verifier removes it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Deserialize,
+    serde::Serialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelLog {
+    /// Nothing; the counters tell.
+    #[default]
+    Off,
+    /// Failures that must not happen.
+    Error,
+    /// Each frame on the DHCP port that is passed up, too, with its reason's number: for looking into one client's
+    /// renewals, not for a busy node.
+    Debug,
 }
 
 /// The guide's `multi_site` section, validated. Units: latency in milliseconds, intervals and timeouts in seconds,

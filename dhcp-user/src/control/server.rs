@@ -33,7 +33,7 @@ pub enum ControlError {
         path: PathBuf,
     },
     /// It cannot be made.
-    #[error("the control socket {} cannot be made ({call}): {error}", path.display())]
+    #[error("the control socket {} cannot be made ({call}): {error}{}", path.display(), privileges(error))]
     Io {
         /// The socket.
         path: PathBuf,
@@ -42,6 +42,15 @@ pub enum ControlError {
         /// Why.
         error: io::Error,
     },
+}
+
+fn privileges(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (run as root, or set dhcp.control.socket to a path this user may write)"
+        }
+        _ => "",
+    }
 }
 
 /// Makes the socket, readable and writable by owner and group. One that no daemon answers on any more is replaced.

@@ -72,6 +72,12 @@ impl Engine {
         Some(reply::lease_secs(terms.policy, request))
     }
 
+    /// The address of ours such a reply is sent from: the one the request was sent to, else that of the interface it came
+    /// by. With RFC 5107 the payload does not tell.
+    pub fn renewal_source(&self, ingress: &Ingress, request: &Request<'_>) -> Option<Ipv4Addr> {
+        self.server_for(ingress, request).map(|(server, _)| server)
+    }
+
     fn judge(&self, ingress: &Ingress, request: &Request<'_>, lease: Option<&LeaseRecord>) -> Verdict {
         let ciaddr = request.ciaddr;
         // Sent to us by name: the client may be anywhere behind routers. Else it is on the link the message came from.

@@ -48,9 +48,11 @@ use crate::{
     time::Timestamp,
 };
 
-/// The server's mind: configuration, leases and offers.
+/// The server's mind: configuration, leases and offers. A clone is another server with the same memory, for asking what
+/// would become of a message; it costs as much as the leases are many.
+#[derive(Clone)]
 pub struct Engine {
-    topology: Topology,
+    topology: Arc<Topology>,
     servers: Vec<Ipv4Addr>,
     leases: LeaseTable,
     allocator: Allocator,
@@ -72,7 +74,7 @@ impl Engine {
     /// An engine over the leases the store recovered. `servers` has our address on each interface of the
     /// configuration, unspecified where there is none.
     pub fn new(config: Arc<Config>, servers: Vec<Ipv4Addr>, mut leases: LeaseTable) -> Self {
-        let topology = Topology::new(config);
+        let topology = Arc::new(Topology::new(config));
         let allocator = allocator(&topology, &mut leases);
         Self { topology, servers, leases, allocator, offers: Offers::default() }
     }
@@ -80,7 +82,7 @@ impl Engine {
     /// Puts another configuration in force. Leases stay; what they are entitled to is judged anew when their clients
     /// come, so the kernel must be made to forget its entries first (a new generation). Offers are dropped.
     pub fn reconfigure(&mut self, config: Arc<Config>, servers: Vec<Ipv4Addr>) {
-        self.topology = Topology::new(config);
+        self.topology = Arc::new(Topology::new(config));
         self.allocator = allocator(&self.topology, &mut self.leases);
         self.offers = Offers::default();
         self.servers = servers;

@@ -16,13 +16,14 @@ pub const OFFER_TIME: Span = Span::from_secs(30);
 /// How many offers are kept; beyond that the oldest gives way.
 pub const OFFERS_MAX: usize = 1 << 17;
 
+#[derive(Clone)]
 struct Offer {
     client: ClientKey,
     subnet: usize,
     until: Timestamp,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Offers {
     by_address: HashMap<Ipv4Addr, Offer>,
     by_client: HashMap<(usize, ClientKey), Ipv4Addr>,

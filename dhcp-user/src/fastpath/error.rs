@@ -23,7 +23,7 @@ pub enum FastPathError {
         path: PathBuf,
     },
     /// A pin could not be made, moved, opened or removed.
-    #[error("{call} of {} failed: {error}", path.display())]
+    #[error("{call} of {} failed: {error}{}", path.display(), permission(error))]
     Pin {
         /// The call.
         call: &'static str,
@@ -106,6 +106,13 @@ pub enum FastPathError {
     Missing(&'static str),
 }
 
+/// The way out of a refused permission.
+const AS_ROOT: &str = " (run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW)";
+
+fn permission(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied { AS_ROOT } else { "" }
+}
+
 fn privileges(error: &EbpfError) -> &'static str {
     let mut source: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = source {
@@ -113,7 +120,7 @@ fn privileges(error: &EbpfError) -> &'static str {
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
         {
-            return " (run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW)";
+            return AS_ROOT;
         }
         source = error.source();
     }

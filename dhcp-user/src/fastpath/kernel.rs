@@ -27,7 +27,7 @@ use super::{
     memory::MappedArray,
     pins::{MAPS, PinDirectory},
 };
-use crate::config::model::AttachMode;
+use crate::config::model::{AttachMode, KernelLog};
 
 /// The XDP object, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dhcp-ebpf.o"));
@@ -66,7 +66,7 @@ pub struct KernelPath {
     counters: PerCpuArray<MapData, Counters>,
     grace: Option<Grace>,
     /// One object for each interface: its programs live as long as this.
-    objects: Vec<(Port, Ebpf)>,
+    pub(super) objects: Vec<(Port, Ebpf)>,
 }
 
 /// What an earlier daemon's program left behind.
@@ -140,13 +140,14 @@ impl KernelPath {
         layout: Layout,
         answers_max: u32,
         control: &Control,
+        kernel_log: KernelLog,
     ) -> Result<Self, FastPathError> {
         pins.remove_unfinished()?;
         let table = layout.table();
         let slots = u32::try_from(table.len()).unwrap_or(u32::MAX);
         let mut objects = Vec::with_capacity(ports.len());
         for port in ports {
-            let object = load_object(&pins, &port, &layout, slots, answers_max)?;
+            let object = load_object(&pins, &port, &layout, slots, answers_max, kernel_log)?;
             objects.push((port, object));
         }
         let (_, first) = objects.first_mut().ok_or(FastPathError::Missing("interface to run on"))?;
@@ -247,6 +248,17 @@ impl KernelPath {
         true
     }
 
+    /// Writes down a renewal that an earlier daemon's program granted, so that it is known who granted it. Only before
+    /// [`attach`](Self::attach): later the mark is the program's own to write.
+    pub fn carry_mark(&self, mark: &Mark) {
+        let cell = self.layout.index(mark.address).and_then(|index| self.leases.cell(index));
+        if let Some(cell) =
+            cell.filter(|cell| cell.address() == mark.address.octets() && cell.chaddr() == mark.chaddr)
+        {
+            cell.mark(mark.renewed_boot_ns);
+        }
+    }
+
     /// Withdraws a lease: no frame that arrives from now on is answered from it. Programs already running may still,
     /// until a [`Grace`] later.
     pub fn withdraw(&self, address: Ipv4Addr) {
@@ -299,7 +311,13 @@ fn load_object(
     layout: &Layout,
     slots: u32,
     answers_max: u32,
+    kernel_log: KernelLog,
 ) -> Result<Ebpf, FastPathError> {
+    let log_level = match kernel_log {
+        KernelLog::Off => 0_u8,
+        KernelLog::Error => aya_log::Level::Error as u8,
+        KernelLog::Debug => aya_log::Level::Debug as u8,
+    };
     let mut loader = EbpfLoader::new();
     loader
         .map_max_entries(name::LEASES, layout.leases().max(1))
@@ -307,7 +325,8 @@ fn load_object(
         .map_max_entries(name::ANSWERS, answers_max.max(1))
         .override_global("INTERFACE_NUMBER", &port.interface.number, true)
         .override_global("INTERFACE_MAC", &port.interface.mac, true)
-        .override_global("BLOCK_SLOTS", &slots, true);
+        .override_global("BLOCK_SLOTS", &slots, true)
+        .override_global(aya_log::LEVEL, &log_level, true);
     for (map, file) in MAPS {
         // The first object makes and pins the maps, the next ones find them there.
         loader.map_pin_path(map, pins.next_map(file));

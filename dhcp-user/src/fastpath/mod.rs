@@ -4,9 +4,11 @@
 //! * [`predict`]: the renewals a client is going to send, from the request it has just sent.
 //! * [`answers`]: the table of answers that leases share.
 //! * [`layout`]: which address has which index in the lease map.
+//! * [`lease_map`]: what a running daemon asks of the maps.
 //! * [`kernel`]: the maps and programs of a running daemon, and those of the one before it.
 //! * [`attach`], [`pins`]: links and what keeps them; [`memory`], [`grace`]: mapped map memory, and the wait until no
 //!   program uses what was withdrawn.
+//! * [`trial`]: one run of a loaded program over one frame, for tests and for shadow checks.
 //!
 //! No DHCP decision is made here.
 
@@ -16,8 +18,10 @@ pub mod error;
 pub mod grace;
 pub mod kernel;
 pub mod layout;
+pub mod lease_map;
 mod memory;
 pub mod pins;
 pub mod predict;
 pub mod render;
 pub mod stored;
+pub mod trial;

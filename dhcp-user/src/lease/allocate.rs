@@ -14,6 +14,7 @@ use super::{
 /// Smaller pools (fewer than 1,024 addresses) are filled from their first address on, as people expect.
 const RANDOM_START_WORDS: usize = 16;
 
+#[derive(Clone)]
 struct Pool {
     first: u32,
     /// Number of addresses less one, so that any range of IPv4 addresses fits.
@@ -29,6 +30,7 @@ struct Pool {
 }
 
 /// The state of all pools of a configuration, by their index in address order.
+#[derive(Clone)]
 pub struct Allocator {
     pools: Vec<Pool>,
     reserved: HashSet<Ipv4Addr>,

@@ -44,6 +44,7 @@ pub(super) enum Listed {
     Quarantine,
 }
 
+#[derive(Clone)]
 struct Entry {
     record: LeaseRecord,
     /// The moment this entry has in `deadlines`.
@@ -66,7 +67,7 @@ impl List {
 }
 
 /// Every lease, by address and by client.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct LeaseTable {
     chunks: Vec<Vec<Entry>>,
     len: u32,

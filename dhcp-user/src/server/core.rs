@@ -42,6 +42,7 @@ pub struct FrameCounts {
 }
 
 /// The daemon's mind.
+#[derive(Clone)]
 pub struct Core {
     /// The DHCP engine.
     pub engine: Engine,
@@ -122,7 +123,7 @@ impl Core {
         }
         if let Some(reply) = effects.reply.take() {
             self.learn(reason, &ingress, payload, &reply, &mut effects, work);
-            if let Some(frame) = envelope(&ours.mac, frame, &reply).wrap(&reply.payload).ok() {
+            if let Ok(frame) = envelope(&ours.mac, frame, &reply).wrap(&reply.payload) {
                 work.send.push(Outgoing { interface, frame });
             }
         }

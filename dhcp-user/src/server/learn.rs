@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The learner's state: key, generation and answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Learner {
     /// Key and generation; the deadline in it is not used.
     pub control: Control,
@@ -98,7 +98,8 @@ impl Learner {
             return Err(Untaught::NotRenewable);
         }
         let to_all = Ingress { destination_ip: BROADCAST.into(), ..ingress };
-        let broadcast = engine.renewal_reply(&to_all, &request, lease).as_ref() == Some(&reply);
+        let broadcast = engine.renewal_reply(&to_all, &request, lease).as_ref() == Some(&reply)
+            && engine.renewal_source(&to_all, &request) == Some(granted.server);
 
         let (request_frame, reply_frame) =
             frames(granted, prediction, &ingress, &interface, &reply).ok_or(Untaught::NotRenewable)?;

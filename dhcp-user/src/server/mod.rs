@@ -3,13 +3,17 @@
 //! * [`core`]: engine and learner, still pure: frames in, [`work::Work`] out.
 //! * [`learn`]: what the kernel is to be taught of a client's renewals.
 //! * [`work`]: what must be done, in the order that keeps promises.
+//! * [`keeper`]: does the work on store and kernel, in that order; the simulator runs it too.
+//! * [`memory`]: what of the store still holds under today's configuration.
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
-//! * [`service`]: the thread that does the work.
+//! * [`service`]: the thread around the keeper.
 //! * [`clock`]: the boot clock on the timeline.
 
 pub mod clock;
 pub mod core;
+pub mod keeper;
 pub mod learn;
+pub mod memory;
 pub mod service;
 pub mod start;
 pub mod view;

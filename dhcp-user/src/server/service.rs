@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,30 +19,26 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::{self, Clock},
-    core::Core,
+    keeper::{Aftermath, Keeper, KeeperError},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, StatsView, state_name},
     work::Work,
 };
 use crate::{
     engine::SlowReason,
-    fastpath::{error::FastPathError, kernel::KernelPath},
-    lease::store::{Batch, LeaseStore, LogStore, MetaKey, StoreError},
+    fastpath::kernel::KernelPath,
+    lease::store::LogStore,
     net::packet_socket::{PacketSocket, ReceivedFrame},
-    time::{Span, Timestamp},
+    time::Span,
 };
 
 /// How often the kernel's marks are read: what `leases list` shows is at most this old.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// How often the time reached is noted in the store, for a restart with a wrong wall clock.
 const ANCHOR_EVERY: Duration = Duration::from_secs(60);
-/// A program takes the time before it leaves its mark: a mark may be this much older than a sweep that missed it.
-const MARK_DELAY: Span = Span::from_millis(100);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
 /// Events taken up before the work is done.
 const EVENTS_MAX: usize = 1_024;
-/// Leases made durable at once when the kernel's marks move many horizons ahead.
-const SWEEP_BATCH: usize = 4_096;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -74,29 +71,16 @@ pub enum Query {
     Stats(oneshot::Sender<StatsView>),
 }
 
-/// Why the service stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// Nothing can be made durable any more, so nothing may be promised any more.
-    #[error("the lease store failed and nothing more can be promised: {0}")]
-    Store(#[from] StoreError),
-    /// The kernel refuses.
-    #[error(transparent)]
-    FastPath(#[from] FastPathError),
-}
-
 /// The parts the thread works with.
 pub struct Service {
-    pub(super) core: Core,
-    pub(super) store: LogStore,
-    pub(super) kernel: Option<KernelPath>,
+    pub(super) keeper: Keeper<LogStore, KernelPath>,
     pub(super) modes: BTreeMap<String, String>,
     pub(super) loggers: Vec<EbpfLogger<&'static dyn log::Log>>,
-    pub(super) sockets: Vec<Option<Arc<PacketSocket>>>,
+    pub(super) sockets: Vec<Arc<PacketSocket>>,
+    /// UDP port 67 on each interface, held so that nobody else takes it.
+    pub(super) _ports: Vec<OwnedFd>,
     pub(super) clock: Clock,
     pub(super) authority: Span,
-    /// Renewals the kernel granted from here on are all known.
-    pub(super) marks_known_since: Timestamp,
     pub(super) grace: Option<Sender<Vec<Ipv4Addr>>>,
     pub(super) events: Receiver<Event>,
     pub(super) queue_drops: Arc<AtomicU64>,
@@ -107,8 +91,7 @@ pub struct Service {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     send_errors: u64,
-    store_refusals: u64,
-    commits: u64,
+    kernel_write_failures: u64,
 }
 
 impl Service {
@@ -116,7 +99,7 @@ impl Service {
     ///
     /// # Errors
     /// If the store or the kernel fail: then nothing more may be promised. The kernel goes on within its horizons.
-    pub fn run(mut self) -> Result<(), ServiceError> {
+    pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
         let mut next_anchor = Instant::now() + ANCHOR_EVERY;
         let mut swept_until_boot_ns = 0;
@@ -129,7 +112,7 @@ impl Service {
                 next_sweep = Instant::now() + SWEEP_EVERY;
             }
             if Instant::now() >= next_anchor {
-                self.note_time()?;
+                self.keeper.note_time(self.clock.now())?;
                 next_anchor = Instant::now() + ANCHOR_EVERY;
             }
             if stop {
@@ -139,160 +122,80 @@ impl Service {
     }
 
     /// Takes up what has come in and does the work; whether it was told to stop.
-    fn take_events(&mut self) -> Result<bool, ServiceError> {
-        let mut work = Work::default();
-        let mut stop = false;
-        let mut queries = Vec::new();
+    fn take_events(&mut self) -> Result<bool, KeeperError> {
         let mut next = match self.events.recv_timeout(IDLE) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
         };
         let now = self.clock.now();
-        for _ in 0..EVENTS_MAX {
-            match next.take() {
-                None => break,
-                Some(Event::Frame(interface, mut frame)) => {
-                    self.core.receive(now, interface, &mut frame, &mut work)
+        let mut work = Work::default();
+        let mut queries = Vec::new();
+        let mut stop = false;
+        let mut room = EVENTS_MAX;
+        while let Some(event) = next {
+            match event {
+                Event::Frame(interface, mut frame) => {
+                    self.keeper.core.receive(now, interface, &mut frame, &mut work);
                 }
-                Some(Event::Graced(addresses)) => {
-                    addresses.into_iter().for_each(|address| self.forgotten(now, address, &mut work));
+                Event::Graced(addresses) => {
+                    addresses.into_iter().for_each(|address| self.keeper.forgotten(now, address, &mut work));
                 }
-                Some(Event::Query(query)) => queries.push(query),
-                Some(Event::Stop) => stop = true,
+                Event::Query(query) => queries.push(query),
+                Event::Stop => stop = true,
             }
-            next = self.events.try_recv().ok();
+            room -= 1;
+            next = if room == 0 { None } else { self.events.try_recv().ok() };
         }
-        if let Some(event) = next {
-            // The bound was reached with one event in hand.
-            if let Event::Frame(interface, mut frame) = event {
-                self.core.receive(now, interface, &mut frame, &mut work);
-            } else if let Event::Query(query) = event {
-                queries.push(query);
-            } else if let Event::Graced(addresses) = event {
-                addresses.into_iter().for_each(|address| self.forgotten(now, address, &mut work));
-            } else {
-                stop = true;
-            }
-        }
-        self.core.tick(now, &mut work);
-        self.settle(work)?;
+        self.keeper.core.tick(now, &mut work);
+        let aftermath = self.keeper.settle(now, work)?;
+        self.finish(aftermath);
         queries.into_iter().for_each(|query| self.answer(query));
         Ok(stop)
     }
 
-    /// Does the work, in order. What freed addresses ask for in turn (without a fast path) is done too.
-    fn settle(&mut self, work: Work) -> Result<(), ServiceError> {
-        let mut work = work;
-        while !work.is_empty() {
-            let mut next = Work::default();
-            if !work.batch.is_empty() && !self.commit(&work.batch)? {
-                self.counts.store_refusals += work.send.len() as u64;
-                return Ok(());
+    /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
+    fn finish(&mut self, aftermath: Aftermath) {
+        for outgoing in aftermath.send {
+            let socket = self.sockets.get(outgoing.interface);
+            if let Some(Err(error)) = socket.map(|socket| socket.send(&outgoing.frame)) {
+                self.counts.send_errors += 1;
+                tracing::debug!(%error, "a reply could not be sent");
             }
-            self.tell_kernel(&work, &mut next)?;
-            for outgoing in work.send {
-                let socket = self.sockets.get(outgoing.interface).and_then(Option::as_ref);
-                if let Some(Err(error)) = socket.map(|socket| socket.send(&outgoing.frame)) {
-                    self.counts.send_errors += 1;
-                    tracing::debug!(%error, "a reply could not be sent");
-                }
-            }
-            work = next;
         }
-        Ok(())
-    }
-
-    /// Makes a batch durable. `false` if the store has no room for it but goes on: then nothing of it was promised.
-    fn commit(&mut self, batch: &Batch) -> Result<bool, ServiceError> {
-        match self.store.commit(batch) {
-            Ok(()) => {
-                self.counts.commits += 1;
-                Ok(true)
-            }
-            Err(error @ (StoreError::Full { .. } | StoreError::BatchTooLarge { .. })) => {
-                tracing::error!(%error, "leases were not granted because they cannot be made durable");
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
+        if !aftermath.withdrawn.is_empty()
+            && let Some(grace) = &self.grace
+            && grace.send(aftermath.withdrawn).is_err()
+        {
+            tracing::error!(
+                "the grace thread is gone: withdrawn addresses stay reserved until their horizons"
+            );
         }
     }
 
-    fn tell_kernel(&mut self, work: &Work, next: &mut Work) -> Result<(), ServiceError> {
-        let now = self.clock.now();
-        let Some(kernel) = &mut self.kernel else {
-            // Without a fast path nothing was ever granted behind the engine's back.
-            for &address in &work.withdraw {
-                self.core.withdrawn(now, address, Some(Timestamp::ZERO), next);
-            }
-            return Ok(());
-        };
-        for &index in &work.answers {
-            if let Some(answer) = self.core.learner.answers.get(index) {
-                kernel.put_answer(index, answer)?;
-            }
-        }
-        for &address in &work.publish {
-            match self.core.entry(address, self.clock.timeline()) {
-                Some(entry) => {
-                    kernel.publish(&entry);
-                }
-                None => kernel.withdraw(address),
-            }
-        }
-        if !work.withdraw.is_empty() {
-            work.withdraw.iter().for_each(|&address| kernel.withdraw(address));
-            if let Some(grace) = &self.grace
-                && grace.send(work.withdraw.clone()).is_err()
-            {
-                tracing::error!(
-                    "the grace thread is gone: withdrawn addresses stay reserved until their horizons"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// No program uses an address's entry any more: what did the kernel grant last?
-    fn forgotten(&mut self, now: Timestamp, address: Ipv4Addr, work: &mut Work) {
-        let Some(lease) = self.core.engine.leases().get(address) else { return };
-        let marked = self.kernel.as_ref().and_then(|kernel| kernel.renewed_boot_ns(address));
-        let last = match marked {
-            Some(boot_ns) => Some(self.clock.timeline().timestamp(boot_ns)),
-            None if lease.granted_at >= self.marks_known_since => Some(Timestamp::ZERO),
-            None => None,
-        };
-        self.core.withdrawn(now, address, last, work);
-    }
-
-    /// Reads the kernel's marks, moves horizons ahead, and moves the kernel's own deadline.
-    fn sweep(&mut self, since_boot_ns: u64) -> Result<(), ServiceError> {
+    /// Reads the kernel's messages and marks.
+    fn sweep(&mut self, since_boot_ns: u64) -> Result<(), KeeperError> {
         self.loggers.iter_mut().for_each(EbpfLogger::flush);
-        let Some(kernel) = &self.kernel else { return Ok(()) };
-        kernel.set_authority_until_boot_ns(clock::boot_ns().saturating_add(self.authority.0));
-        let marks: Vec<_> = kernel.marks(since_boot_ns.saturating_sub(MARK_DELAY.0)).collect();
-        let now = self.clock.now();
-        for some in marks.chunks(SWEEP_BATCH) {
-            let mut work = Work::default();
-            for mark in some {
-                self.core.renewed(now, mark, self.clock.timeline(), &mut work);
+        if let Some(kernel) = &self.keeper.kernel {
+            let failed = kernel.counters()?.write_failed;
+            if failed > self.counts.kernel_write_failures {
+                tracing::error!(
+                    frames = failed - self.counts.kernel_write_failures,
+                    "the kernel program dropped frames it could not finish answering: please report this"
+                );
+                self.counts.kernel_write_failures = failed;
             }
-            self.settle(work)?;
         }
+        let aftermath = self.keeper.sweep(clock::boot_ns(), since_boot_ns, self.authority)?;
+        self.finish(aftermath);
         Ok(())
     }
 
-    fn note_time(&mut self) -> Result<(), ServiceError> {
-        let anchor = self.clock.timeline().anchor(self.clock.now()).encode();
-        let batch = Batch { meta: vec![(MetaKey::TimelineAnchor, anchor)], ..Batch::default() };
-        self.commit(&batch)?;
-        Ok(())
-    }
-
-    fn stop(mut self) -> Result<(), ServiceError> {
-        self.note_time()?;
-        self.store.close()?;
-        if self.kernel.is_some() {
+    fn stop(mut self) -> Result<(), KeeperError> {
+        self.keeper.note_time(self.clock.now())?;
+        let Keeper { store, kernel, .. } = self.keeper;
+        store.close()?;
+        if kernel.is_some() {
             tracing::info!(
                 authority_secs = self.authority.as_secs(),
                 "stopped; the kernel goes on answering renewals until its horizons or its authority end \
@@ -307,7 +210,11 @@ impl Service {
         match query {
             Query::Leases { after, limit, to } => drop(to.send(self.leases(after, limit))),
             Query::Lease(address, to) => {
-                drop(to.send(self.core.engine.leases().get(address).map(|lease| self.lease_view(lease))));
+                drop(
+                    to.send(
+                        self.keeper.core.engine.leases().get(address).map(|lease| self.lease_view(lease)),
+                    ),
+                );
             }
             Query::Stats(to) => drop(to.send(self.stats())),
         }
@@ -315,6 +222,7 @@ impl Service {
 
     fn leases(&self, after: Option<Ipv4Addr>, limit: usize) -> Vec<LeaseView> {
         let mut leases: Vec<_> = self
+            .keeper
             .core
             .engine
             .leases()
@@ -326,7 +234,7 @@ impl Service {
     }
 
     fn lease_view(&self, lease: &crate::lease::record::LeaseRecord) -> LeaseView {
-        let kernel = self.kernel.as_ref().and_then(|kernel| kernel.entry(lease.address));
+        let kernel = self.keeper.kernel.as_ref().and_then(|kernel| kernel.entry(lease.address));
         let by_kernel = kernel.is_some_and(|(_, cell)| {
             let marked = cell.renewed_boot_ns();
             marked != 0 && self.clock.timeline().timestamp(marked) >= lease.granted_at
@@ -344,7 +252,7 @@ impl Service {
     }
 
     fn stats(&self) -> StatsView {
-        let kernel = self.kernel.as_ref().and_then(|kernel| {
+        let kernel = self.keeper.kernel.as_ref().and_then(|kernel| {
             let counters = kernel
                 .counters()
                 .inspect_err(|error| tracing::warn!(%error, "the kernel's counters cannot be read"))
@@ -357,15 +265,15 @@ impl Service {
                     .map(|&reason| (reason.as_str().to_owned(), counters.get(reason)))
                     .collect(),
                 interfaces: self.modes.clone(),
-                answers: self.core.learner.answers.len() as u64,
-                answers_max: self.core.learner.answers.max().into(),
+                answers: self.keeper.core.learner.answers.len() as u64,
+                answers_max: self.keeper.core.learner.answers.max().into(),
                 lease_slots: kernel.layout().leases().into(),
             })
         });
-        let messages: BTreeMap<_, _> = self.core.messages().filter(|(_, count)| *count != 0).collect();
+        let messages: BTreeMap<_, _> = self.keeper.core.messages().filter(|(_, count)| *count != 0).collect();
         let acks = messages.iter().filter(|(reason, _)| is_ack(**reason)).map(|(_, count)| count).sum();
         let mut leases = BTreeMap::new();
-        for lease in self.core.engine.leases().iter() {
+        for lease in self.keeper.core.engine.leases().iter() {
             *leases.entry(state_name(lease.state).to_owned()).or_insert(0) += 1;
         }
         StatsView {
@@ -376,13 +284,13 @@ impl Service {
                     .into_iter()
                     .map(|(reason, count)| (reason.as_str().to_owned(), count))
                     .collect(),
-                frames: self.core.frames.by_name(),
+                frames: self.keeper.core.frames.by_name(),
                 queue_drops: self.queue_drops.load(Ordering::Relaxed),
                 send_errors: self.counts.send_errors,
-                store_refusals: self.counts.store_refusals,
-                commits: self.counts.commits,
-                unpublishable: self.core.learner.unpublishable,
-                offers: self.core.engine.offers_len() as u64,
+                store_refusals: self.keeper.store_refusals,
+                commits: self.keeper.commits,
+                unpublishable: self.keeper.core.learner.unpublishable,
+                offers: self.keeper.core.engine.offers_len() as u64,
             },
             leases,
         }

@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{
         Arc,
@@ -14,18 +15,20 @@ use std::{
         mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use aya_log::EbpfLogger;
-use dhcp_common::{abi::Control, request::Interface};
-use rand::{RngCore, TryRngCore, rngs::OsRng};
+use dhcp_common::request::Interface;
+use rand::{TryRngCore, rngs::OsRng};
 
 use super::{
     clock::{self, Clock},
     core::Core,
+    keeper::{Keeper, KeeperError, MARK_DELAY},
     learn::Learner,
+    memory::{Memory, meta},
     service::{Counts, Event, Service},
-    work::Work,
 };
 use crate::{
     config::{
@@ -38,26 +41,27 @@ use crate::{
         attach::Attached,
         error::FastPathError,
         grace::Grace,
-        kernel::{KernelPath, Mark, Port, Predecessor},
+        kernel::{KernelPath, Port, Predecessor},
         layout::Layout,
         pins::PinDirectory,
         stored,
     },
     lease::{
-        record::LeaseRecord,
-        store::{Batch, LeaseStore, LogStore, MetaKey, Options, Recovered, StoreError},
+        store::{LogStore, MetaKey, Options, StoreError},
         table::LeaseTable,
     },
     net::{
         interface::{InterfaceError, InterfaceFacts},
         packet_socket::{PacketSocket, reserve_port},
     },
-    time::{Span, Timestamp},
+    time::Span,
     timeline::{Anchor, BootId, Resume, Timeline, TimelineError},
 };
 
 /// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
 const EVENTS_QUEUED: usize = 16_384;
+/// How long receiving rests after it failed.
+const RECEIVE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +112,9 @@ pub enum StartError {
     /// There is no randomness.
     #[error("the kernel gives no random key: {0}")]
     Random(String),
+    /// Store or kernel failed while an earlier daemon's renewals were taken note of.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
     /// A thread was refused.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -132,17 +139,6 @@ pub struct Started {
     pub control_socket: PathBuf,
 }
 
-/// What the store held, judged by the configuration of today.
-struct Memory {
-    store: LogStore,
-    leases: Vec<LeaseRecord>,
-    clock: Clock,
-    resume: Resume,
-    control: Control,
-    answers: AnswerTable,
-    marks_known_since: Timestamp,
-}
-
 /// Starts serving `config`.
 ///
 /// # Errors
@@ -153,95 +149,97 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         return Err(StartError::NoInterface);
     }
     let (facts, servers) = look_up_interfaces(&config)?;
-    let mut memory = remember(&config, &servers)?;
+    let interfaces = interfaces_of(&facts);
+    let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
+    let mut keeper = remember(&config, servers, interfaces.clone(), local)?;
+    let clock = Clock::new(keeper.timeline);
     let pins = if config.interfaces.iter().any(|interface| interface.mode != AttachMode::Off) {
         Some(PinDirectory::open(&config.fastpath.pin_path)?)
     } else {
         None
     };
-    let predecessor = pins.as_ref().map(Predecessor::open).transpose()?.flatten();
-
     let (events, inbox) = sync_channel(EVENTS_QUEUED);
-    let queue_drops = Arc::new(AtomicU64::new(0));
-    let sockets = open_sockets(&facts)?;
-
-    let interfaces = interfaces_of(&facts);
-    let learner = Learner {
-        control: memory.control,
-        answers: memory.answers,
-        interfaces: interfaces.clone(),
-        unpublishable: 0,
-    };
-    let engine = Engine::new(Arc::clone(&config), servers, LeaseTable::from_records(memory.leases));
-    let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
-    let mut core = Core::new(engine, learner, local, OsRng.unwrap_err().next_u64());
-
-    // Renewals of an earlier program that nobody has seen yet.
-    let read_until = clock::boot_ns();
-    match &predecessor {
-        Some(predecessor) => {
-            drop(take_marks(&mut core, &memory.clock, predecessor.marks(0), &mut memory.store)?)
-        }
-        // Marks of grants made before now, if any, are lost.
-        None => memory.marks_known_since = memory.clock.now(),
-    }
-    // Should this start be cut short below, the old program's last marks may be lost: until they have been read, the
-    // next start is to go by horizons for everything granted before now.
-    note_marks(memory.clock.now(), &mut memory.store)?;
-
-    let mut kernel = None;
+    let (sockets, ports_held) = open_sockets(&facts)?;
     let mut modes = BTreeMap::new();
     let mut grace = None;
-    if let Some(pins) = pins {
-        let ports = ports(&config, &facts, &interfaces);
-        let layout = Layout::new(&config);
-        let answers_max = config.fastpath.answers_max;
-        let mut path = KernelPath::load(pins, ports, layout, answers_max, &core.learner.control)?;
-        path.put_answers(&core.learner.answers)?;
-        for lease in core.engine.leases().iter() {
-            if let Some(entry) = core.entry(lease.address, memory.clock.timeline()) {
-                path.publish(&entry);
-            }
+    match pins {
+        Some(pins) => {
+            let ports = ports(&config, &facts, &interfaces);
+            let (attached, barrier) = take_over(&config, pins, ports, &mut keeper, &clock)?;
+            modes = attached;
+            grace = Some(start_grace(barrier, events.clone())?);
         }
-        let authority = Span::from_secs(config.fastpath.authority_secs.into());
-        path.set_authority_until_boot_ns(clock::boot_ns().saturating_add(authority.0));
-        modes = attach(&mut path)?;
-        let mut barrier = path.take_grace().ok_or(FastPathError::Missing("GRACE"))?;
-        if let Some(predecessor) = &predecessor {
-            // Frames that the old program was still answering when it was swapped are in its marks after this.
-            barrier.wait()?;
-            let since = read_until.saturating_sub(Span::from_millis(100).0);
-            for address in take_marks(&mut core, &memory.clock, predecessor.marks(since), &mut memory.store)?
-            {
-                if let Some(entry) = core.entry(address, memory.clock.timeline()) {
-                    path.publish(&entry);
-                }
-            }
-        }
-        grace = Some(start_grace(barrier, events.clone())?);
-        kernel = Some(path);
+        // Nothing grants behind the engine's back from here on.
+        None => keeper.note_marks_known_since(clock.now())?,
     }
-    let loggers = kernel.iter_mut().flat_map(KernelPath::objects_mut).filter_map(logger).collect();
-    note_marks(memory.marks_known_since, &mut memory.store)?;
-    note_start(&core, &memory.clock, &mut memory.store)?;
+    let loggers = keeper.kernel.iter_mut().flat_map(KernelPath::objects_mut).filter_map(logger).collect();
+    keeper.note_time(clock.now())?;
+    let queue_drops = Arc::new(AtomicU64::new(0));
     start_receivers(&sockets, &events, &queue_drops)?;
-    report(&memory.resume, core.engine.leases().len());
     let service = Service {
-        core,
-        store: memory.store,
-        kernel,
+        keeper,
         modes,
         loggers,
         sockets,
-        clock: memory.clock,
-        authority: Span::from_secs(config.fastpath.authority_secs.into()),
-        marks_known_since: memory.marks_known_since,
+        _ports: ports_held,
+        clock,
+        authority: authority(&config),
         grace,
         events: inbox,
         queue_drops,
         counts: Counts::default(),
     };
     Ok(Started { service, events, control_socket: config.control.socket.clone() })
+}
+
+const fn authority(config: &Config) -> Span {
+    Span::from_secs(config.fastpath.authority_secs as u64)
+}
+
+/// Puts our program and maps in the place of an earlier daemon's, if there was one.
+fn take_over(
+    config: &Config,
+    pins: PinDirectory,
+    ports: Vec<Port>,
+    keeper: &mut Keeper<LogStore, KernelPath>,
+    clock: &Clock,
+) -> Result<(BTreeMap<String, String>, Grace), StartError> {
+    let predecessor = Predecessor::open(&pins)?;
+    // Renewals of an earlier program that nobody has seen yet.
+    let read_until = clock::boot_ns();
+    match &predecessor {
+        Some(predecessor) => {
+            let marks: Vec<_> = predecessor.marks(0).collect();
+            // What this withdraws is in nobody's maps yet.
+            let _ = keeper.take_marks(clock.now(), &marks)?;
+        }
+        // Marks of grants made before now, if any, are lost.
+        None => keeper.marks_known_since = clock.now(),
+    }
+    // Should this start be cut short below, the old program's last marks may be lost: until they have been read, the
+    // next start is to go by horizons for everything granted before now.
+    keeper.note_marks_known_since(clock.now())?;
+
+    let control = keeper.core.learner.control;
+    let (answers_max, kernel_log) = (config.fastpath.answers_max, config.fastpath.kernel_log);
+    let mut path = KernelPath::load(pins, ports, Layout::new(config), answers_max, &control, kernel_log)?;
+    let mut grace = path.take_grace().ok_or(FastPathError::Missing("GRACE"))?;
+    keeper.fill(path)?;
+    let mut modes = BTreeMap::new();
+    if let Some(path) = &mut keeper.kernel {
+        predecessor.iter().flat_map(|old| old.marks(0)).for_each(|mark| path.carry_mark(&mark));
+        path.set_authority_until_boot_ns(clock::boot_ns().saturating_add(authority(config).0));
+        modes = attach(path)?;
+    }
+    if let Some(predecessor) = &predecessor {
+        // Frames that the old program was still answering when it was swapped are in its marks after this.
+        grace.wait()?;
+        let marks: Vec<_> = predecessor.marks(read_until.saturating_sub(MARK_DELAY.0)).collect();
+        // What this withdraws, the engine asks for again.
+        let _ = keeper.take_marks(clock.now(), &marks)?;
+    }
+    keeper.note_marks_known_since(keeper.marks_known_since)?;
+    Ok((modes, grace))
 }
 
 fn look_up_interfaces(config: &Config) -> Result<(Vec<InterfaceFacts>, Vec<Ipv4Addr>), StartError> {
@@ -269,79 +267,48 @@ fn look_up_interfaces(config: &Config) -> Result<(Vec<InterfaceFacts>, Vec<Ipv4A
 }
 
 /// Opens the store and decides what of it still holds under this configuration.
-fn remember(config: &Config, servers: &[Ipv4Addr]) -> Result<Memory, StartError> {
+fn remember(
+    config: &Arc<Config>,
+    servers: Vec<Ipv4Addr>,
+    interfaces: Vec<Interface>,
+    local: Vec<Ipv4Addr>,
+) -> Result<Keeper<LogStore, KernelPath>, StartError> {
     let mut leases = Vec::new();
     let (store, recovered) =
         LogStore::open(&config.store.path, &Options::default(), &mut |lease| leases.push(lease))?;
     let anchor = meta(&recovered, MetaKey::TimelineAnchor).map(Anchor::decode).transpose()?;
     let (timeline, resume) =
         Timeline::resume(anchor, BootId::of_this_machine()?, clock::boot_ns(), clock::wall_ns());
+    report(&resume, leases.len());
 
     // The server's addresses shape replies too, and may come from the system.
     let mut digest = config::digest(config).to_vec();
     servers.iter().for_each(|server| digest.extend_from_slice(&server.octets()));
-    let generation_before = meta(&recovered, MetaKey::Generation)
-        .and_then(|octets| octets.try_into().ok())
-        .map_or(0, u32::from_le_bytes);
-    let key = meta(&recovered, MetaKey::FingerprintKey).and_then(stored::decode_key);
-    let mut answers = AnswerTable::new(config.fastpath.answers_max);
-    let unchanged = meta(&recovered, MetaKey::ConfigDigest) == Some(&digest[..])
-        && key.is_some()
-        && restore_answers(&recovered, generation_before, &mut answers);
-    let mut control = Control::default();
-    if unchanged {
-        control.generation = generation_before;
-        control.key = key.unwrap_or(control.key);
-    } else {
-        // Nothing the kernel knew holds any more: another generation, another key, and everything learnt anew.
-        answers = AnswerTable::new(config.fastpath.answers_max);
-        control.generation = generation_before.wrapping_add(1).max(1);
-        random_key(&mut control)?;
-        leases.iter_mut().for_each(|lease| lease.forms = [None, None]);
-    }
-    let marks_known_since = meta(&recovered, MetaKey::MarksKnownSince)
-        .and_then(|octets| octets.try_into().ok())
-        .map_or(Timestamp::ZERO, |octets| Timestamp(u64::from_le_bytes(octets)));
-    let mut store = store;
-    let batch = Batch {
-        meta: vec![
-            (MetaKey::ConfigDigest, digest),
-            (MetaKey::Generation, control.generation.to_le_bytes().to_vec()),
-            (MetaKey::FingerprintKey, stored::encode_key(&control)),
-        ],
-        dropped_answers: if unchanged {
-            Vec::new()
-        } else {
-            recovered.answers.iter().map(|a| a.id).collect()
-        },
-        ..Batch::default()
+    let (mut random, mut seed) = (vec![0; stored::KEY_LEN], [0; 8]);
+    OsRng
+        .try_fill_bytes(&mut random)
+        .and_then(|()| OsRng.try_fill_bytes(&mut seed))
+        .map_err(|error| StartError::Random(error.to_string()))?;
+    let mut memory = Memory::judge(&recovered, leases, digest, config.fastpath.answers_max, &random);
+
+    let table = LeaseTable::from_records(std::mem::take(&mut memory.leases));
+    let learner = Learner {
+        control: memory.control,
+        answers: std::mem::replace(&mut memory.answers, AnswerTable::new(0)),
+        interfaces,
+        unpublishable: 0,
     };
-    store.commit(&batch)?;
-    Ok(Memory { store, leases, clock: Clock::new(timeline), resume, control, answers, marks_known_since })
+    let engine = Engine::new(Arc::clone(config), servers, table);
+    let core = Core::new(engine, learner, local, u64::from_le_bytes(seed));
+    let mut keeper = Keeper::new(core, store, timeline, &memory);
+    keeper.commit(&memory.batch)?;
+    Ok(keeper)
 }
 
-fn meta(recovered: &Recovered, key: MetaKey) -> Option<&[u8]> {
-    recovered.meta.iter().find(|(found, _)| *found == key).map(|(_, value)| value.as_slice())
-}
-
-/// Puts the stored answers back; whether all of them could be.
-fn restore_answers(recovered: &Recovered, generation: u32, answers: &mut AnswerTable) -> bool {
-    recovered.answers.iter().all(|stored_answer| {
-        stored::decode_answer(&stored_answer.bytes)
-            .filter(|answer| answer.generation == generation)
-            .is_some_and(|answer| answers.restore(stored_answer.id, &answer))
-    })
-}
-
-fn random_key(control: &mut Control) -> Result<(), StartError> {
-    let mut octets = vec![0; stored::KEY_LEN];
-    OsRng.try_fill_bytes(&mut octets).map_err(|error| StartError::Random(error.to_string()))?;
-    control.key = stored::decode_key(&octets).unwrap_or(control.key);
-    Ok(())
-}
-
-fn open_sockets(facts: &[InterfaceFacts]) -> Result<Vec<Option<Arc<PacketSocket>>>, StartError> {
+/// Packet sockets, and UDP port 67, on every interface.
+fn open_sockets(facts: &[InterfaceFacts]) -> Result<(Vec<Arc<PacketSocket>>, Vec<OwnedFd>), StartError> {
     let mut sockets = Vec::with_capacity(facts.len());
+    let mut ports = Vec::with_capacity(facts.len());
     for facts in facts {
         let refused = |what| {
             let interface = facts.name.clone();
@@ -350,13 +317,10 @@ fn open_sockets(facts: &[InterfaceFacts]) -> Result<Vec<Option<Arc<PacketSocket>
                 _ => StartError::Socket { what, interface, error },
             }
         };
-        let port = reserve_port(&facts.name).map_err(refused("UDP port 67"))?;
-        // Held for as long as the process lives.
-        std::mem::forget(port);
-        let socket = PacketSocket::open(facts.ifindex).map_err(refused("packet socket"))?;
-        sockets.push(Some(Arc::new(socket)));
+        ports.push(reserve_port(&facts.name).map_err(refused("UDP port 67"))?);
+        sockets.push(Arc::new(PacketSocket::open(facts.ifindex).map_err(refused("packet socket"))?));
     }
-    Ok(sockets)
+    Ok((sockets, ports))
 }
 
 fn interfaces_of(facts: &[InterfaceFacts]) -> Vec<Interface> {
@@ -373,34 +337,6 @@ fn ports(config: &Config, facts: &[InterfaceFacts], interfaces: &[Interface]) ->
             mode: configured.mode,
         })
         .collect()
-}
-
-/// Tells the engine what a program renewed, and makes durable what follows from it; the leases whose horizons moved.
-fn take_marks(
-    core: &mut Core,
-    clock: &Clock,
-    marks: impl Iterator<Item = Mark>,
-    store: &mut LogStore,
-) -> Result<Vec<Ipv4Addr>, StoreError> {
-    let now = clock.now();
-    let mut moved = Vec::new();
-    let mut work = Work::default();
-    for mark in marks {
-        core.renewed(now, &mark, clock.timeline(), &mut work);
-        if work.batch.leases.len() >= 4_096 {
-            let done = std::mem::take(&mut work);
-            store.commit(&done.batch)?;
-            moved.extend(done.publish);
-        }
-    }
-    store.commit(&work.batch)?;
-    moved.extend(work.publish);
-    Ok(moved)
-}
-
-fn note_marks(marks_known_since: Timestamp, store: &mut LogStore) -> Result<(), StoreError> {
-    let known = marks_known_since.0.to_le_bytes().to_vec();
-    store.commit(&Batch { meta: vec![(MetaKey::MarksKnownSince, known)], ..Batch::default() })
 }
 
 fn attach(path: &mut KernelPath) -> Result<BTreeMap<String, String>, FastPathError> {
@@ -434,7 +370,7 @@ fn start_grace(mut grace: Grace, events: SyncSender<Event>) -> Result<Sender<Vec
                 Ok(()) if events.send(Event::Graced(addresses)).is_err() => return,
                 Ok(()) => {}
                 Err(error) => {
-                    tracing::error!(%error, "withdrawn addresses stay reserved: the kernel gave no barrier")
+                    tracing::error!(%error, "withdrawn addresses stay reserved: the kernel gave no barrier");
                 }
             }
         }
@@ -444,27 +380,13 @@ fn start_grace(mut grace: Grace, events: SyncSender<Event>) -> Result<Sender<Vec
 }
 
 fn start_receivers(
-    sockets: &[Option<Arc<PacketSocket>>],
+    sockets: &[Arc<PacketSocket>],
     events: &SyncSender<Event>,
     queue_drops: &Arc<AtomicU64>,
 ) -> Result<(), StartError> {
     for (interface, socket) in sockets.iter().enumerate() {
-        let Some(socket) = socket.clone() else { continue };
-        let (events, queue_drops) = (events.clone(), Arc::clone(queue_drops));
-        let receive = move || loop {
-            match socket.receive() {
-                Ok(None) => {}
-                Ok(Some(frame)) => match events.try_send(Event::Frame(interface, frame)) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(_)) => drop(queue_drops.fetch_add(1, Ordering::Relaxed)),
-                    Err(TrySendError::Disconnected(_)) => return,
-                },
-                Err(error) => {
-                    tracing::warn!(interface, %error, "receiving failed; trying again");
-                    thread::sleep(std::time::Duration::from_millis(500));
-                }
-            }
-        };
+        let (socket, events, queue_drops) = (Arc::clone(socket), events.clone(), Arc::clone(queue_drops));
+        let receive = move || receive(interface, &socket, &events, &queue_drops);
         thread::Builder::new()
             .name(format!("receive-{interface}"))
             .spawn(receive)
@@ -473,15 +395,30 @@ fn start_receivers(
     Ok(())
 }
 
-/// What a restart needs to know of this start.
-fn note_start(core: &Core, clock: &Clock, store: &mut LogStore) -> Result<(), StoreError> {
-    let anchor = clock.timeline().anchor(clock.now()).encode();
-    tracing::debug!(
-        generation = core.learner.control.generation,
-        answers = core.learner.answers.len(),
-        "ready"
-    );
-    store.commit(&Batch { meta: vec![(MetaKey::TimelineAnchor, anchor)], ..Batch::default() })
+/// Hands frames to the service until it is gone.
+fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, queue_drops: &AtomicU64) {
+    let mut failing = false;
+    loop {
+        let received = socket.receive();
+        match &received {
+            Err(error) if !failing => {
+                tracing::warn!(interface, %error, "receiving fails; trying until it works")
+            }
+            Ok(_) if failing => tracing::info!(interface, "receiving again"),
+            _ => {}
+        }
+        failing = received.is_err();
+        match received {
+            Ok(None) => {}
+            Ok(Some(frame)) => match events.try_send(Event::Frame(interface, frame)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => drop(queue_drops.fetch_add(1, Ordering::Relaxed)),
+                Err(TrySendError::Disconnected(_)) => return,
+            },
+            // The interface is down, as a rule: it may come up again.
+            Err(_) => thread::sleep(RECEIVE_AGAIN),
+        }
+    }
 }
 
 fn report(resume: &Resume, leases: usize) {
@@ -489,7 +426,7 @@ fn report(resume: &Resume, leases: usize) {
         Resume::First => tracing::info!("a new store: no leases yet"),
         Resume::SameBoot => tracing::info!(leases, "resumed"),
         Resume::NewBoot { away } => {
-            tracing::info!(leases, away_secs = away.as_secs(), "resumed after a reboot")
+            tracing::info!(leases, away_secs = away.as_secs(), "resumed after a reboot");
         }
         Resume::WallBehind { by } => tracing::warn!(
             leases,

@@ -39,7 +39,7 @@ pub struct LeaseView {
 pub struct KernelView {
     /// Index in the pinned map `leases`.
     pub index: u32,
-    /// Renewals the kernel granted since the daemon started.
+    /// Renewals the kernel granted since the daemon started; the last one before that counts too.
     pub renewals: u32,
     /// The forms of renewal it knows: `direct`, `relayed`.
     pub forms: Vec<String>,

@@ -48,7 +48,9 @@ impl Programs {
         loader
             .override_global("INTERFACE_NUMBER", &interface.number, true)
             .override_global("INTERFACE_MAC", &interface.mac, true)
-            .override_global("BLOCK_SLOTS", &block_slots, true);
+            .override_global("BLOCK_SLOTS", &block_slots, true)
+            // As the daemon has it unless its configuration asks for messages.
+            .override_global("AYA_LOG_LEVEL", &0_u8, true);
         for (map, file) in MAPS {
             loader.map_pin_path(map, pins.join(format!("next-{file}")));
         }

@@ -4,6 +4,7 @@
 pub mod dhclient;
 pub mod dhcpcd;
 pub mod networkd;
+pub mod scripted;
 pub mod udhcpc;
 
 use std::{

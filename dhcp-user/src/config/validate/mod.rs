@@ -120,25 +120,16 @@ fn interfaces(
 }
 
 fn fastpath(written: &wire::FastPath, path: &Path<'_>, problems: &mut Problems) -> FastPath {
-    let wire::FastPath {
-        enabled: _,
-        pin_path,
-        authority_secs,
-        horizon_percent,
-        spare_leases,
-        answers_max,
-        shadow_one_in,
-    } = written;
+    let wire::FastPath { enabled: _, pin_path, authority_secs, horizon_percent, answers_max, kernel_log } =
+        written;
     text::within(*authority_secs, 1, 604_800, "s", &path.key("authority_secs"), problems);
-    text::within(*spare_leases, 0, 1 << 24, "leases", &path.key("spare_leases"), problems);
     text::within(*answers_max, 1, 1 << 20, "answers", &path.key("answers_max"), problems);
     let horizon = text::permille(*horizon_percent, 1500, 10_000, &path.key("horizon_percent"), problems);
     FastPath {
         pin_path: absolute(pin_path, &path.key("pin_path"), problems),
         authority_secs: *authority_secs,
         horizon_permille: horizon.unwrap_or(2000),
-        spare_leases: *spare_leases,
         answers_max: *answers_max,
-        shadow_one_in: *shadow_one_in,
+        kernel_log: *kernel_log,
     }
 }

@@ -9,6 +9,8 @@ use serde::{
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
+use crate::config::model::KernelLog;
+
 /// An interface served.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(untagged)]
@@ -105,14 +107,12 @@ pub(in crate::config) struct FastPath {
     /// a client's first renewal at half its lease just fits; more saves disk writes and delays reuse of addresses.
     #[schemars(range(min = 150, max = 1000))]
     pub(in crate::config) horizon_percent: f64,
-    /// Room in the kernel's lease map beyond the addresses of pools and reservations.
-    #[schemars(range(max = 16_777_216))]
-    pub(in crate::config) spare_leases: u32,
     /// How many distinct answers the kernel can hold; leases with the same answer share one.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub(in crate::config) answers_max: u32,
-    /// Have userspace check one in this many kernel answers; 0 checks none.
-    pub(in crate::config) shadow_one_in: u32,
+    /// What the kernel program says into the daemon's log: `off`, `error` (what must not happen) or `debug` (each frame
+    /// passed up on the DHCP port).
+    pub(in crate::config) kernel_log: KernelLog,
 }
 
 impl Default for FastPath {
@@ -122,9 +122,8 @@ impl Default for FastPath {
             pin_path: "/sys/fs/bpf/simple-dhcpd".into(),
             authority_secs: 3600,
             horizon_percent: 200.0,
-            spare_leases: 0,
             answers_max: 4096,
-            shadow_one_in: 0,
+            kernel_log: KernelLog::Off,
         }
     }
 }

@@ -17,8 +17,8 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 use super::*;
 use crate::{
     config::model::{
-        AttachMode, Control, FastPath, Interface, Link, OptionValue, Policy, Pool, Reservation, Store,
-        Subnet, VlanTags,
+        AttachMode, Control, FastPath, Interface, KernelLog, Link, OptionValue, Policy, Pool, Reservation,
+        Store, Subnet, VlanTags,
     },
     lease::record::{ClientKey, HardwareAddress},
     time::Span,
@@ -89,9 +89,8 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
             pin_path: "pins".into(),
             authority_secs: 60,
             horizon_permille: 1_500,
-            spare_leases: 0,
             answers_max: 16,
-            shadow_one_in: 0,
+            kernel_log: KernelLog::Off,
         },
         multi_site: None,
     }

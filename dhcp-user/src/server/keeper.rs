@@ -1,0 +1,226 @@
+//! Keeps promises: does the core's work on store and kernel in the one order in which no promise can be lost.
+//!
+//! Time is told, store and kernel are behind traits: the simulator runs this very code.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    core::Core,
+    memory::Memory,
+    work::{Outgoing, Work},
+};
+use crate::{
+    fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap},
+    lease::store::{Batch, LeaseStore, MetaKey, StoreError},
+    time::{Span, Timestamp},
+    timeline::Timeline,
+};
+
+/// Leases made durable at once when marks move many horizons ahead.
+const MARKS_BATCH: usize = 4_096;
+/// A program takes the time before it leaves its mark: a mark may be this much older than a reading that missed it.
+pub const MARK_DELAY: Span = Span::from_millis(100);
+
+/// Why nothing more can be promised.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// Nothing can be made durable any more.
+    #[error("the lease store failed and nothing more can be promised: {0}")]
+    Store(#[from] StoreError),
+    /// The kernel refuses.
+    #[error(transparent)]
+    FastPath(#[from] FastPathError),
+}
+
+/// The core with what it acts on.
+pub struct Keeper<S, K> {
+    /// Engine and learner.
+    pub core: Core,
+    /// Where promises are made durable.
+    pub store: S,
+    /// The kernel's maps; `None` without a fast path.
+    pub kernel: Option<K>,
+    /// Where the boot clock stands on the timeline.
+    pub timeline: Timeline,
+    /// Renewals the kernel granted from here on are all known.
+    pub marks_known_since: Timestamp,
+    /// Batches made durable.
+    pub commits: u64,
+    /// Replies not sent because their leases could not be made durable.
+    pub store_refusals: u64,
+}
+
+/// What is left to do outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Aftermath {
+    /// Replies to send: what they promise is durable.
+    pub send: Vec<Outgoing>,
+    /// Leases withdrawn from the kernel: after a grace period, tell [`Keeper::forgotten`].
+    pub withdrawn: Vec<Ipv4Addr>,
+}
+
+impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
+    /// A keeper of what was remembered; there is no kernel yet.
+    pub fn new(core: Core, store: S, timeline: Timeline, memory: &Memory) -> Self {
+        Self {
+            core,
+            store,
+            kernel: None,
+            timeline,
+            marks_known_since: memory.marks_known_since,
+            commits: 0,
+            store_refusals: 0,
+        }
+    }
+
+    /// Does the work, in order. What freed addresses ask for in turn (without a fast path) is done too.
+    ///
+    /// # Errors
+    /// If the store or the kernel fail: then nothing more may be promised.
+    pub fn settle(&mut self, now: Timestamp, work: Work) -> Result<Aftermath, KeeperError> {
+        let mut aftermath = Aftermath::default();
+        let mut work = work;
+        while !work.is_empty() {
+            let mut next = Work::default();
+            if !work.batch.is_empty() && !self.commit(&work.batch)? {
+                self.store_refusals += work.send.len() as u64;
+                break;
+            }
+            self.tell_kernel(now, &work, &mut next, &mut aftermath)?;
+            aftermath.send.extend(work.send);
+            work = next;
+        }
+        Ok(aftermath)
+    }
+
+    /// Makes a batch durable. `false` if the store has no room for it but goes on: then nothing of it was promised.
+    ///
+    /// # Errors
+    /// If nobody knows what is durable.
+    pub fn commit(&mut self, batch: &Batch) -> Result<bool, StoreError> {
+        match self.store.commit(batch) {
+            Ok(()) => {
+                self.commits += 1;
+                Ok(true)
+            }
+            Err(error @ (StoreError::Full { .. } | StoreError::BatchTooLarge { .. })) => {
+                tracing::error!(%error, "leases were not granted because they cannot be made durable");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tell_kernel(
+        &mut self,
+        now: Timestamp,
+        work: &Work,
+        next: &mut Work,
+        aftermath: &mut Aftermath,
+    ) -> Result<(), FastPathError> {
+        let Some(kernel) = &mut self.kernel else {
+            // Without a fast path nothing was ever granted behind the engine's back.
+            for &address in &work.withdraw {
+                self.core.withdrawn(now, address, Some(Timestamp::ZERO), next);
+            }
+            return Ok(());
+        };
+        for &index in &work.answers {
+            if let Some(answer) = self.core.learner.answers.get(index) {
+                kernel.put_answer(index, answer)?;
+            }
+        }
+        for &address in &work.publish {
+            match self.core.entry(address, &self.timeline) {
+                Some(entry) => drop(kernel.publish(&entry)),
+                None => kernel.withdraw(address),
+            }
+        }
+        work.withdraw.iter().for_each(|&address| kernel.withdraw(address));
+        aftermath.withdrawn.extend_from_slice(&work.withdraw);
+        Ok(())
+    }
+
+    /// No program uses an address's entry any more: what did the kernel grant last?
+    pub fn forgotten(&mut self, now: Timestamp, address: Ipv4Addr, work: &mut Work) {
+        let Some(lease) = self.core.engine.leases().get(address) else { return };
+        let marked = self.kernel.as_ref().and_then(|kernel| kernel.renewed_boot_ns(address));
+        let last = match marked {
+            Some(boot_ns) => Some(self.timeline.timestamp(boot_ns)),
+            None if lease.granted_at >= self.marks_known_since => Some(Timestamp::ZERO),
+            None => None,
+        };
+        self.core.withdrawn(now, address, last, work);
+    }
+
+    /// Takes note of renewals the kernel granted, and moves horizons ahead.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn take_marks(&mut self, now: Timestamp, marks: &[Mark]) -> Result<Aftermath, KeeperError> {
+        let mut aftermath = Aftermath::default();
+        for some in marks.chunks(MARKS_BATCH) {
+            let mut work = Work::default();
+            for mark in some {
+                self.core.renewed(now, mark, &self.timeline, &mut work);
+            }
+            let Aftermath { send, withdrawn } = self.settle(now, work)?;
+            aftermath.send.extend(send);
+            aftermath.withdrawn.extend(withdrawn);
+        }
+        Ok(aftermath)
+    }
+
+    /// Reads the marks the kernel made since the last reading at `since_boot_ns`, and moves the kernel's own deadline to
+    /// `authority` from now.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn sweep(
+        &mut self,
+        boot_ns: u64,
+        since_boot_ns: u64,
+        authority: Span,
+    ) -> Result<Aftermath, KeeperError> {
+        let Some(kernel) = &mut self.kernel else { return Ok(Aftermath::default()) };
+        kernel.set_authority_until_boot_ns(boot_ns.saturating_add(authority.0));
+        let marks = kernel.marks(since_boot_ns.saturating_sub(MARK_DELAY.0));
+        self.take_marks(self.timeline.timestamp(boot_ns), &marks)
+    }
+
+    /// Fills a new kernel's maps with all that is known.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn fill(&mut self, mut kernel: K) -> Result<(), FastPathError> {
+        for (index, answer) in self.core.learner.answers.iter() {
+            kernel.put_answer(index, answer)?;
+        }
+        for lease in self.core.engine.leases().iter() {
+            if let Some(entry) = self.core.entry(lease.address, &self.timeline) {
+                kernel.publish(&entry);
+            }
+        }
+        self.kernel = Some(kernel);
+        Ok(())
+    }
+
+    /// Notes since when renewals are known, durably.
+    ///
+    /// # Errors
+    /// If it cannot be made durable.
+    pub fn note_marks_known_since(&mut self, since: Timestamp) -> Result<(), StoreError> {
+        let known = since.0.to_le_bytes().to_vec();
+        self.store.commit(&Batch { meta: vec![(MetaKey::MarksKnownSince, known)], ..Batch::default() })
+    }
+
+    /// Notes the time reached, for a restart with a wrong wall clock.
+    ///
+    /// # Errors
+    /// If it cannot be made durable.
+    pub fn note_time(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let anchor = self.timeline.anchor(now).encode();
+        self.store.commit(&Batch { meta: vec![(MetaKey::TimelineAnchor, anchor)], ..Batch::default() })
+    }
+}
