@@ -22,8 +22,7 @@ fn assert_sound(reply: &Message, frame: &[u8]) {
     assert_eq!(reply.option_address(54), Some(SERVER));
     assert!(reply.bootp_len >= 300, "{} octets (RFC 1542 section 2.1)", reply.bootp_len);
     assert_eq!(frame.len(), 14 + 20 + 8 + reply.bootp_len, "octets behind the datagram");
-    let udp_sum = frame.get(40..42).unwrap();
-    assert_ne!(udp_sum, [0, 0], "no UDP checksum");
+    assert_ne!(frame.get(40..42), Some(&[0, 0][..]), "no UDP checksum");
 }
 
 #[test]
