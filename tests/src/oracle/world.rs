@@ -10,7 +10,10 @@ use dhcp_common::{
     request::Interface,
 };
 use dhcp_user::{
-    config::{self, Config, model::AttachMode},
+    config::{
+        self, Config,
+        model::{AttachMode, KernelLog},
+    },
     engine::{Engine, SlowReason},
     fastpath::{
         answers::AnswerTable,
