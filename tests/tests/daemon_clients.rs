@@ -3,6 +3,7 @@
 
 use std::{net::Ipv4Addr, thread, time::Duration};
 
+use anyhow::{Context as _, Result};
 use dhcp_tests::{
     client::{self, Client, Kind},
     daemon::Daemon,
@@ -27,27 +28,30 @@ const SEEN_BY: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 5;
 
 /// Runs `work` for every client at once; a panic of one fails the test when all have ended.
-fn for_every_client(work: impl Fn(&'static str) + Sync) {
+fn for_every_client(work: impl Fn(&'static str) -> Result<()> + Sync) {
     let work = &work;
-    let failed: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = client::ALL
-            .into_iter()
-            .map(|name| {
-                let thread = thread::Builder::new().name(name.to_owned());
-                (name, thread.spawn_scoped(scope, move || work(name)).unwrap())
+    let failed: Vec<String> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            client::ALL.into_iter().map(|name| (name, scope.spawn(move || work(name)))).collect();
+        let ended = threads.into_iter().map(|(name, thread)| (name, thread.join()));
+        ended
+            .filter_map(|(name, end)| match end {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("{name}: {error:#}")),
+                Err(_) => Some(format!("{name}: see its panic above")),
             })
-            .collect();
-        threads.into_iter().filter_map(|(name, thread)| thread.join().err().map(|_| name)).collect()
+            .collect()
     });
-    assert!(failed.is_empty(), "failed with {failed:?}; see the panics of the threads of those names");
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 
 /// Asserts that the kernel answered `count` renewals and nobody else any.
-fn assert_all_in_the_kernel(daemon: &Daemon, count: usize, when: &str) {
-    let stats = Stats::of(daemon).unwrap();
+fn assert_all_in_the_kernel(daemon: &Daemon, count: usize, when: &str) -> Result<()> {
+    let stats = Stats::of(daemon)?;
     assert_eq!(stats.renewals_passed(), [], "{when}: {:#}", stats.0);
     assert_eq!(stats.renewed_by_daemon(), 0, "{when}: {:#}", stats.0);
     assert_eq!(stats.answered(), count as u64, "{when}: {:#}", stats.0);
+    Ok(())
 }
 
 /// Lease time, T1 and T2 that make a client do everything soon: udhcpc knows only the first.
@@ -64,9 +68,9 @@ fn each_client_is_bound_renews_rebinds_and_releases() {
     for_every_client(life);
 }
 
-fn life(name: &'static str) {
-    let server = Server::new().unwrap();
-    let cable = LongCable::new(&server, INTERFACE, SERVER, 0).unwrap();
+fn life(name: &'static str) -> Result<()> {
+    let server = Server::new()?;
+    let cable = LongCable::new(&server, INTERFACE, SERVER, 0)?;
     let mut config = server.config();
     let (lease_secs, t1, t2) = times(name);
     for (key, value) in
@@ -74,29 +78,29 @@ fn life(name: &'static str) {
     {
         set(&mut config, &format!("/dhcp/{key}"), value);
     }
-    let daemon = server.start(&config).unwrap();
-    let mut client = client::start(name, &cable.client, "c0").unwrap();
+    let daemon = server.start(&config)?;
+    let mut client = client::start(name, &cable.client, "c0")?;
 
-    let (bound, event) = client.wait_event(Kind::Bound, 0, SOON).unwrap();
-    let address = event.address.unwrap();
-    let held = lab::lease(&daemon, address).unwrap();
+    let (bound, event) = client.wait_event(Kind::Bound, 0, SOON)?;
+    let address = event.address.context("the client says no address")?;
+    let held = lab::lease(&daemon, address)?;
     assert_eq!((&held["state"], &held["renewed_by"]), (&json!("bound"), &json!("daemon")));
     assert_eq!(held["kernel"]["forms"], json!(["direct"]));
 
     let renewing = |m: &Message| m.kind() == 3 && m.dst == SERVER && m.ciaddr == address;
-    client.renew().unwrap();
-    let (at, _, renewal) = cable.hop.wait_message(LATER, "a renewal", Way::ToServer, 0, renewing).unwrap();
-    let (renewed, event) = client.wait_event(Kind::Renewed, bound + 1, SOON).unwrap();
+    client.renew()?;
+    let (at, _, renewal) = cable.hop.wait_message(LATER, "a renewal", Way::ToServer, 0, renewing)?;
+    let (renewed, event) = client.wait_event(Kind::Renewed, bound + 1, SOON)?;
     assert!(event.lease_secs.is_none_or(|secs| secs == lease_secs), "{name}: {event:?}");
-    assert_all_in_the_kernel(&daemon, 1, "after the first renewal");
+    assert_all_in_the_kernel(&daemon, 1, &format!("{name} after the first renewal"))?;
     let by_kernel = |lease: &Value| lease["renewed_by"] == "kernel";
-    wait_lease(&daemon, address, SEEN_BY, "the renewal to be seen", by_kernel).unwrap();
+    wait_lease(&daemon, address, SEEN_BY, "the renewal to be seen", by_kernel)?;
 
     cable.hop.set_lose_unicast(true);
     let rebinding = |m: &Message| m.kind() == 3 && m.dst.is_broadcast() && m.ciaddr == address;
-    cable.hop.wait_message(LATER, "a rebinding", Way::ToServer, at + 1, rebinding).unwrap();
-    client.wait_event(Kind::Renewed, renewed + 1, SOON).unwrap();
-    assert_all_in_the_kernel(&daemon, 2, "after rebinding");
+    cable.hop.wait_message(LATER, "a rebinding", Way::ToServer, at + 1, rebinding)?;
+    client.wait_event(Kind::Renewed, renewed + 1, SOON)?;
+    assert_all_in_the_kernel(&daemon, 2, &format!("{name} after rebinding"))?;
     // What the kernel answers is addressed as RFC 2131 section 4.1 wants: to the client's address.
     for (reply, _) in cable.hop.messages(Way::ToClient).iter().filter(|(m, _)| m.kind() == 5).skip(1) {
         assert_eq!((reply.src, reply.dst, reply.dst_port), (SERVER, address, 68), "{name}");
@@ -104,16 +108,16 @@ fn life(name: &'static str) {
     }
 
     cable.hop.set_lose_unicast(false);
-    client.release().unwrap();
+    client.release()?;
     let freed = |lease: &Value| lease["state"] == "free" && lease["kernel"].is_null();
-    wait_lease(&daemon, address, SOON, "the lease to be free", freed).unwrap();
-    let before = Stats::of(&daemon).unwrap();
-    cable.hop.inject(&renewal).unwrap();
+    wait_lease(&daemon, address, SOON, "the lease to be free", freed)?;
+    let before = Stats::of(&daemon)?;
+    cable.hop.inject(&renewal)?;
     wait_until(SOON, "the kernel to pass the renewal of a lease that was given back", || {
         Stats::of(&daemon).is_ok_and(|now| now.passed("no_lease") == before.passed("no_lease") + 1)
-    })
-    .unwrap();
-    assert_eq!(Stats::of(&daemon).unwrap().answered(), before.answered());
+    })?;
+    assert_eq!(Stats::of(&daemon)?.answered(), before.answered());
+    Ok(())
 }
 
 /// What is needed to renew with one client after the other was bound.
@@ -148,14 +152,15 @@ fn steady_renewals_of_all_clients_stay_in_the_kernel() {
 
     let cables = std::sync::Mutex::new(cables);
     for_every_client(|name| {
-        let cable = cables.lock().unwrap().pop().unwrap();
-        let client = client::start(name, &cable.client, "c0").unwrap();
+        let cable = cables.lock().unwrap().pop().context("a cable for each client")?;
+        let client = client::start(name, &cable.client, "c0")?;
         let mut attached = Attached { client, _cable: cable };
-        let (mut at, _) = attached.client.wait_event(Kind::Bound, 0, SOON).unwrap();
+        let (mut at, _) = attached.client.wait_event(Kind::Bound, 0, SOON)?;
         for _ in 0..ROUNDS {
-            attached.client.renew().unwrap();
-            (at, _) = attached.client.wait_event(Kind::Renewed, at + 1, LATER).unwrap();
+            attached.client.renew()?;
+            (at, _) = attached.client.wait_event(Kind::Renewed, at + 1, LATER)?;
         }
+        Ok(())
     });
     let stats = Stats::of(&daemon).unwrap();
     let passed: u64 = stats.renewals_passed().iter().map(|(_, count)| count).sum();

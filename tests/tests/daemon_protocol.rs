@@ -22,8 +22,7 @@ fn assert_sound(reply: &Message, frame: &[u8]) {
     assert_eq!(reply.option_address(54), Some(SERVER));
     assert!(reply.bootp_len >= 300, "{} octets (RFC 1542 section 2.1)", reply.bootp_len);
     assert_eq!(frame.len(), 14 + 20 + 8 + reply.bootp_len, "octets behind the datagram");
-    let udp_sum = frame.get(40..42).unwrap();
-    assert_ne!(udp_sum, [0, 0], "no UDP checksum");
+    assert_ne!(frame.get(40..42), Some(&[0, 0][..]), "no UDP checksum");
 }
 
 #[test]
@@ -175,7 +174,7 @@ fn an_answer_much_longer_than_the_request_is_the_kernels_too() {
     let server = Server::new().unwrap();
     let cable = Cable::new(&server).unwrap();
     let mut config = server.config();
-    let long = json!([{"code": 224, "type": "string", "value": "x".repeat(220), "always": true}]);
+    let long = json!([{"code": 224, "type": "string", "value": "x".repeat(180), "always": true}]);
     set(&mut config, "/dhcp/options", long);
     let daemon = server.start(&config).unwrap();
     // As short as networkd's, which does not pad: on a veth pair there may be no room behind the frame.
@@ -184,7 +183,7 @@ fn an_answer_much_longer_than_the_request_is_the_kernels_too() {
     for (count, len_min) in (1..).zip([300, 272, 260]) {
         let (ack, octets) = client.ask(&client.renewal(address).bootp_len_min(len_min)).unwrap();
         assert_sound(&ack, &octets);
-        assert_eq!((ack.kind(), ack.yiaddr, ack.option(224)), (5, address, Some(vec![b'x'; 220])));
+        assert_eq!((ack.kind(), ack.yiaddr, ack.option(224)), (5, address, Some(vec![b'x'; 180])));
         let stats = Stats::of(&daemon).unwrap();
         assert_eq!(stats.answered(), count, "a request of {len_min} octets: {:#}", stats.0);
     }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Result;
 use dhcp_tests::{
     client::scripted::Scripted,
     daemon::{Daemon, binary},
@@ -29,18 +30,18 @@ const FAILED: i32 = 1;
 const WRONG: i32 = 2;
 
 /// Starts the daemon with `config`, which it must refuse with `code`; what it printed.
-fn refused(server: &Server, config: &Value, code: i32) -> String {
-    let mut daemon = Daemon::spawn(&server.ns, server.folder.path(), config).unwrap();
-    let status = daemon.wait(SOON).unwrap();
+fn refused(server: &Server, config: &Value, code: i32) -> Result<String> {
+    let mut daemon = Daemon::spawn(&server.ns, server.folder.path(), config)?;
+    let status = daemon.wait(SOON)?;
     let log = daemon.log();
     assert_eq!(status.code(), Some(code), "{log}");
-    log
+    Ok(log)
 }
 
 /// Runs the daemon's binary in the server's namespace with these arguments; its exit code and stderr.
-fn run(command: &mut Command) -> (Option<i32>, String) {
-    let output = command.output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+fn run(command: &mut Command) -> Result<(Option<i32>, String)> {
+    let output = command.output()?;
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
 fn assert_says(text: &str, words: &[&str]) {
@@ -50,29 +51,29 @@ fn assert_says(text: &str, words: &[&str]) {
 }
 
 /// A server with its interface, but nobody at the other end.
-fn server_with_cable() -> (Server, Cable) {
-    let server = Server::new().unwrap();
-    let cable = Cable::new(&server).unwrap();
-    (server, cable)
+fn server_with_cable() -> Result<(Server, Cable)> {
+    let server = Server::new()?;
+    let cable = Cable::new(&server)?;
+    Ok((server, cable))
 }
 
-fn write_config(server: &Server, config: &Value) -> PathBuf {
+fn write_config(server: &Server, config: &Value) -> Result<PathBuf> {
     let file = server.folder.path().join("written.json");
-    fs::write(&file, config.to_string()).unwrap();
-    file
+    fs::write(&file, config.to_string())?;
+    Ok(file)
 }
 
 #[test]
 fn without_root() {
-    let (server, _cable) = server_with_cable();
+    let (server, _cable) = server_with_cable().unwrap();
     fs::set_permissions(server.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let config = server.config();
-    let file = write_config(&server, &config);
+    let file = write_config(&server, &config).unwrap();
     let as_nobody = |file: &Path| {
         let mut command = server.ns.command("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(binary().unwrap());
         command.arg("--config").arg(file);
-        run(&mut command)
+        run(&mut command).unwrap()
     };
     // Where nothing may even be written, that is what is said, with the way out.
     let (code, text) = as_nobody(&file);
@@ -85,7 +86,7 @@ fn without_root() {
     let mut config = config;
     set(&mut config, "/dhcp/control/socket", json!(own.join("control.sock")));
     set(&mut config, "/dhcp/store/path", json!(own.join("leases")));
-    let (code, text) = as_nobody(&write_config(&server, &config));
+    let (code, text) = as_nobody(&write_config(&server, &config).unwrap());
     assert_eq!(code, Some(FAILED), "{text}");
     assert_says(&text, &["no UDP port 67 on s0: Permission denied", "run as root, or with CAP_NET_RAW"]);
 }
@@ -93,17 +94,17 @@ fn without_root() {
 #[test]
 fn no_such_interface() {
     let server = Server::new().unwrap();
-    let text = refused(&server, &server.config(), FAILED);
+    let text = refused(&server, &server.config(), FAILED).unwrap();
     assert_says(&text, &["there is no interface s0", "`ip link` lists those there are"]);
 }
 
 #[test]
 fn an_interface_without_an_address() {
-    let (server, _cable) = server_with_cable();
+    let (server, _cable) = server_with_cable().unwrap();
     server.ns.ip("address flush dev s0").unwrap();
     let mut config = server.config();
     set(&mut config, "/dhcp/interfaces", json!([INTERFACE]));
-    let text = refused(&server, &config, FAILED);
+    let text = refused(&server, &config, FAILED).unwrap();
     assert_says(&text, &["s0 has no IPv4 address", "set `address` for it in dhcp.interfaces"]);
 }
 
@@ -121,7 +122,7 @@ fn an_interface_without_driver_xdp_takes_generic_mode_if_it_may() {
     veth::add_address(&server.ns, INTERFACE, SERVER, 16).unwrap();
     let mut config = server.config();
     set(&mut config, "/dhcp/interfaces/0/mode", json!("driver"));
-    let text = refused(&server, &config, FAILED);
+    let text = refused(&server, &config, FAILED).unwrap();
     assert_says(
         &text,
         &[
@@ -154,7 +155,7 @@ fn pools_and_reservations_that_contradict() {
     let changed = |path: &str, value: Value| {
         let mut config = server.config();
         set(&mut config, path, value);
-        refused(&server, &config, WRONG)
+        refused(&server, &config, WRONG).unwrap()
     };
     let pools = |ranges: &[&str]| ranges.iter().map(|range| json!({"range": range})).collect::<Value>();
     let text =
@@ -188,11 +189,11 @@ fn pools_and_reservations_that_contradict() {
 
 #[test]
 fn the_servers_own_address_in_a_pool() {
-    let (server, _cable) = server_with_cable();
+    let (server, _cable) = server_with_cable().unwrap();
     let mut config = server.config();
     set(&mut config, "/dhcp/interfaces", json!([INTERFACE]));
     set(&mut config, "/dhcp/subnets/0/pools", json!([{"range": "198.18.0.1-198.18.0.9"}]));
-    let text = refused(&server, &config, FAILED);
+    let text = refused(&server, &config, FAILED).unwrap();
     assert_says(&text, &["s0 has the address 198.18.0.1", "take it out of dhcp.subnets' pools"]);
 }
 
@@ -201,7 +202,7 @@ fn a_missing_configuration() {
     let server = Server::new().unwrap();
     let file = server.folder.path().join("nowhere.json");
     for flag in ["--config", "--check-config"] {
-        let (code, text) = run(server.ns.command(binary().unwrap()).arg(flag).arg(&file));
+        let (code, text) = run(server.ns.command(binary().unwrap()).arg(flag).arg(&file)).unwrap();
         assert_eq!(code, Some(WRONG), "{text}");
         assert_says(&text, &[file.to_str().unwrap(), "there is no such file", "--config FILE"]);
     }
@@ -209,7 +210,7 @@ fn a_missing_configuration() {
 
 #[test]
 fn a_damaged_store() {
-    let (server, cable) = server_with_cable();
+    let (server, cable) = server_with_cable().unwrap();
     let config = server.config();
     let mut daemon = server.start(&config).unwrap();
     for number in 1..=3 {
@@ -230,7 +231,7 @@ fn a_damaged_store() {
     let truncated = whole[..used / 2].to_vec();
     for (what, octets) in [("flipped", flipped), ("truncated", truncated)] {
         fs::write(&largest, octets).unwrap();
-        let text = refused(&server, &config, FAILED);
+        let text = refused(&server, &config, FAILED).unwrap();
         assert!(text.contains(largest.to_str().unwrap()), "{what}: {text}");
         assert_says(&text, &["Acknowledged leases are lost or in doubt, so the store is refused", "restore"]);
     }
@@ -242,23 +243,23 @@ fn a_damaged_store() {
 
 #[test]
 fn a_store_that_cannot_be_used() {
-    let (server, _cable) = server_with_cable();
+    let (server, _cable) = server_with_cable().unwrap();
     let config = server.config();
     fs::write(server.store(), "no directory").unwrap();
-    let text = refused(&server, &config, FAILED);
+    let text = refused(&server, &config, FAILED).unwrap();
     assert_says(&text, &[server.store().to_str().unwrap(), "is not a directory"]);
     fs::remove_file(server.store()).unwrap();
     fs::create_dir(server.store()).unwrap();
     fs::set_permissions(server.store(), fs::Permissions::from_mode(0o777)).unwrap();
-    let text = refused(&server, &config, FAILED);
+    let text = refused(&server, &config, FAILED).unwrap();
     assert_says(&text, &[server.store().to_str().unwrap(), "mode 0777", "chmod o-w"]);
 }
 
 #[test]
 fn the_port_is_taken() {
-    let (server, _cable) = server_with_cable();
+    let (server, _cable) = server_with_cable().unwrap();
     let other = server.ns.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67))).unwrap().unwrap();
-    let text = refused(&server, &server.config(), FAILED);
+    let text = refused(&server, &server.config(), FAILED).unwrap();
     assert_says(&text, &["UDP port 67 on s0 is taken", "another DHCP server is running", "ss -lunp"]);
     drop(other);
     server.start(&server.config()).unwrap();
@@ -266,15 +267,15 @@ fn the_port_is_taken() {
 
 #[test]
 fn two_daemons() {
-    let (server, cable) = server_with_cable();
+    let (server, cable) = server_with_cable().unwrap();
     let config = server.config();
     let daemon = server.start(&config).unwrap();
     let client = Scripted::new(&cable.socket, 1);
     let lease = client.dora().unwrap();
 
     // With one configuration.
-    let file = write_config(&server, &config);
-    let (code, text) = run(server.ns.command(binary().unwrap()).arg("--config").arg(&file));
+    let file = write_config(&server, &config).unwrap();
+    let (code, text) = run(server.ns.command(binary().unwrap()).arg("--config").arg(&file)).unwrap();
     assert_eq!(code, Some(FAILED), "{text}");
     assert_says(&text, &["a daemon is answering on", "control.sock", "stop it"]);
     let refused_by_another = |second: &Server, config: &Value| {
@@ -306,19 +307,19 @@ fn two_daemons() {
 
 #[test]
 fn another_xdp_program_is_in_the_way() {
-    let (server, cable) = server_with_cable();
+    let (server, cable) = server_with_cable().unwrap();
     let _pass = cable.pair.a.pass(&server.ns).unwrap();
-    let text = refused(&server, &server.config(), FAILED);
+    let text = refused(&server, &server.config(), FAILED).unwrap();
     assert_says(&text, &["cannot be attached to s0", "another XDP program is attached there", "bpftool net"]);
 }
 
 #[test]
 fn pins_outside_of_a_bpf_file_system() {
-    let (server, _cable) = server_with_cable();
+    let (server, _cable) = server_with_cable().unwrap();
     let mut config = server.config();
     let path = server.folder.path().join("pins");
     set(&mut config, "/dhcp/fastpath/pin_path", json!(path));
-    let text = refused(&server, &config, FAILED);
+    let text = refused(&server, &config, FAILED).unwrap();
     assert_says(&text, &[path.to_str().unwrap(), "is not on a BPF file system", "mount -t bpf"]);
     assert!(!path.exists());
 }
@@ -328,11 +329,12 @@ fn nobody_to_ask() {
     let server = Server::new().unwrap();
     let socket = server.folder.path().join("control.sock");
     for words in [&["stats"][..], &["leases", "list"]] {
-        let (code, text) = run(Command::new(binary().unwrap()).args(words).arg("--socket").arg(&socket));
+        let (code, text) =
+            run(Command::new(binary().unwrap()).args(words).arg("--socket").arg(&socket)).unwrap();
         assert_eq!(code, Some(FAILED), "{text}");
         assert_says(&text, &["no daemon answers on", socket.to_str().unwrap(), "is it running"]);
     }
-    let (server, _cable) = server_with_cable();
+    let (server, _cable) = server_with_cable().unwrap();
     let daemon = server.start(&server.config()).unwrap();
     let error = lab::lease(&daemon, Ipv4Addr::new(198, 18, 1, 7)).unwrap_err().to_string();
     assert_says(&error, &["there is no lease of 198.18.1.7"]);

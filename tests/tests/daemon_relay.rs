@@ -3,6 +3,7 @@
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
+use anyhow::{Context as _, Result};
 use dhcp_tests::{
     client::{self, Kind},
     lab::{self, INTERFACE, SERVER, Server, Stats, set},
@@ -26,9 +27,9 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
 /// The relay at the server's side.
 const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 
-fn set_forwarding(ns: &NetNs, on: bool) {
+fn set_forwarding(ns: &NetNs, on: bool) -> Result<()> {
     let value = if on { "1" } else { "0" };
-    ns.run(|| fs::write("/proc/sys/net/ipv4/ip_forward", value)).unwrap().unwrap();
+    ns.run(|| fs::write("/proc/sys/net/ipv4/ip_forward", value))?.context("cannot switch routing")
 }
 
 #[test]
@@ -43,7 +44,7 @@ fn a_relayed_client_renews_and_rebinds_in_the_kernel() {
     veth::add_address(&middle, "down0", GATEWAY, 16).unwrap();
     server.ns.ip("route add 198.19.0.0/16 via 198.18.0.2").unwrap();
     client_ns.ip("route add 198.18.0.0/16 via 198.19.0.1 dev c0 onlink").unwrap();
-    set_forwarding(&middle, true);
+    set_forwarding(&middle, true).unwrap();
     let _pass = upstream.b.pass(&middle).unwrap();
     let wire = RawSocket::open(&middle, "up0").unwrap();
     let mut config = server.config();
@@ -99,7 +100,7 @@ fn a_relayed_client_renews_and_rebinds_in_the_kernel() {
     in_the_kernel(2);
 
     // No way to the server but the relay.
-    set_forwarding(&middle, false);
+    set_forwarding(&middle, false).unwrap();
     let ack = reply("rebinding", LATER, 5, true);
     echoed_last(&ack);
     assert_eq!((ack.yiaddr, ack.ciaddr), (address, address));

@@ -3,6 +3,7 @@
 
 use std::{net::Ipv4Addr, process::Command, time::Duration};
 
+use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
 use dhcp_common::abi::{Control, VERSION};
 use dhcp_tests::{
@@ -16,84 +17,87 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(15);
 
-fn leases(daemon: &Daemon) -> Vec<Value> {
-    daemon.ask(&["leases", "list"]).unwrap().as_array().unwrap().clone()
+fn leases(daemon: &Daemon) -> Result<Vec<Value>> {
+    Ok(daemon.ask(&["leases", "list"])?.as_array().cloned().unwrap_or_default())
 }
 
 /// Two clients with a lease each.
-fn two<'a>(cable: &'a Cable) -> [(Scripted<'a>, Lease); 2] {
-    [1, 2].map(|number| {
+fn two(cable: &Cable) -> Result<[(Scripted<'_>, Lease); 2]> {
+    let one = |number| -> Result<_> {
         let client = Scripted::new(&cable.socket, number).with(61, &[1, 2, 0, 0, 0, 1, number]);
-        let lease = client.dora().unwrap();
-        (client, lease)
-    })
+        let lease = client.dora()?;
+        Ok((client, lease))
+    };
+    Ok([one(1)?, one(2)?])
 }
 
-fn renew_in_the_kernel(daemon: Option<&Daemon>, (client, lease): &(Scripted<'_>, Lease)) {
-    let answered = daemon.map(|daemon| Stats::of(daemon).unwrap().answered());
-    let (ack, _) = client.ask(&client.renewal(lease.address)).unwrap();
+fn renew_in_the_kernel(daemon: Option<&Daemon>, (client, lease): &(Scripted<'_>, Lease)) -> Result<()> {
+    let answered = daemon.map(Stats::of).transpose()?.map(|stats| stats.answered());
+    let (ack, _) = client.ask(&client.renewal(lease.address))?;
     assert_eq!((ack.kind(), ack.yiaddr, ack.dst), (5, lease.address, lease.address));
     assert_eq!(ack.option(61), lease.ack.option(61));
     if let (Some(daemon), Some(answered)) = (daemon, answered) {
-        let stats = Stats::of(daemon).unwrap();
+        let stats = Stats::of(daemon)?;
         assert_eq!((stats.answered(), stats.renewed_by_daemon()), (answered + 1, 0), "{:#}", stats.0);
     }
+    Ok(())
 }
 
-fn renewed_at(daemon: &Daemon, address: Ipv4Addr) -> (String, String) {
-    let lease = lab::lease(daemon, address).unwrap();
-    let text = |key: &str| lease[key].as_str().unwrap().to_owned();
-    (text("renewed_by"), text("renewed_at"))
+fn renewed_at(daemon: &Daemon, address: Ipv4Addr) -> Result<String> {
+    Ok(lab::lease(daemon, address)?["renewed_at"].as_str().unwrap_or_default().to_owned())
 }
 
 /// `end` ends the daemon; what it knew and what the kernel did since must be there when it is back.
-fn survives(end: impl Fn(&mut Daemon)) {
-    let server = Server::new().unwrap();
-    let cable = Cable::new(&server).unwrap();
-    let mut daemon = server.start(&server.config()).unwrap();
-    let clients = two(&cable);
-    renew_in_the_kernel(Some(&daemon), &clients[0]);
-    let before: Vec<_> = clients.iter().map(|(_, lease)| renewed_at(&daemon, lease.address)).collect();
-    let first_answered = Stats::of(&daemon).unwrap().answered();
+fn survives(end: impl Fn(&mut Daemon)) -> Result<()> {
+    let server = Server::new()?;
+    let cable = Cable::new(&server)?;
+    let mut daemon = server.start(&server.config())?;
+    let clients = two(&cable)?;
+    renew_in_the_kernel(Some(&daemon), &clients[0])?;
+    let before: Vec<String> =
+        clients.iter().map(|(_, lease)| renewed_at(&daemon, lease.address)).collect::<Result<_>>()?;
+    let first_answered = Stats::of(&daemon)?.answered();
     assert_eq!(first_answered, 1);
 
     end(&mut daemon);
     for client in &clients {
-        renew_in_the_kernel(None, client);
+        renew_in_the_kernel(None, client)?;
     }
     // A new client waits: the kernel gives nothing to whom it does not know.
     let stranger = Scripted::new(&cable.socket, 9);
-    stranger.ask_in_vain(&stranger.message(1, &[])).unwrap();
+    stranger.ask_in_vain(&stranger.message(1, &[]))?;
 
-    daemon.restart(&server.ns).unwrap();
-    let stats = Stats::of(&daemon).unwrap();
+    daemon.restart(&server.ns)?;
+    let stats = Stats::of(&daemon)?;
     // Its maps are its own, so it counts from nothing.
     assert_eq!(stats.answered(), 0, "{:#}", stats.0);
     assert_eq!(stats.0.pointer("/kernel/interfaces/s0"), Some(&json!("took_over")));
     assert_eq!(stats.0.pointer("/leases/bound"), Some(&json!(2)));
-    let found = leases(&daemon);
+    let found = leases(&daemon)?;
     assert_eq!(found.len(), 2);
-    for ((_, lease), (_, earlier)) in clients.iter().zip(&before) {
-        let entry = found.iter().find(|found| found["address"] == json!(lease.address)).unwrap();
+    for ((_, lease), earlier) in clients.iter().zip(&before) {
+        let entry =
+            found.iter().find(|found| found["address"] == json!(lease.address)).context("a lease is lost")?;
         assert_eq!((&entry["state"], &entry["kernel"]["forms"]), (&json!("bound"), &json!(["direct"])));
         // Renewed by the kernel while the daemon was away.
-        let (_, now) = renewed_at(&daemon, lease.address);
+        let now = renewed_at(&daemon, lease.address)?;
         assert!(now >= *earlier, "{now} is before {earlier}");
     }
     for client in &clients {
-        renew_in_the_kernel(Some(&daemon), client);
+        renew_in_the_kernel(Some(&daemon), client)?;
     }
-    stranger.dora().unwrap();
+    stranger.dora()?;
+    Ok(())
 }
 
 #[test]
 fn an_orderly_end() {
-    survives(|daemon| assert!(daemon.stop().unwrap().success(), "{}", daemon.log()));
+    survives(|daemon| assert!(daemon.stop().unwrap().success(), "{}", daemon.log())).unwrap();
 }
 
 #[test]
 fn a_kill() {
-    survives(|daemon| daemon.kill().unwrap());
+    survives(|daemon| daemon.kill().unwrap()).unwrap();
 }
 
 #[test]
@@ -101,14 +105,14 @@ fn renewals_while_the_daemon_was_away_are_in_the_list() {
     let server = Server::new().unwrap();
     let cable = Cable::new(&server).unwrap();
     let mut daemon = server.start(&server.config()).unwrap();
-    let clients = two(&cable);
+    let clients = two(&cable).unwrap();
     daemon.kill().unwrap();
     // Times are shown in whole seconds: renew until the list must show a later one.
     let (_, lease) = &clients[0];
     let secs = |lease: &Lease| lease.ack.option_u32(51).unwrap();
     let start = std::time::Instant::now();
     wait_for(SOON, "two seconds to pass with renewals", || {
-        renew_in_the_kernel(None, &clients[0]);
+        renew_in_the_kernel(None, &clients[0]).unwrap();
         Ok((start.elapsed() > Duration::from_secs(2)).then_some(()))
     })
     .unwrap();
@@ -126,7 +130,7 @@ fn without_its_pins_as_after_a_reboot() {
     let server = Server::new().unwrap();
     let cable = Cable::new(&server).unwrap();
     let mut daemon = server.start(&server.config()).unwrap();
-    let clients = two(&cable);
+    let clients = two(&cable).unwrap();
     assert!(daemon.stop().unwrap().success());
     let said = server.unload().unwrap();
     assert!(said.contains("detached from s0"), "{said}");
@@ -140,7 +144,7 @@ fn without_its_pins_as_after_a_reboot() {
     for client in &clients {
         let entry = lab::lease(&daemon, client.1.address).unwrap();
         assert_eq!(entry["kernel"]["forms"], json!(["direct"]), "{entry:#}");
-        renew_in_the_kernel(Some(&daemon), client);
+        renew_in_the_kernel(Some(&daemon), client).unwrap();
     }
 }
 
@@ -159,7 +163,7 @@ fn pinned_maps_of_another_layout_are_refused() {
     let cable = Cable::new(&server).unwrap();
     let config = server.config();
     let mut daemon = server.start(&config).unwrap();
-    let clients = two(&cable);
+    let clients = two(&cable).unwrap();
     assert!(daemon.stop().unwrap().success());
 
     // The same size, but another version in it.
@@ -185,7 +189,7 @@ fn pinned_maps_of_another_layout_are_refused() {
     };
     refused("another version", VERSION + 6);
     // Refused, and left alone: the kernel goes on.
-    renew_in_the_kernel(None, &clients[0]);
+    renew_in_the_kernel(None, &clients[0]).unwrap();
     control.set(0, ours, 0).unwrap();
     drop(control);
 
@@ -201,7 +205,7 @@ fn pinned_maps_of_another_layout_are_refused() {
 
     server.unload().unwrap();
     let daemon = server.start(&config).unwrap();
-    renew_in_the_kernel(Some(&daemon), &clients[1]);
+    renew_in_the_kernel(Some(&daemon), &clients[1]).unwrap();
 }
 
 #[test]

@@ -13,6 +13,9 @@ const VLAN: u16 = 0x8100;
 /// IEEE 802.1ad, the outer of two.
 const QINQ: u16 = 0x88a8;
 
+/// TPID and TCI of each tag, the outer one first.
+type Tags<'a> = &'a [(u16, u16)];
+
 #[test]
 fn tags_are_kept_and_tell_clients_apart() {
     let server = Server::new().unwrap();
@@ -40,7 +43,7 @@ fn tags_are_kept_and_tell_clients_apart() {
     // Priority 3 beside VLAN 10, 5 and 1 beside the two.
     let (on_10, on_20) = ([(VLAN, 0x6000 | 10)], [(VLAN, 20)]);
     let on_both = [(QINQ, 0xa000 | 100), (VLAN, 0x2000 | 200)];
-    let cases: [(&[(u16, u16)], [u8; 3]); 4] =
+    let cases: [(Tags<'_>, [u8; 3]); 4] =
         [(&[], [198, 18, 1]), (&on_10, [198, 19, 10]), (&on_20, [198, 19, 20]), (&on_both, [198, 19, 30])];
     let mut answered = 0;
     let mut leases = Vec::new();

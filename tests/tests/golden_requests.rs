@@ -135,6 +135,10 @@ fn a_renewal_is_its_clients_own() {
     };
     let without_id =
         plain.renews().no_options().option(53, &[3]).option(55, &[1, 3, 6]).option(57, &[5, 220]);
+    let tagged = Who::Tagged;
+    let untagged = Frame::request(3, tagged.mac()).option(55, &[1, 3, 6]).option(57, &[5, 220]);
+    let untagged = untagged.option(61, &tagged.id()).ciaddr(tagged.address()).src(tagged.address());
+    let untagged = untagged.dst(SERVER).dst_mac(server_mac(0));
     let cases = [
         pass(
             "the same hardware with another identifier",
@@ -162,7 +166,7 @@ fn a_renewal_is_its_clients_own() {
         ),
         pass("unicast from nowhere", &plain.renews().src(Ipv4Addr::UNSPECIFIED), Reason::SourceMismatch),
         pass("on a VLAN that is not its own", &plain.renews().tag(0x8100, 10), Reason::Fingerprint),
-        pass("without its VLAN", &Who::Tagged.renews().no_options(), Reason::Fingerprint),
+        pass("without its VLAN", &untagged, Reason::Fingerprint),
         pass("yiaddr filled in", &plain.renews().yiaddr(plain.address()), Reason::Fingerprint),
         pass("siaddr filled in", &plain.renews().siaddr(SERVER), Reason::Fingerprint),
         pass("hops without a relay", &plain.renews().hops(1), Reason::Fingerprint),

@@ -3,7 +3,7 @@
 use dhcp_tests::oracle::lab::Lab;
 
 /// The most instructions the verifier may look at for `renew`; its own limit is a million.
-const VERIFIED_INSTRUCTIONS_MAX: u32 = 8_000;
+const VERIFIED_INSTRUCTIONS_MAX: u32 = 5_000;
 
 #[test]
 fn the_program_stays_within_the_verifiers_budget() {

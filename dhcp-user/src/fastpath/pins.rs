@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::programs::links::PinnedLink;
 use dhcp_common::abi::name;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstatfs, open};
 
@@ -139,7 +140,12 @@ pub fn unload(path: &Path) -> Result<Vec<String>, FastPathError> {
     let pins = PinDirectory::open(path)?;
     let interfaces = pins.linked_interfaces()?;
     for interface in &interfaces {
-        pins.remove(&pins.link(interface))?;
+        let pin = pins.link(interface);
+        // The kernel puts off what follows from a removed pin, but closes the last descriptor of a link at once: when we
+        // say that it is detached, it is. A pin that is no link goes all the same.
+        let link = PinnedLink::from_pin(&pin).ok();
+        pins.remove(&pin)?;
+        drop(link);
     }
     pins.remove_unfinished()?;
     for (_, file) in MAPS {

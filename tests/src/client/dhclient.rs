@@ -1,6 +1,6 @@
 //! ISC's `dhclient`: honours T1 and T2, with a random part of its own.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 
@@ -78,9 +78,9 @@ impl Client for Dhclient {
     }
 
     fn release(&mut self) -> Result<()> {
-        // It ends the one that runs, by its pid file, and sends the RELEASE itself.
+        // It sends the RELEASE itself and asks the one that runs to end, which that sometimes does not hear.
         process::stdout(&mut self.release)?;
-        self.process.wait(Duration::from_secs(5)).map(drop)
+        self.process.kill()
     }
 
     fn output(&self) -> String {
