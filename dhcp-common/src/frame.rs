@@ -25,8 +25,11 @@ pub trait Frame {
         offset: usize,
     ) -> Option<(&mut [u8; A], &mut [u8; B])>;
 
-    /// Makes the frame `len` octets long, cutting or adding at its end. On failure nothing has changed.
-    fn resize(&mut self, len: usize) -> bool;
+    /// Makes the frame `len` octets long. Its first `keep` octets (at most [`HEAD_MAX`]) stay; what is behind them is
+    /// anything.
+    ///
+    /// [`HEAD_MAX`]: crate::wire::HEAD_MAX
+    fn resize(&mut self, len: usize, keep: usize) -> Resized;
 
     /// Copies `len` octets at `offset` to the start of `to`. `len` is 1 to [`REQUEST_OPTIONS_MAX`].
     fn load(&self, offset: usize, to: &mut Scratch, len: usize) -> bool;
@@ -45,6 +48,17 @@ pub trait Frame {
         // No frame is 4 GiB long, which neither the verifier nor the optimiser knows.
         value.wrapping_add(((self.len() as u64) >> 32) as usize)
     }
+}
+
+/// What became of a frame that was to be resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resized {
+    /// It has the length.
+    Done,
+    /// There is no room; nothing has changed.
+    NoRoom,
+    /// It is damaged, though nothing could go wrong any more: it must neither leave nor reach the host.
+    Damaged,
 }
 
 /// Room for a request's options, and behind them for what a bound on start and length cannot rule out.
@@ -99,15 +113,15 @@ impl Frame for SliceFrame<'_> {
         Some((head.first_chunk_mut()?, tail.first_chunk_mut()?))
     }
 
-    fn resize(&mut self, len: usize) -> bool {
+    fn resize(&mut self, len: usize, _: usize) -> Resized {
         if len > self.buffer.len() {
-            return false;
+            return Resized::NoRoom;
         }
         if let Some(added) = self.buffer.get_mut(self.len..len) {
             added.fill(0);
         }
         self.len = len;
-        true
+        Resized::Done
     }
 
     fn load(&self, offset: usize, to: &mut Scratch, len: usize) -> bool {

@@ -6,7 +6,7 @@
 use crate::{
     abi::{Answer, Echo, Form, flag},
     checksum,
-    frame::{Frame, Scratch},
+    frame::{Frame, Resized, Scratch},
     reason::Reason,
     renewal::Maps,
     request::{Interface, Renewal},
@@ -41,8 +41,10 @@ pub fn write<F: Frame, M: Maps>(
     if first.len != 0 && !save_options(frame, renewal, scratch) {
         return Reason::NoAnswer;
     }
-    if !frame.resize(payload + bootp_len) {
-        return Reason::NoTailroom;
+    match frame.resize(payload + bootp_len, payload + BOOTP_OPTIONS) {
+        Resized::Done => {}
+        Resized::NoRoom => return Reason::NoTailroom,
+        Resized::Damaged => return Reason::WriteFailed,
     }
     if !write_headers(frame, interface, renewal, answer, echo_sum) {
         return Reason::WriteFailed;

@@ -66,5 +66,7 @@ pub const NAMES_LEN: usize = 192;
 pub const REQUEST_OPTIONS_MAX: usize = 256;
 /// The longest option area of an answer that the kernel can hold, octets.
 pub const ANSWER_OPTIONS_MAX: usize = 320;
+/// Octets from the start of a frame to its options, with the most tags that are answered.
+pub const HEAD_MAX: usize = ETHERNET_LEN + 2 * VLAN_LEN + HEADERS_LEN;
 /// The longest option echoed from the request (code and length octets included).
 pub const ECHO_MAX: usize = 255;

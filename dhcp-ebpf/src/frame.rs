@@ -3,13 +3,15 @@
 //! Every access checks `pointer + constant` against `data_end`, the one form of bounds check the verifier follows.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
     programs::XdpContext,
 };
 use dhcp_common::{
-    frame::{Frame, Scratch},
-    wire::{ECHO_MAX, REQUEST_OPTIONS_MAX},
+    frame::{Frame, Resized, Scratch},
+    wire::{ECHO_MAX, HEAD_MAX, REQUEST_OPTIONS_MAX},
 };
+
+use crate::maps;
 
 /// The frame of an XDP context.
 pub struct XdpFrame<'a> {
@@ -30,6 +32,31 @@ impl<'a> XdpFrame<'a> {
             return None;
         }
         Some(pointer as *mut [u8; N])
+    }
+}
+
+impl XdpFrame<'_> {
+    /// Adds `delta` octets in front and moves the first `keep` octets there. A veth copies a frame that a socket sent
+    /// into a buffer that ends 0 to 63 octets behind it, but every driver leaves some 200 octets in front.
+    #[inline(always)]
+    fn grow_at_head(&mut self, delta: i32, keep: usize) -> Resized {
+        let keep = bounded_here(keep);
+        let Some(head) = maps::head().filter(|_| delta > 0 && keep > 0 && keep <= HEAD_MAX) else {
+            return Resized::NoRoom;
+        };
+        // SAFETY: `head` is this processor's own and has room for `keep` octets; the helpers check the packet's bounds
+        // and change nothing when they fail. The frame that is written to is longer than the one that was read.
+        unsafe {
+            if bpf_xdp_load_bytes(self.ctx.ctx, 0, head.cast(), keep as u32) != 0
+                || bpf_xdp_adjust_head(self.ctx.ctx, -delta) != 0
+            {
+                return Resized::NoRoom;
+            }
+            if bpf_xdp_store_bytes(self.ctx.ctx, 0, head.cast(), keep as u32) != 0 {
+                return Resized::Damaged;
+            }
+        }
+        Resized::Done
     }
 }
 
@@ -60,10 +87,13 @@ impl Frame for XdpFrame<'_> {
     }
 
     #[inline(always)]
-    fn resize(&mut self, len: usize) -> bool {
+    fn resize(&mut self, len: usize, keep: usize) -> Resized {
         let delta = len as i32 - self.len() as i32;
         // SAFETY: the context is the program's own; the helper changes nothing when it fails.
-        delta == 0 || unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, delta) } == 0
+        if delta == 0 || unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, delta) } == 0 {
+            return Resized::Done;
+        }
+        self.grow_at_head(delta, keep)
     }
 
     #[inline(always)]

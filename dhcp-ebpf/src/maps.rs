@@ -15,6 +15,7 @@ use dhcp_common::{
     reason::{Counters, Reason},
     renewal::Maps,
     request::Interface,
+    wire::HEAD_MAX,
 };
 
 /// `BPF_F_MMAPABLE` (Linux 5.5): the daemon reads and writes the map as memory.
@@ -43,6 +44,23 @@ static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 /// Room for a request's options while the answer is written over them.
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Room for a frame's head while it moves forward.
+#[btf_map]
+static HEAD: PerCpuArray<Head, 1> = PerCpuArray::new();
+
+/// A frame's octets up to its options.
+#[repr(C)]
+pub struct Head {
+    /// The octets.
+    pub octets: [u8; HEAD_MAX],
+}
+
+/// This processor's room for a frame's head.
+#[inline(always)]
+pub fn head() -> Option<*mut Head> {
+    HEAD.get_ptr_mut(0)
+}
 
 /// Replacing its element makes the kernel wait for running programs; see the daemon's `fastpath::grace`.
 #[btf_map]

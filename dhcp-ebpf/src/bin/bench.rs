@@ -24,7 +24,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use dhcp_common::{
-    frame::Frame,
+    frame::{Frame, Resized},
     renewal,
     request::Renewal,
     wire::{BOOTREPLY, ETHERNET_LEN, HEADERS_LEN, IPV4_UDP_LEN, PORT_SERVER},
@@ -147,7 +147,10 @@ fn next_request(frame: &mut XdpFrame<'_>) -> bool {
     };
     let Some(template) = TEMPLATES.get(template) else { return false };
     let len = template.len as usize;
-    if len > TEMPLATE_MAX || !frame.resize(len) || !frame.store(0, &template.frame, len) {
+    if len > TEMPLATE_MAX
+        || !matches!(frame.resize(len, 1), Resized::Done)
+        || !frame.store(0, &template.frame, len)
+    {
         return false;
     }
     let Some((ethernet, rest)) = frame.bytes_mut::<12, HEADERS_LEN>(ETHERNET_LEN) else { return false };

@@ -108,7 +108,14 @@ impl World {
             interface: INTERFACE,
             mode: config::model::AttachMode::Driver,
         };
-        let path = KernelPath::load(directory, vec![port], layout, ANSWERS_MAX, &control, config::model::KernelLog::Off)?;
+        let path = KernelPath::load(
+            directory,
+            vec![port],
+            layout,
+            ANSWERS_MAX,
+            &control,
+            config::model::KernelLog::Off,
+        )?;
         path.set_authority_until_boot_ns(u64::MAX);
         let requests = [Request::udhcpc()?, Request::dhclient()?];
         let mut this = Self { path, requests, published_per_s: 0.0 };

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{Client, Event, Hook, Kind, program};
 use crate::{
@@ -33,7 +33,11 @@ impl Dhclient {
         )?;
         // Debian's AppArmor profile, which goes by the program's path, would keep it from our folder.
         let binary = hook.path("dhclient");
-        fs::copy(program("dhclient")?, &binary).context("cannot copy dhclient")?;
+        // By another process: one that a test beside this one starts would inherit the file we write, and a file that
+        // is open for writing cannot be run.
+        let copied =
+            Command::new("cp").arg(program("dhclient")?).arg(&binary).status().context("cannot run cp")?;
+        ensure!(copied.success(), "cannot copy dhclient to {}", binary.display());
         fs::write(
             hook.path("conf"),
             "request subnet-mask, broadcast-address, routers, domain-name-servers, interface-mtu;\n\
