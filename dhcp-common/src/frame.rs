@@ -1,6 +1,6 @@
 //! The packet as the shared code sees it, and the host's backend.
 
-use crate::wire::{ECHO_MAX, REQUEST_OPTIONS_MAX};
+use crate::wire::{ECHO_MAX, REQUEST_OPTIONS_MASK, REQUEST_OPTIONS_MAX};
 
 /// An Ethernet frame that can be read, resized at its end and written.
 ///
@@ -62,10 +62,10 @@ pub enum Resized {
 }
 
 /// Room for a request's options, and behind them for what a bound on start and length cannot rule out.
-pub type Scratch = [u8; 512];
+pub type Scratch = [u8; 768];
 
 const _: () =
-    assert!(size_of::<Scratch>() >= REQUEST_OPTIONS_MAX + ECHO_MAX && REQUEST_OPTIONS_MAX.is_power_of_two());
+    assert!(size_of::<Scratch>() > REQUEST_OPTIONS_MASK + ECHO_MAX && REQUEST_OPTIONS_MAX.is_multiple_of(16));
 
 /// A frame in a host buffer that may have room behind it.
 #[derive(Debug)]

@@ -62,8 +62,11 @@ pub const REPLY_TTL: u8 = 64;
 /// Octets of `sname` and `file` together.
 pub const NAMES_LEN: usize = 192;
 
-/// The longest option area of a request that the kernel will look at, octets; a power of two.
-pub const REQUEST_OPTIONS_MAX: usize = 256;
+/// The longest option area of a request that the kernel will look at, octets, padding included: room for the longest
+/// client identifier beside what clients send.
+pub const REQUEST_OPTIONS_MAX: usize = 288;
+/// A bound on where an option can begin in it that a mask can express.
+pub const REQUEST_OPTIONS_MASK: usize = REQUEST_OPTIONS_MAX.next_power_of_two() - 1;
 /// The longest option area of an answer that the kernel can hold, octets.
 pub const ANSWER_OPTIONS_MAX: usize = 320;
 /// Octets from the start of a frame to its options, with the most tags that are answered.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use dhcp_common::{
     frame::{Frame, Resized, Scratch},
-    wire::{ECHO_MAX, HEAD_MAX, REQUEST_OPTIONS_MAX},
+    wire::{ECHO_MAX, HEAD_MAX, REQUEST_OPTIONS_MASK, REQUEST_OPTIONS_MAX},
 };
 
 use crate::maps;
@@ -120,13 +120,13 @@ impl Frame for XdpFrame<'_> {
 
     #[inline(always)]
     fn store_from(&mut self, offset: usize, scratch: &Scratch, start: usize, len: usize) -> bool {
-        // `start` is below the bound, a power of two: the mask says so to the verifier.
-        let start = bounded_here(start) & (REQUEST_OPTIONS_MAX - 1);
+        // `start` is below the bound: the mask says so to the verifier.
+        let start = bounded_here(start) & REQUEST_OPTIONS_MASK;
         let len = bounded_here(len);
         if len == 0 || len > ECHO_MAX {
             return false;
         }
-        // SAFETY: the scratch has `ECHO_MAX` octets behind every start below `REQUEST_OPTIONS_MAX`; the helper checks
+        // SAFETY: the scratch has `ECHO_MAX` octets behind every start below the mask; the helper checks
         // the packet's bounds.
         unsafe {
             let from = scratch.as_ptr().add(start);

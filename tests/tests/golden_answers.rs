@@ -154,7 +154,7 @@ fn odd_packets_that_are_right_are_answered() {
         answer("don't fragment", &renewal.clone().fragment(0x4000), plain_ack()),
         answer("not padded to 300 octets", &renewal.clone().bootp_len_min(0), plain_ack()),
         answer("exactly 300 octets", &renewal.clone().bootp_len_min(300), plain_ack()),
-        answer("padded to the last octet looked at", &renewal.clone().bootp_len_min(560), plain_ack()),
+        answer("padded to the last octet looked at", &renewal.clone().bootp_len_min(240 + 288), plain_ack()),
         edited(
             "a UDP datagram shorter than its packet",
             &renewal.clone().udp_checksum(Checksum::Absent),

@@ -12,9 +12,7 @@ use super::{
     world::server_mac,
 };
 use crate::packet::{Checksum, Frame};
-
-/// The longest option area of a request the kernel looks at, octets.
-const OPTIONS_MAX: usize = 320;
+use dhcp_common::wire::REQUEST_OPTIONS_MAX;
 
 /// Addresses that mean something in a world.
 #[derive(Clone, Debug)]
@@ -48,7 +46,8 @@ pub fn harmless(draft: &mut Draft, rng: &mut impl Rng) {
     }
     if rng.random_bool(0.3) {
         let options: usize = draft.options.iter().map(|(_, value)| value.len() + 2).sum::<usize>() + 1;
-        head = head.bootp_len_min(240 + rng.random_range(options.min(OPTIONS_MAX)..=OPTIONS_MAX));
+        head = head
+            .bootp_len_min(240 + rng.random_range(options.min(REQUEST_OPTIONS_MAX)..=REQUEST_OPTIONS_MAX));
     }
     if rng.random_bool(0.3) {
         head = head.ip_id(rng.random()).tos(rng.random()).ttl(rng.random());
