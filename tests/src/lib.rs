@@ -14,5 +14,6 @@ pub mod process;
 pub mod raw;
 pub mod relay;
 pub mod responder;
+pub mod sim;
 pub mod veth;
 pub mod wait;

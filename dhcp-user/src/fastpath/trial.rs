@@ -30,8 +30,7 @@ impl KernelPath {
     pub fn test_run(&self, port: usize, frame: &[u8]) -> Result<Trial, FastPathError> {
         let (program, interface) = self.program(port)?;
         let mut out = vec![0; frame.len().max(ANSWER_MAX)];
-        let options =
-            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
         let result = program
             .test_run(options)
             .map_err(|error| FastPathError::Program { interface: interface.to_owned(), error })?;
@@ -46,9 +45,8 @@ impl KernelPath {
     /// As [`test_run`](Self::test_run).
     pub fn verified_instructions(&self, port: usize) -> Result<Option<u32>, FastPathError> {
         let (program, interface) = self.program(port)?;
-        let info = program
-            .info()
-            .map_err(|error| FastPathError::Program { interface: interface.to_owned(), error })?;
+        let info =
+            program.info().map_err(|error| FastPathError::Program { interface: interface.to_owned(), error })?;
         Ok(info.verified_instruction_count())
     }
 
