@@ -131,6 +131,16 @@ impl LeaseCell {
         self.set_horizon_boot_ns(entry.horizon_boot_ns);
     }
 
+    /// Writes an entry in the place of whatever was there. The kernel's mark stays only if it is of the same lease: of
+    /// another client's it says nothing, and the other entry is withdrawn before it is forgotten.
+    pub fn replace(self, entry: &LeaseEntry) {
+        if self.address() != entry.address || self.chaddr() != entry.chaddr {
+            self.set_horizon_boot_ns(0);
+            self.clear_mark();
+        }
+        self.publish(entry);
+    }
+
     /// Forgets the kernel's mark, for an entry that is to serve another lease.
     pub fn clear_mark(self) {
         // SAFETY: the constructor's contract: valid for writes.

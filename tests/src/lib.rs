@@ -19,5 +19,6 @@ pub mod process;
 pub mod raw;
 pub mod relay;
 pub mod responder;
+pub mod sim;
 pub mod veth;
 pub mod wait;

@@ -56,6 +56,18 @@ pub struct Mark {
     pub renewed_boot_ns: u64,
 }
 
+impl Mark {
+    /// The mark an entry bears; `None` if the kernel never renewed it.
+    pub fn of(cell: LeaseCell) -> Option<Self> {
+        let renewed_boot_ns = cell.renewed_boot_ns();
+        (renewed_boot_ns != 0).then(|| Self {
+            address: cell.address().into(),
+            chaddr: cell.chaddr(),
+            renewed_boot_ns,
+        })
+    }
+}
+
 /// The kernel side of a running daemon.
 pub struct KernelPath {
     pins: PinDirectory,
@@ -119,13 +131,7 @@ impl Predecessor {
 
 fn marks(leases: &MappedArray<LeaseEntry>, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
     (0..leases.len()).filter_map(move |index| {
-        let cell = leases.cell(index)?;
-        let renewed_boot_ns = cell.renewed_boot_ns();
-        (renewed_boot_ns != 0 && renewed_boot_ns >= since_boot_ns).then(|| Mark {
-            address: cell.address().into(),
-            chaddr: cell.chaddr(),
-            renewed_boot_ns,
-        })
+        Mark::of(leases.cell(index)?).filter(|mark| mark.renewed_boot_ns >= since_boot_ns)
     })
 }
 
@@ -239,12 +245,7 @@ impl KernelPath {
     pub fn publish(&self, entry: &LeaseEntry) -> bool {
         let cell = self.layout.index(entry.address.into()).and_then(|index| self.leases.cell(index));
         let Some(cell) = cell else { return false };
-        let same_client = cell.address() == entry.address && cell.chaddr() == entry.chaddr;
-        if !same_client {
-            cell.set_horizon_boot_ns(0);
-            cell.clear_mark();
-        }
-        cell.publish(entry);
+        cell.replace(entry);
         true
     }
 

@@ -5,6 +5,7 @@
 //! * [`work`]: what must be done, in the order that keeps promises.
 //! * [`keeper`]: does the work on store and kernel, in that order; the simulator runs it too.
 //! * [`memory`]: what of the store still holds under today's configuration.
+//! * [`takeover`]: what is remembered at a start, and how an earlier daemon's promises are taken over.
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
 //! * [`service`]: the thread around the keeper.
 //! * [`clock`]: the boot clock on the timeline.
@@ -16,5 +17,6 @@ pub mod learn;
 pub mod memory;
 pub mod service;
 pub mod start;
+pub mod takeover;
 pub mod view;
 pub mod work;

@@ -19,43 +19,33 @@ use std::{
 };
 
 use aya_log::EbpfLogger;
-use dhcp_common::request::Interface;
+use dhcp_common::{abi::Control as AbiControl, request::Interface};
 use rand::{TryRngCore, rngs::OsRng};
 
 use super::{
     clock::{self, Clock},
-    core::Core,
-    keeper::{Keeper, KeeperError, MARK_DELAY},
-    learn::Learner,
-    memory::{Memory, meta},
+    keeper::{Keeper, KeeperError},
     service::{Counts, Event, Service},
+    takeover::{RememberError, Succession, Surroundings, remember},
 };
 use crate::{
-    config::{
-        self,
-        model::{AttachMode, Config},
-    },
-    engine::Engine,
+    config::model::{AttachMode, Config, FastPath},
     fastpath::{
-        answers::AnswerTable,
         attach::Attached,
         error::FastPathError,
         grace::Grace,
-        kernel::{KernelPath, Port, Predecessor},
+        kernel::{KernelPath, Mark, Port, Predecessor},
         layout::Layout,
         pins::PinDirectory,
         stored,
     },
-    lease::{
-        store::{LogStore, MetaKey, Options, StoreError},
-        table::LeaseTable,
-    },
+    lease::store::{LogStore, Options, StoreError},
     net::{
         interface::{InterfaceError, InterfaceFacts},
         packet_socket::{PacketSocket, reserve_port},
     },
     time::Span,
-    timeline::{Anchor, BootId, Resume, Timeline, TimelineError},
+    timeline::{BootId, Resume, TimelineError},
 };
 
 /// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
@@ -112,6 +102,9 @@ pub enum StartError {
     /// There is no randomness.
     #[error("the kernel gives no random key: {0}")]
     Random(String),
+    /// The store's content cannot be taken up.
+    #[error(transparent)]
+    Remember(#[from] RememberError),
     /// Store or kernel failed while an earlier daemon's renewals were taken note of.
     #[error(transparent)]
     Keeper(#[from] KeeperError),
@@ -151,7 +144,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (facts, servers) = look_up_interfaces(&config)?;
     let interfaces = interfaces_of(&facts);
     let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
-    let mut keeper = remember(&config, servers, interfaces.clone(), local)?;
+    let mut keeper = open_store(&config, servers, interfaces.clone(), local)?;
     let clock = Clock::new(keeper.timeline);
     let pins = if config.interfaces.iter().any(|interface| interface.mode != AttachMode::Off) {
         Some(PinDirectory::open(&config.fastpath.pin_path)?)
@@ -165,7 +158,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     match pins {
         Some(pins) => {
             let ports = ports(&config, &facts, &interfaces);
-            let (attached, barrier) = take_over(&config, pins, ports, &mut keeper, &clock)?;
+            let (attached, barrier) = take_over(&config, pins, ports, &mut keeper)?;
             modes = attached;
             grace = Some(start_grace(barrier, events.clone())?);
         }
@@ -196,50 +189,66 @@ const fn authority(config: &Config) -> Span {
     Span::from_secs(config.fastpath.authority_secs as u64)
 }
 
-/// Puts our program and maps in the place of an earlier daemon's, if there was one.
+/// Takes over from an earlier daemon, if there was one.
 fn take_over(
     config: &Config,
     pins: PinDirectory,
     ports: Vec<Port>,
     keeper: &mut Keeper<LogStore, KernelPath>,
-    clock: &Clock,
 ) -> Result<(BTreeMap<String, String>, Grace), StartError> {
     let predecessor = Predecessor::open(&pins)?;
-    // Renewals of an earlier program that nobody has seen yet.
-    let read_until = clock::boot_ns();
-    match &predecessor {
-        Some(predecessor) => {
-            let marks: Vec<_> = predecessor.marks(0).collect();
-            // What this withdraws is in nobody's maps yet.
-            let _ = keeper.take_marks(clock.now(), &marks)?;
-        }
-        // Marks of grants made before now, if any, are lost.
-        None => keeper.marks_known_since = clock.now(),
-    }
-    // Should this start be cut short below, the old program's last marks may be lost: until they have been read, the
-    // next start is to go by horizons for everything granted before now.
-    keeper.note_marks_known_since(clock.now())?;
+    let mut succession = KernelSuccession {
+        config,
+        predecessor,
+        fresh: Some((pins, ports)),
+        grace: None,
+        modes: BTreeMap::new(),
+    };
+    keeper.take_over(&mut succession, authority(config))?;
+    let KernelSuccession { modes, grace, .. } = succession;
+    Ok((modes, grace.ok_or(FastPathError::Missing("GRACE"))?))
+}
 
-    let control = keeper.core.learner.control;
-    let (answers_max, kernel_log) = (config.fastpath.answers_max, config.fastpath.kernel_log);
-    let mut path = KernelPath::load(pins, ports, Layout::new(config), answers_max, &control, kernel_log)?;
-    let mut grace = path.take_grace().ok_or(FastPathError::Missing("GRACE"))?;
-    keeper.fill(path)?;
-    let mut modes = BTreeMap::new();
-    if let Some(path) = &mut keeper.kernel {
-        predecessor.iter().flat_map(|old| old.marks(0)).for_each(|mark| path.carry_mark(&mark));
-        path.set_authority_until_boot_ns(clock::boot_ns().saturating_add(authority(config).0));
-        modes = attach(path)?;
+/// The kernel's side of a start: real maps and programs.
+struct KernelSuccession<'a> {
+    config: &'a Config,
+    predecessor: Option<Predecessor>,
+    /// What the new maps are made from, once.
+    fresh: Option<(PinDirectory, Vec<Port>)>,
+    grace: Option<Grace>,
+    modes: BTreeMap<String, String>,
+}
+
+impl Succession for KernelSuccession<'_> {
+    type Map = KernelPath;
+
+    fn boot_ns(&self) -> u64 {
+        clock::boot_ns()
     }
-    if let Some(predecessor) = &predecessor {
-        // Frames that the old program was still answering when it was swapped are in its marks after this.
-        grace.wait()?;
-        let marks: Vec<_> = predecessor.marks(read_until.saturating_sub(MARK_DELAY.0)).collect();
-        // What this withdraws, the engine asks for again.
-        let _ = keeper.take_marks(clock.now(), &marks)?;
+
+    fn predecessor_marks(&self, since_boot_ns: u64) -> Option<Vec<Mark>> {
+        Some(self.predecessor.as_ref()?.marks(since_boot_ns).collect())
     }
-    keeper.note_marks_known_since(keeper.marks_known_since)?;
-    Ok((modes, grace))
+
+    fn load(&mut self, control: &AbiControl) -> Result<KernelPath, FastPathError> {
+        let (pins, ports) = self.fresh.take().ok_or(FastPathError::Missing("interface to run on"))?;
+        let FastPath { answers_max, kernel_log, .. } = self.config.fastpath;
+        let layout = Layout::new(self.config);
+        let mut path = KernelPath::load(pins, ports, layout, answers_max, control, kernel_log)?;
+        self.grace = Some(path.take_grace().ok_or(FastPathError::Missing("GRACE"))?);
+        Ok(path)
+    }
+
+    fn attach(&mut self, path: &mut KernelPath) -> Result<(), FastPathError> {
+        // What the old program renewed is the new one's to show.
+        self.predecessor.iter().flat_map(|old| old.marks(0)).for_each(|mark| path.carry_mark(&mark));
+        self.modes = attach(path)?;
+        Ok(())
+    }
+
+    fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
+        self.grace.as_mut().ok_or(FastPathError::Missing("GRACE"))?.wait()
+    }
 }
 
 fn look_up_interfaces(config: &Config) -> Result<(Vec<InterfaceFacts>, Vec<Ipv4Addr>), StartError> {
@@ -267,7 +276,7 @@ fn look_up_interfaces(config: &Config) -> Result<(Vec<InterfaceFacts>, Vec<Ipv4A
 }
 
 /// Opens the store and decides what of it still holds under this configuration.
-fn remember(
+fn open_store(
     config: &Arc<Config>,
     servers: Vec<Ipv4Addr>,
     interfaces: Vec<Interface>,
@@ -276,32 +285,25 @@ fn remember(
     let mut leases = Vec::new();
     let (store, recovered) =
         LogStore::open(&config.store.path, &Options::default(), &mut |lease| leases.push(lease))?;
-    let anchor = meta(&recovered, MetaKey::TimelineAnchor).map(Anchor::decode).transpose()?;
-    let (timeline, resume) =
-        Timeline::resume(anchor, BootId::of_this_machine()?, clock::boot_ns(), clock::wall_ns());
-    report(&resume, leases.len());
-
-    // The server's addresses shape replies too, and may come from the system.
-    let mut digest = config::digest(config).to_vec();
-    servers.iter().for_each(|server| digest.extend_from_slice(&server.octets()));
-    let (mut random, mut seed) = (vec![0; stored::KEY_LEN], [0; 8]);
+    let (mut random_key, mut seed) = (vec![0; stored::KEY_LEN], [0; 8]);
     OsRng
-        .try_fill_bytes(&mut random)
+        .try_fill_bytes(&mut random_key)
         .and_then(|()| OsRng.try_fill_bytes(&mut seed))
         .map_err(|error| StartError::Random(error.to_string()))?;
-    let mut memory = Memory::judge(&recovered, leases, digest, config.fastpath.answers_max, &random);
-
-    let table = LeaseTable::from_records(std::mem::take(&mut memory.leases));
-    let learner = Learner {
-        control: memory.control,
-        answers: std::mem::replace(&mut memory.answers, AnswerTable::new(0)),
+    let found = leases.len();
+    let around = Surroundings {
+        config: Arc::clone(config),
+        servers,
         interfaces,
-        unpublishable: 0,
+        local,
+        boot_id: BootId::of_this_machine()?,
+        boot_ns: clock::boot_ns(),
+        wall_ns: clock::wall_ns(),
+        random_key,
+        seed: u64::from_le_bytes(seed),
     };
-    let engine = Engine::new(Arc::clone(config), servers, table);
-    let core = Core::new(engine, learner, local, u64::from_le_bytes(seed));
-    let mut keeper = Keeper::new(core, store, timeline, &memory);
-    keeper.commit(&memory.batch)?;
+    let (keeper, resume) = remember(around, store, &recovered, leases)?;
+    report(&resume, found);
     Ok(keeper)
 }
 

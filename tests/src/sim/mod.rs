@@ -1,0 +1,126 @@
+//! The deterministic simulator: the real engine, lease table, allocator, learner, keeper and shared kernel code over a
+//! virtual world, for as many seeds as one likes. One thread, one virtual clock, no socket, file or sleep: a seed always
+//! tells the same story.
+//!
+//! * [`scenario`]: what a seed stands for; [`faults`]: what goes wrong in it.
+//! * [`world`]: everything outside the daemon; [`client`], [`style`]: DHCP clients; [`network`]: the wire.
+//! * [`kernel`], [`store`]: maps, programs and disk as the daemon sees them; [`node`]: the daemon over them.
+//! * [`oracle`]: who was promised what, from the frames that left; [`planted`]: faults it must find.
+//! * [`shrink`]: the shortest history of a failure; [`campaign`]: many seeds.
+
+pub mod campaign;
+pub mod client;
+mod faults;
+pub mod kernel;
+pub mod network;
+pub mod node;
+pub mod oracle;
+pub mod planted;
+pub mod scenario;
+pub mod shrink;
+pub mod store;
+pub mod style;
+pub mod world;
+
+use std::sync::{Arc, Mutex};
+
+use self::{
+    node::Node,
+    oracle::Violation,
+    planted::Planted,
+    scenario::{SEC, Scenario},
+    world::{Death, Line, Shared, World, lock},
+};
+
+/// What became of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The first invariant broken.
+    pub violation: Option<Violation>,
+    /// Events.
+    pub steps: u64,
+    /// Renewals the kernel granted.
+    pub renewals_by_kernel: u64,
+    /// Renewals the daemon granted.
+    pub renewals_by_daemon: u64,
+    /// How often the daemon died.
+    pub crashes: u64,
+    /// What happened, if asked for.
+    pub history: Vec<Line>,
+}
+
+/// Runs a scenario to its end or its first violation. `tracing` keeps a history.
+pub fn run(scenario: &Scenario, planted: Option<Planted>, tracing: bool) -> Outcome {
+    let world = World::new(Arc::new(scenario.clone()), planted, tracing);
+    let shared: Shared = Arc::new(Mutex::new(world));
+    let (mut number, mut variant, mut crashes) = (0, 0, 0);
+    while !lock(&shared).over() {
+        number += 1;
+        let config = Arc::new(scenario.config(variant));
+        let ended = Node::start(&shared, number, config).and_then(|mut node| {
+            let mut result = Ok(());
+            while result.is_ok() && !lock(&shared).over() && lock(&shared).death.is_none() {
+                result = node.turn();
+            }
+            node.check_counts();
+            result
+        });
+        let mut world = lock(&shared);
+        if world.over() {
+            break;
+        }
+        crashes += 1;
+        let said = ended.err().map(|error| error.to_string()).unwrap_or_default();
+        world.note(None, None, || format!("daemon {number} dies: {said}"));
+        let second = Death { down_ns: SEC, power: None, variant: None, unload: false };
+        let death = world.death.unwrap_or(second);
+        variant = death.variant.unwrap_or(variant);
+        world.bury(death);
+    }
+    let mut world = lock(&shared);
+    Outcome {
+        violation: world.violation.clone(),
+        steps: world.steps,
+        renewals_by_kernel: world.kernel.answered,
+        renewals_by_daemon: world.acks_by_daemon,
+        crashes,
+        history: world.take_history(),
+    }
+}
+
+impl World {
+    /// The daemon is dead: what goes with it goes, and time passes until somebody starts another.
+    fn bury(&mut self, death: Death) {
+        self.listener = None;
+        self.inbox.clear();
+        self.shadows.clear();
+        self.shadowing = false;
+        self.fuse = None;
+        drop(self.disk.crash());
+        if self.planted == Some(Planted::LyingDisk) {
+            self.disk.lie();
+        }
+        if death.power.is_some() || death.unload {
+            self.kernel.attached = None;
+        }
+        if let Some(clock_mended) = death.power {
+            self.machine.up = false;
+            // Programs that stood still never go on.
+            self.kernel.counted += self.kernel.runs.len() as u64;
+            self.kernel.runs.clear();
+            if clock_mended {
+                self.machine.wall_error_ns = 0;
+            }
+        }
+        self.death = None;
+        self.run_until(self.now_ns + death.down_ns, false);
+        if death.power.is_some() {
+            self.machine = world::Machine {
+                up: true,
+                booted_ns: self.now_ns,
+                boot: self.machine.boot.wrapping_add(1),
+                wall_error_ns: self.machine.wall_error_ns,
+            };
+        }
+    }
+}

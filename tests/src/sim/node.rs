@@ -1,0 +1,392 @@
+//! The daemon: the product's keeper over the simulator's store and maps, started as `server::start` starts it and turned
+//! as `server::service` turns it.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use dhcp_common::abi::Control;
+use dhcp_user::{
+    config::model::Config,
+    fastpath::{error::FastPathError, kernel::Mark, layout::Layout, stored::KEY_LEN},
+    lease::store::{Recovered, StoredAnswer},
+    net::packet_socket::ReceivedFrame,
+    server::{
+        keeper::{Aftermath, Keeper, KeeperError},
+        takeover::{RememberError, Succession, Surroundings, remember},
+        work::{Outgoing, Work},
+    },
+    time::{Span, Timestamp},
+    timeline::BootId,
+};
+use rand::Rng as _;
+
+use super::{
+    kernel::{INTERFACE, KernelMaps, SimMap},
+    planted::Planted,
+    scenario::{MS, SEC, SERVER},
+    store::SimStore,
+    world::{Event, Input, Shadow, Shared, World, lock, timestamp},
+};
+
+/// As `server::service` has it.
+const SWEEP_EVERY_NS: u64 = 500 * MS;
+const ANCHOR_EVERY_NS: u64 = 60 * SEC;
+const INPUTS_MAX: usize = 1_024;
+/// How long a client that keeps asking in the calm may be without an address while there are some free.
+const PATIENCE_NS: u64 = 150 * SEC;
+
+/// Why a daemon ended.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Nothing could be remembered.
+    #[error(transparent)]
+    Remember(#[from] RememberError),
+    /// Store or kernel failed.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+}
+
+/// A running daemon.
+pub struct Node {
+    shared: Shared,
+    keeper: Keeper<SimStore, SimMap>,
+    number: u32,
+    maps: Option<usize>,
+    authority: Span,
+    next_sweep_ns: u64,
+    next_anchor_ns: u64,
+    swept_until_boot_ns: u64,
+    /// When each subnet last had no address free.
+    full_ns: Vec<u64>,
+}
+
+impl Node {
+    /// Starts a daemon with the configuration `config`.
+    ///
+    /// # Errors
+    /// If it dies, or the disk fails, before it is through.
+    pub fn start(shared: &Shared, number: u32, config: Arc<Config>) -> Result<Self, NodeError> {
+        let (around, recovered, leases) = {
+            let mut world = lock(shared);
+            world.listener = Some(number);
+            world.config = Arc::clone(&config);
+            let around = surroundings(&mut world, &config, number);
+            let durable = world.disk.durable();
+            let answers =
+                durable.answers.iter().map(|(id, bytes)| StoredAnswer { id: *id, bytes: bytes.clone() });
+            let recovered = Recovered {
+                answers: answers.collect(),
+                meta: durable.meta.iter().map(|(key, value)| (*key, value.clone())).collect(),
+                report: Default::default(),
+            };
+            (around, recovered, durable.leases.values().cloned().collect())
+        };
+        let authority = Span::from_secs(config.fastpath.authority_secs.into());
+        let (mut keeper, resume) = remember(around, SimStore(Arc::clone(shared)), &recovered, leases)?;
+        {
+            let mut world = lock(shared);
+            world.note(None, None, || format!("daemon {number} starts: {resume:?}"));
+            world.timeline = Some(keeper.timeline);
+            let (now_ns, booted_ns, timeline) = (world.now_ns, world.machine.booted_ns, world.timeline);
+            let found = world
+                .oracle
+                .recovered(world.disk.durable(), now_ns, &|ns| timestamp(timeline, booted_ns, ns));
+            if let Err((address, (invariant, what, clients))) = found {
+                world.violated(invariant, what, Some(address), &clients);
+            }
+        }
+        let predecessor = lock(shared).kernel.attached;
+        let mut succession = SimSuccession {
+            shared: Arc::clone(shared),
+            config: Arc::clone(&config),
+            predecessor,
+            fresh: None,
+        };
+        keeper.take_over(&mut succession, authority)?;
+        let now_ns = lock(shared).now_ns;
+        let mut node = Self {
+            shared: Arc::clone(shared),
+            keeper,
+            number,
+            maps: succession.fresh,
+            authority,
+            next_sweep_ns: now_ns,
+            next_anchor_ns: now_ns + ANCHOR_EVERY_NS,
+            swept_until_boot_ns: 0,
+            full_ns: vec![0; config.subnets.len()],
+        };
+        node.note_time()?;
+        Ok(node)
+    }
+
+    /// Waits for something to do, and does it.
+    ///
+    /// # Errors
+    /// If it dies, or store or kernel fail.
+    pub fn turn(&mut self) -> Result<(), NodeError> {
+        let inputs = self.wait();
+        self.compare_shadows();
+        let (decided_ns, now, planted) = {
+            let world = lock(&self.shared);
+            if world.death.is_some() || world.over() {
+                return Ok(());
+            }
+            (world.now_ns, self.keeper.timeline.timestamp(world.boot_ns()), world.planted)
+        };
+        let mut work = Work::default();
+        for input in inputs {
+            match input {
+                Input::Frame(octets) => {
+                    let mut frame = ReceivedFrame { octets, checksum_pending: false };
+                    self.keeper.core.receive(now, 0, &mut frame, &mut work);
+                }
+                Input::Graced(addresses) => {
+                    for address in addresses {
+                        self.forgotten(now, address, planted, &mut work);
+                    }
+                }
+            }
+        }
+        self.keeper.core.tick(now, &mut work);
+        if planted == Some(Planted::PublishBeforeCommit) {
+            self.publish_early(&work);
+        }
+        if planted == Some(Planted::ReplyBeforeCommit) {
+            self.send(std::mem::take(&mut work.send), decided_ns);
+        }
+        let aftermath = self.keeper.settle(now, work)?;
+        self.finish(aftermath, decided_ns);
+        self.sweep_if_due()?;
+        if lock(&self.shared).now_ns >= self.next_anchor_ns {
+            self.note_time()?;
+            self.next_anchor_ns = lock(&self.shared).now_ns + ANCHOR_EVERY_NS;
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Vec<Input> {
+        let mut world = lock(&self.shared);
+        world.shadowing = true;
+        let hang_ns = world.conditions.hang_until_ns;
+        if hang_ns > world.now_ns {
+            world.run_until(hang_ns, false);
+        }
+        let until_ns = self.next_sweep_ns.max(world.now_ns);
+        world.run_until(until_ns, true);
+        world.shadowing = false;
+        // Frames that are a moment apart share a turn.
+        let few = world.inbox.len().min(INPUTS_MAX);
+        world.inbox.drain(..few).collect()
+    }
+
+    fn forgotten(&mut self, now: Timestamp, address: Ipv4Addr, planted: Option<Planted>, work: &mut Work) {
+        if planted == Some(Planted::ReuseAtExpiry) {
+            let marked = self.keeper.kernel.as_ref().and_then(|kernel| {
+                dhcp_user::fastpath::lease_map::LeaseMap::renewed_boot_ns(kernel, address)
+            });
+            let last = marked.map_or(Timestamp::ZERO, |at| self.keeper.timeline.timestamp(at));
+            self.keeper.core.withdrawn(now, address, Some(last), work);
+        } else {
+            self.keeper.forgotten(now, address, work);
+        }
+    }
+
+    fn publish_early(&mut self, work: &Work) {
+        use dhcp_user::fastpath::lease_map::LeaseMap as _;
+        let Some(kernel) = &mut self.keeper.kernel else { return };
+        for &index in &work.answers {
+            if let Some(answer) = self.keeper.core.learner.answers.get(index) {
+                let _ = kernel.put_answer(index, answer);
+            }
+        }
+        for &address in &work.publish {
+            if let Some(entry) = self.keeper.core.entry(address, &self.keeper.timeline) {
+                kernel.publish(&entry);
+            }
+        }
+    }
+
+    fn finish(&mut self, aftermath: Aftermath, decided_ns: u64) {
+        self.send(aftermath.send, decided_ns);
+        if aftermath.withdrawn.is_empty() {
+            return;
+        }
+        let mut world = lock(&self.shared);
+        let graced_ns = match world.planted {
+            Some(Planted::NoGraceWait) => world.now_ns,
+            _ => world.programs_end_ns() + MS,
+        };
+        world.schedule(graced_ns, Event::Graced(self.number, aftermath.withdrawn));
+    }
+
+    fn send(&mut self, replies: Vec<Outgoing>, decided_ns: u64) {
+        let mut world = lock(&self.shared);
+        for reply in replies {
+            if world.burn() {
+                return;
+            }
+            world.leave(&reply.frame, decided_ns, false);
+        }
+    }
+
+    fn sweep_if_due(&mut self) -> Result<(), NodeError> {
+        let (now_ns, boot_ns) = {
+            let world = lock(&self.shared);
+            (world.now_ns, world.boot_ns())
+        };
+        if now_ns < self.next_sweep_ns {
+            return Ok(());
+        }
+        let since = std::mem::replace(&mut self.swept_until_boot_ns, boot_ns);
+        let aftermath = self.keeper.sweep(boot_ns, since, self.authority)?;
+        self.finish(aftermath, now_ns);
+        let now_ns = lock(&self.shared).now_ns;
+        self.next_sweep_ns = now_ns + SWEEP_EVERY_NS;
+        self.look_for_the_forgotten(now_ns);
+        Ok(())
+    }
+
+    fn note_time(&mut self) -> Result<(), NodeError> {
+        let now = {
+            let world = lock(&self.shared);
+            self.keeper.timeline.timestamp(world.boot_ns())
+        };
+        self.keeper.note_time(now).map_err(KeeperError::from)?;
+        Ok(())
+    }
+
+    /// In the calm: who keeps asking while there are addresses free is given one.
+    fn look_for_the_forgotten(&mut self, now_ns: u64) {
+        let mut world = lock(&self.shared);
+        if !world.calm() {
+            return;
+        }
+        for (subnet, full_ns) in self.full_ns.iter_mut().enumerate() {
+            if self.keeper.core.engine.free_addresses(subnet) == 0 {
+                *full_ns = now_ns;
+            }
+        }
+        let calm_from_ns = world.scenario.calm_from_ns;
+        let forgotten = world.clients.iter().find_map(|client| {
+            let full_ns = *self.full_ns.get(usize::from(client.style.relayed))?;
+            let since_ns = client.asking_since_ns?.max(calm_from_ns).max(full_ns);
+            (now_ns.saturating_sub(since_ns) > PATIENCE_NS).then_some(client.index)
+        });
+        if let Some(client) = forgotten {
+            let what = format!(
+                "client {client} has been asking for {} s, and addresses are free",
+                PATIENCE_NS / SEC
+            );
+            world.violated("liveness", what, None, &[client]);
+        }
+    }
+
+    /// What the kernel answered while this daemon was idle is what it would have answered itself.
+    fn compare_shadows(&mut self) {
+        let shadows = std::mem::take(&mut lock(&self.shared).shadows);
+        for Shadow { before, after, boot_ns, maps } in shadows {
+            if Some(maps) != self.maps {
+                continue;
+            }
+            let mut core = self.keeper.core.clone();
+            let mut work = Work::default();
+            let mut frame = ReceivedFrame { octets: before, checksum_pending: false };
+            core.receive(self.keeper.timeline.timestamp(boot_ns), 0, &mut frame, &mut work);
+            if work.send.first().map(|reply| &reply.frame) != Some(&after) {
+                let what = "the kernel's answer is not the engine's".to_owned();
+                lock(&self.shared).violated("kernel-as-engine", what, None, &[]);
+            }
+        }
+    }
+
+    /// Every frame that came up was counted once.
+    pub fn check_counts(&self) {
+        let frames = self.keeper.core.frames;
+        let messages: u64 = self.keeper.core.messages().map(|(_, count)| count).sum();
+        let counted = messages + frames.malformed + frames.other_host + frames.bad_checksum;
+        let mut world = lock(&self.shared);
+        if counted != frames.received {
+            let what = format!("{} frames came up and {counted} reasons were counted", frames.received);
+            world.violated("one-reason", what, None, &[]);
+        }
+        let running = world.kernel.runs.len() as u64;
+        if world.kernel.counted + running != world.kernel.seen {
+            let what =
+                format!("{} frames and {} reasons in the kernel", world.kernel.seen, world.kernel.counted);
+            world.violated("one-reason", what, None, &[]);
+        }
+    }
+}
+
+fn surroundings(world: &mut World, config: &Arc<Config>, number: u32) -> Surroundings {
+    // With this fault planted every start takes itself for the first of its boot, and asks the wall clock.
+    let start = if world.planted == Some(Planted::ClockStepShiftsHorizons) { number } else { 0 };
+    let mut boot_id = [world.machine.boot; 16];
+    boot_id[..4].copy_from_slice(&start.to_le_bytes());
+    let mut random_key = vec![0; KEY_LEN];
+    world.rng.fill(&mut random_key[..]);
+    Surroundings {
+        config: Arc::clone(config),
+        servers: vec![SERVER],
+        interfaces: vec![INTERFACE],
+        local: vec![SERVER],
+        boot_id: BootId::new(boot_id),
+        boot_ns: world.boot_ns(),
+        wall_ns: world.wall_ns(),
+        random_key,
+        seed: world.rng.random(),
+    }
+}
+
+/// The kernel's side of a start.
+struct SimSuccession {
+    shared: Shared,
+    config: Arc<Config>,
+    predecessor: Option<usize>,
+    fresh: Option<usize>,
+}
+
+impl Succession for SimSuccession {
+    type Map = SimMap;
+
+    fn boot_ns(&self) -> u64 {
+        lock(&self.shared).boot_ns()
+    }
+
+    fn predecessor_marks(&self, since_boot_ns: u64) -> Option<Vec<Mark>> {
+        let world = lock(&self.shared);
+        let maps = world.kernel.maps.get(self.predecessor?)?;
+        Some(if world.planted == Some(Planted::LostMark) { Vec::new() } else { maps.marks(since_boot_ns) })
+    }
+
+    fn load(&mut self, control: &Control) -> Result<SimMap, FastPathError> {
+        let mut world = lock(&self.shared);
+        if world.burn() {
+            return Err(FastPathError::Missing("daemon: it died"));
+        }
+        let control = Control { authority_until_boot_ns: 0, ..*control };
+        let id = world.kernel.maps.len();
+        let answers_max = self.config.fastpath.answers_max;
+        world.kernel.maps.push(KernelMaps::new(Layout::new(&self.config), answers_max, control));
+        self.fresh = Some(id);
+        Ok(SimMap { shared: Arc::clone(&self.shared), id })
+    }
+
+    fn attach(&mut self, map: &mut SimMap) -> Result<(), FastPathError> {
+        let mut world = lock(&self.shared);
+        if world.burn() {
+            return Err(FastPathError::Missing("daemon: it died"));
+        }
+        world.kernel.attached = Some(map.id);
+        Ok(())
+    }
+
+    fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
+        let mut world = lock(&self.shared);
+        let end_ns = world.programs_end_ns() + MS;
+        world.run_until(end_ns, false);
+        match world.death {
+            Some(_) => Err(FastPathError::Missing("daemon: it died")),
+            None => Ok(()),
+        }
+    }
+}
