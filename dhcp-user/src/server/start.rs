@@ -404,7 +404,7 @@ fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, 
         let received = socket.receive();
         match &received {
             Err(error) if !failing => {
-                tracing::warn!(interface, %error, "receiving fails; trying until it works")
+                tracing::warn!(interface, %error, "receiving fails; trying until it works");
             }
             Ok(_) if failing => tracing::info!(interface, "receiving again"),
             _ => {}
