@@ -10,7 +10,7 @@ use super::{
     work::{Outgoing, Work},
 };
 use crate::{
-    fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap},
+    fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
     lease::store::{Batch, LeaseStore, MetaKey, StoreError},
     time::{Span, Timestamp},
     timeline::{Timeline, stepped},
@@ -46,6 +46,9 @@ pub struct Keeper<S, K> {
     pub marks_known_since: Timestamp,
     /// Boot clock and wall clock when the time was last noted.
     pub clocks_noted: (u64, u64),
+    /// Answers that leases in memory name and that are not durable yet, for the disk was full: they go with the next
+    /// batch, so that no durable lease ever names an answer that is not, and its number is given to no other.
+    unsaved_answers: Vec<u32>,
     /// Batches made durable.
     pub commits: u64,
     /// Replies not sent because their leases could not be made durable.
@@ -72,6 +75,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             timeline,
             marks_known_since: memory.marks_known_since,
             clocks_noted: (0, 0),
+            unsaved_answers: Vec::new(),
             commits: 0,
             store_refusals: 0,
         }
@@ -86,9 +90,17 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         let mut work = work;
         while !work.is_empty() {
             let mut next = Work::default();
-            if !work.batch.is_empty() && !self.commit(&work.batch)? {
-                self.store_refusals += work.send.len() as u64;
-                break;
+            if !work.batch.is_empty() {
+                for index in std::mem::take(&mut self.unsaved_answers) {
+                    if let Some(answer) = self.core.learner.answers.get(index) {
+                        work.add_answer(index, encode_answer(answer));
+                    }
+                }
+                if !self.commit(&work.batch)? {
+                    self.store_refusals += work.send.len() as u64;
+                    self.unsaved_answers = work.answers;
+                    break;
+                }
             }
             self.tell_kernel(now, &work, &mut next, &mut aftermath)?;
             aftermath.send.extend(work.send);
@@ -237,3 +249,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         stepped(self.clocks_noted, (boot_ns, wall_ns))
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;
