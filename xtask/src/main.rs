@@ -8,6 +8,7 @@ mod ebpf;
 mod lab;
 mod process;
 mod run;
+mod sim;
 mod suite;
 mod workspace;
 
