@@ -93,14 +93,17 @@ impl LeaseCell {
         unsafe { addr_of!((*self.0.as_ptr()).echo_sums).cast::<u16>().add(form as usize).read_volatile() }
     }
 
-    /// Notes a renewal granted at `now_boot_ns`. The kernel's only write to an entry.
+    /// Notes a renewal granted at `now_boot_ns`, unless a later one is noted: a program that stood still between its
+    /// decision and here may come after one that did not. The kernel's only write to an entry.
     #[inline(always)]
     pub fn mark(self, now_boot_ns: u64) {
         let renewals = self.renewals().wrapping_add(1);
         // SAFETY: the constructor's contract: valid for writes; two processors renewing one lease at the same moment
-        // may lose one count, never a mark.
+        // may lose one count.
         unsafe {
-            addr_of_mut!((*self.0.as_ptr()).renewed_boot_ns).write_volatile(now_boot_ns);
+            if self.renewed_boot_ns() < now_boot_ns {
+                addr_of_mut!((*self.0.as_ptr()).renewed_boot_ns).write_volatile(now_boot_ns);
+            }
             addr_of_mut!((*self.0.as_ptr()).renewals).write_volatile(renewals);
         }
     }
@@ -148,5 +151,41 @@ impl LeaseCell {
             addr_of_mut!((*self.0.as_ptr()).renewed_boot_ns).write_volatile(0);
             addr_of_mut!((*self.0.as_ptr()).renewals).write_volatile(0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_never_goes_back() {
+        let mut entry = LeaseEntry::default();
+        // SAFETY: the entry outlives the cell, and is not used otherwise while the cell is.
+        let cell = unsafe { LeaseCell::new(NonNull::from(&mut entry)) };
+        for (decided, marked) in [(7, 7), (9, 9), (8, 9)] {
+            cell.mark(decided);
+            assert_eq!(cell.renewed_boot_ns(), marked);
+        }
+        assert_eq!(cell.renewals(), 3);
+    }
+
+    #[test]
+    fn another_clients_mark_does_not_stay() {
+        let mut entry = LeaseEntry::default();
+        // SAFETY: as above.
+        let cell = unsafe { LeaseCell::new(NonNull::from(&mut entry)) };
+        let first = LeaseEntry {
+            horizon_boot_ns: 5,
+            address: [198, 18, 0, 9],
+            chaddr: [2; 6],
+            ..LeaseEntry::default()
+        };
+        cell.replace(&first);
+        cell.mark(3);
+        cell.replace(&LeaseEntry { horizon_boot_ns: 6, ..first });
+        assert_eq!((cell.renewed_boot_ns(), cell.horizon_boot_ns()), (3, 6));
+        cell.replace(&LeaseEntry { chaddr: [4; 6], ..first });
+        assert_eq!((cell.renewed_boot_ns(), cell.horizon_boot_ns()), (0, 5));
     }
 }

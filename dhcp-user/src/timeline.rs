@@ -2,22 +2,23 @@
 //!
 //! Within a boot, time is the boot clock plus an offset fixed once and kept in the store: restarting the daemon does
 //! not look at the wall clock at all. After a reboot the boot clock has begun anew, and only the wall clock can tell how
-//! long the machine was away; if it is behind the latest time the store has seen, time goes on from that latest time, so
-//! that promises last longer than they must and never shorter.
+//! long the machine was away: by how far it has moved since it was last noted, not by where it stands, for it may have
+//! been stepped since the timeline began. If it is behind, time goes on from the latest time noted, so that promises last
+//! longer than they must and never shorter.
 //!
 //! Pure but for [`BootId::of_this_machine`]; the clocks are the caller's. The caller stores [`Timeline::anchor`] under
-//! [`MetaKey::TimelineAnchor`](crate::lease::store::MetaKey::TimelineAnchor) on start and, with a recent `latest`, in
-//! any batch it likes: how far `latest` lags behind is how far time can step back when the wall clock is wrong after a
-//! reboot.
+//! [`MetaKey::TimelineAnchor`](crate::lease::store::MetaKey::TimelineAnchor) on start, whenever it sees the wall clock
+//! stepped ([`stepped`]) and else now and then: how far `latest` lags behind is how far time can step back when the wall
+//! clock is wrong after a reboot.
 
 use std::{fmt, fs, io};
 
 use crate::time::{Span, Timestamp};
 
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
-const ANCHOR_VERSION: u8 = 1;
+const ANCHOR_VERSION: u8 = 2;
 /// Octets of a stored [`Anchor`].
-pub const ANCHOR_BYTES: usize = 1 + 16 + 8 + 8;
+pub const ANCHOR_BYTES: usize = 1 + 16 + 8 + 8 + 8;
 
 /// Which boot of which machine it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct Anchor {
     pub offset_ns: i64,
     /// The latest time known to have been reached.
     pub latest: Timestamp,
+    /// What the wall clock showed then, in nanoseconds since the Unix epoch.
+    pub wall_ns: u64,
 }
 
 impl Anchor {
@@ -93,6 +96,7 @@ impl Anchor {
         out.extend_from_slice(&self.boot_id.0);
         out.extend_from_slice(&self.offset_ns.to_le_bytes());
         out.extend_from_slice(&self.latest.0.to_le_bytes());
+        out.extend_from_slice(&self.wall_ns.to_le_bytes());
         out
     }
 
@@ -107,7 +111,8 @@ impl Anchor {
         let (version, rest) = whole.split_first().ok_or_else(refused)?;
         let (boot_id, rest) = rest.split_first_chunk().ok_or_else(refused)?;
         let (offset_ns, rest) = rest.split_first_chunk().ok_or_else(refused)?;
-        let latest = rest.first_chunk().ok_or_else(refused)?;
+        let (latest, rest) = rest.split_first_chunk().ok_or_else(refused)?;
+        let wall_ns = rest.first_chunk().ok_or_else(refused)?;
         if *version != ANCHOR_VERSION {
             return Err(refused());
         }
@@ -115,6 +120,7 @@ impl Anchor {
             boot_id: BootId(*boot_id),
             offset_ns: i64::from_le_bytes(*offset_ns),
             latest: Timestamp(u64::from_le_bytes(*latest)),
+            wall_ns: u64::from_le_bytes(*wall_ns),
         })
     }
 }
@@ -162,11 +168,9 @@ impl Timeline {
             }
             return (at(anchor.latest.0), Resume::WallBehind { by: anchor.latest.since(shown) });
         }
-        let wall = Timestamp(wall_ns);
-        if wall >= anchor.latest {
-            (at(wall_ns), Resume::NewBoot { away: wall.since(anchor.latest) })
-        } else {
-            (at(anchor.latest.0), Resume::WallBehind { by: anchor.latest.since(wall) })
+        match wall_ns.checked_sub(anchor.wall_ns).map(Span) {
+            Some(away) => (at((anchor.latest + away).0), Resume::NewBoot { away }),
+            None => (at(anchor.latest.0), Resume::WallBehind { by: Span(anchor.wall_ns - wall_ns) }),
         }
     }
 
@@ -184,10 +188,17 @@ impl Timeline {
         }
     }
 
-    /// What to store, `latest` being the time reached.
-    pub const fn anchor(&self, latest: Timestamp) -> Anchor {
-        Anchor { boot_id: self.boot_id, offset_ns: self.offset_ns, latest }
+    /// What to store at the boot-clock time `boot_ns`, when the wall clock shows `wall_ns` since the Unix epoch.
+    pub const fn anchor(&self, boot_ns: u64, wall_ns: u64) -> Anchor {
+        Anchor { boot_id: self.boot_id, offset_ns: self.offset_ns, latest: self.timestamp(boot_ns), wall_ns }
     }
+}
+
+/// Whether the wall clock was stepped, by more than a second, between two looks at both clocks (boot-clock and wall-clock
+/// nanoseconds each). Slewing is slower than that.
+pub const fn stepped((boot_before, wall_before): (u64, u64), (boot_ns, wall_ns): (u64, u64)) -> bool {
+    let went = boot_ns.saturating_sub(boot_before);
+    wall_before.saturating_add(went).abs_diff(wall_ns) > 1_000_000_000
 }
 
 /// `now - boot`, held within `i64`: the year 2262 either way.
@@ -220,7 +231,7 @@ mod tests {
     #[test]
     fn a_restart_ignores_a_stepped_wall_clock() {
         let (before, _) = Timeline::resume(None, THIS, 5 * SEC, WALL);
-        let anchor = before.anchor(before.timestamp(60 * SEC));
+        let anchor = before.anchor(60 * SEC, WALL + 55 * SEC);
         for wall_ns in [0, WALL - 86_400 * SEC, WALL + 86_400 * SEC, u64::MAX] {
             let (after, resume) = Timeline::resume(Some(anchor), THIS, 90 * SEC, wall_ns);
             assert_eq!((after, resume), (before, Resume::SameBoot));
@@ -229,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_reboot_takes_the_wall_clock_unless_it_is_behind() {
-        let anchor = Anchor { boot_id: LAST, offset_ns: 77, latest: Timestamp(WALL) };
+        let anchor = Anchor { boot_id: LAST, offset_ns: 77, latest: Timestamp(WALL), wall_ns: WALL };
         let (timeline, resume) = Timeline::resume(Some(anchor), THIS, SEC, WALL + 30 * SEC);
         assert_eq!(resume, Resume::NewBoot { away: Span::from_secs(30) });
         assert_eq!(timeline.timestamp(SEC), Timestamp(WALL + 30 * SEC));
@@ -243,8 +254,27 @@ mod tests {
     }
 
     #[test]
+    fn a_wall_clock_stepped_while_running_moves_nothing_at_a_reboot() {
+        // The timeline began three hours behind; then the wall clock was set right, and noted.
+        let hours = 3 * 3_600 * SEC;
+        let (before, _) = Timeline::resume(None, LAST, SEC, WALL - hours);
+        let anchor = before.anchor(61 * SEC, WALL + 60 * SEC);
+        let (after, resume) = Timeline::resume(Some(anchor), THIS, SEC, WALL + 90 * SEC);
+        assert_eq!(resume, Resume::NewBoot { away: Span::from_secs(30) });
+        assert_eq!(after.timestamp(SEC), before.timestamp(91 * SEC));
+    }
+
+    #[test]
+    fn steps_are_told_from_slewing() {
+        let before = (5 * SEC, WALL);
+        assert!(!stepped(before, (65 * SEC, WALL + 60 * SEC)));
+        assert!(!stepped(before, (65 * SEC, WALL + 60 * SEC + SEC / 2)));
+        assert!(stepped(before, (65 * SEC, WALL + 62 * SEC)) && stepped(before, (65 * SEC, WALL)));
+    }
+
+    #[test]
     fn a_store_from_the_future_of_this_boot_is_not_fallen_behind() {
-        let anchor = Anchor { boot_id: THIS, offset_ns: 0, latest: Timestamp(100) };
+        let anchor = Anchor { boot_id: THIS, offset_ns: 0, latest: Timestamp(100), wall_ns: WALL };
         let (timeline, resume) = Timeline::resume(Some(anchor), THIS, 40, WALL);
         assert_eq!(resume, Resume::WallBehind { by: Span(60) });
         assert_eq!(timeline.timestamp(40), Timestamp(100));
@@ -264,11 +294,11 @@ mod tests {
 
     #[test]
     fn refuses_another_version_of_the_anchor() {
-        let mut octets = Anchor { boot_id: THIS, offset_ns: 0, latest: Timestamp(1) }.encode();
+        let mut octets = Anchor { boot_id: THIS, offset_ns: 0, latest: Timestamp(1), wall_ns: 1 }.encode();
         octets[0] = 9;
         let error = Anchor::decode(&octets).unwrap_err();
-        assert!(error.to_string().contains("33 octets and version 9"), "{error}");
-        assert!(Anchor::decode(&octets[..32]).is_err() && Anchor::decode(&[]).is_err());
+        assert!(error.to_string().contains("41 octets and version 9"), "{error}");
+        assert!(Anchor::decode(&octets[..40]).is_err() && Anchor::decode(&[]).is_err());
     }
 
     proptest! {
@@ -280,7 +310,8 @@ mod tests {
             boot_ns in 0..1_u64 << 60,
             wall_ns in 0..1_u64 << 62,
         ) {
-            let anchor = Anchor { boot_id: if boot { THIS } else { LAST }, offset_ns, latest: Timestamp(latest) };
+            let boot_id = if boot { THIS } else { LAST };
+            let anchor = Anchor { boot_id, offset_ns, latest: Timestamp(latest), wall_ns: latest / 2 };
             prop_assert_eq!(Anchor::decode(&anchor.encode()).unwrap(), anchor);
             let (timeline, _) = Timeline::resume(Some(anchor), THIS, boot_ns, wall_ns);
             prop_assert!(timeline.timestamp(boot_ns) >= anchor.latest);

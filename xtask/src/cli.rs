@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{bench, check, doctor, ebpf, run, suite, workspace::Workspace};
+use crate::{bench, check, doctor, ebpf, run, sim, suite, workspace::Workspace};
 
 /// Build, check, test and try simple-dhcpd-datacenter.
 ///
@@ -29,6 +29,11 @@ enum Task {
     /// The lab is two network namespaces joined by a veth pair, the daemon in one, a real client in the other with a
     /// lease of 20 seconds; what happens is shown as it happens, and Ctrl-C leaves nothing behind.
     Run(run::RunArgs),
+    /// Simulate the server in a hostile world, seed by seed, and check that it keeps every promise.
+    ///
+    /// No root, no network: everything is virtual and a seed always tells the same story. `--seeds N --first S --steps M
+    /// --seconds T --json --planted NAME`; `--planted list` names the deliberate faults it must find.
+    Sim(sim::SimArgs),
     /// Check formatting, lints and the tree's own rules (file sizes, nothing put off).
     Check,
     /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
@@ -64,6 +69,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Task::Doctor(args) => return doctor::run(&workspace, args),
         Task::Run(args) => return run::run(&workspace, args),
+        Task::Sim(args) => return sim::run(&workspace, args),
         Task::Check => check::run(&workspace)?,
         Task::Test(args) => suite::run(&workspace, args)?,
         Task::Bench(args) => bench::run(&workspace, args)?,

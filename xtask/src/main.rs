@@ -9,6 +9,7 @@ mod ebpf;
 mod lab;
 mod process;
 mod run;
+mod sim;
 mod suite;
 mod workspace;
 

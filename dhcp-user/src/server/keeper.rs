@@ -10,14 +10,14 @@ use super::{
     work::{Outgoing, Work},
 };
 use crate::{
-    fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap},
+    fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
     lease::store::{Batch, LeaseStore, MetaKey, StoreError},
     time::{Span, Timestamp},
-    timeline::Timeline,
+    timeline::{Timeline, stepped},
 };
 
 /// Leases made durable at once when marks move many horizons ahead.
-const MARKS_BATCH: usize = 4_096;
+pub(super) const MARKS_BATCH: usize = 4_096;
 /// A program takes the time before it leaves its mark: a mark may be this much older than a reading that missed it.
 pub const MARK_DELAY: Span = Span::from_millis(100);
 
@@ -44,6 +44,11 @@ pub struct Keeper<S, K> {
     pub timeline: Timeline,
     /// Renewals the kernel granted from here on are all known.
     pub marks_known_since: Timestamp,
+    /// Boot clock and wall clock when the time was last noted.
+    pub clocks_noted: (u64, u64),
+    /// Answers that leases in memory name and that are not durable yet, for the disk was full: they go with the next
+    /// batch, so that no durable lease ever names an answer that is not, and its number is given to no other.
+    unsaved_answers: Vec<u32>,
     /// Batches made durable.
     pub commits: u64,
     /// Replies not sent because their leases could not be made durable.
@@ -69,6 +74,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             kernel: None,
             timeline,
             marks_known_since: memory.marks_known_since,
+            clocks_noted: (0, 0),
+            unsaved_answers: Vec::new(),
             commits: 0,
             store_refusals: 0,
         }
@@ -83,9 +90,17 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         let mut work = work;
         while !work.is_empty() {
             let mut next = Work::default();
-            if !work.batch.is_empty() && !self.commit(&work.batch)? {
-                self.store_refusals += work.send.len() as u64;
-                break;
+            if !work.batch.is_empty() {
+                for index in std::mem::take(&mut self.unsaved_answers) {
+                    if let Some(answer) = self.core.learner.answers.get(index) {
+                        work.add_answer(index, encode_answer(answer));
+                    }
+                }
+                if !self.commit(&work.batch)? {
+                    self.store_refusals += work.send.len() as u64;
+                    self.unsaved_answers = work.answers;
+                    break;
+                }
             }
             self.tell_kernel(now, &work, &mut next, &mut aftermath)?;
             aftermath.send.extend(work.send);
@@ -215,12 +230,26 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         self.store.commit(&Batch { meta: vec![(MetaKey::MarksKnownSince, known)], ..Batch::default() })
     }
 
-    /// Notes the time reached, for a restart with a wrong wall clock.
+    /// Notes the time reached and what the wall clock shows, for a reboot. Without room on the disk it is not noted, which
+    /// costs only longer retention; to be tried again.
     ///
     /// # Errors
-    /// If it cannot be made durable.
-    pub fn note_time(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let anchor = self.timeline.anchor(now).encode();
-        self.store.commit(&Batch { meta: vec![(MetaKey::TimelineAnchor, anchor)], ..Batch::default() })
+    /// If nobody knows what is durable.
+    pub fn note_time(&mut self, boot_ns: u64, wall_ns: u64) -> Result<(), StoreError> {
+        let anchor = self.timeline.anchor(boot_ns, wall_ns).encode();
+        let batch = Batch { meta: vec![(MetaKey::TimelineAnchor, anchor)], ..Batch::default() };
+        if self.commit(&batch)? {
+            self.clocks_noted = (boot_ns, wall_ns);
+        }
+        Ok(())
+    }
+
+    /// Whether the wall clock was stepped since the time was last noted: then it is to be noted at once.
+    pub const fn wall_stepped(&self, boot_ns: u64, wall_ns: u64) -> bool {
+        stepped(self.clocks_noted, (boot_ns, wall_ns))
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

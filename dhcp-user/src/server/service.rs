@@ -111,8 +111,8 @@ impl Service {
                 self.sweep(since)?;
                 next_sweep = Instant::now() + SWEEP_EVERY;
             }
-            if Instant::now() >= next_anchor {
-                self.keeper.note_time(self.clock.now())?;
+            if Instant::now() >= next_anchor || self.keeper.wall_stepped(clock::boot_ns(), clock::wall_ns()) {
+                self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
                 next_anchor = Instant::now() + ANCHOR_EVERY;
             }
             if stop {
@@ -192,7 +192,7 @@ impl Service {
     }
 
     fn stop(mut self) -> Result<(), KeeperError> {
-        self.keeper.note_time(self.clock.now())?;
+        self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
         let Keeper { store, kernel, .. } = self.keeper;
         store.close()?;
         if kernel.is_some() {

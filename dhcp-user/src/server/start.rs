@@ -166,7 +166,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         None => keeper.note_marks_known_since(clock.now())?,
     }
     let loggers = keeper.kernel.iter_mut().flat_map(KernelPath::objects_mut).filter_map(logger).collect();
-    keeper.note_time(clock.now())?;
+    keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
     let queue_drops = Arc::new(AtomicU64::new(0));
     start_receivers(&sockets, &events, &queue_drops)?;
     let service = Service {

@@ -7,9 +7,10 @@ use dhcp_common::{abi::Control, request::Interface};
 
 use super::{
     core::Core,
-    keeper::{Keeper, KeeperError, MARK_DELAY},
+    keeper::{Keeper, KeeperError, MARK_DELAY, MARKS_BATCH},
     learn::Learner,
     memory::{Memory, meta},
+    work::Work,
 };
 use crate::{
     config::{self, model::Config},
@@ -17,10 +18,10 @@ use crate::{
     fastpath::{answers::AnswerTable, error::FastPathError, kernel::Mark, lease_map::LeaseMap},
     lease::{
         record::LeaseRecord,
-        store::{LeaseStore, MetaKey, Recovered, StoreError},
+        store::{Batch, LeaseStore, MetaKey, Recovered, StoreError},
         table::LeaseTable,
     },
-    time::Span,
+    time::{Span, Timestamp},
     timeline::{Anchor, BootId, Resume, Timeline, TimelineError},
 };
 
@@ -142,8 +143,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         match marks {
             Some(marks) => {
                 let now = self.timeline.timestamp(succession.boot_ns());
-                // What this withdraws is in nobody's maps yet.
-                let _ = self.take_marks(now, &marks)?;
+                self.inherit(now, &marks)?;
             }
             // Marks of grants made before now, if any, are lost.
             None => self.marks_known_since = self.timeline.timestamp(succession.boot_ns()),
@@ -165,10 +165,34 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             let since = read_until.saturating_sub(MARK_DELAY.0);
             let marks = succession.predecessor_marks(since).unwrap_or_default();
             let now = self.timeline.timestamp(succession.boot_ns());
-            // What this withdraws, the engine asks for again.
-            let _ = self.take_marks(now, &marks)?;
+            self.inherit(now, &marks)?;
         }
         self.note_marks_known_since(self.marks_known_since)?;
         Ok(())
+    }
+
+    /// Takes note of what an earlier program renewed, durably: our maps do not bear its marks, and a start after this
+    /// one will not see its maps.
+    fn inherit(&mut self, now: Timestamp, marks: &[Mark]) -> Result<(), KeeperError> {
+        for some in marks.chunks(MARKS_BATCH) {
+            let mut work = Work::default();
+            for mark in some {
+                let known = self.granted_at(mark.address);
+                self.core.renewed(now, mark, &self.timeline, &mut work);
+                if self.granted_at(mark.address) != known {
+                    work.batch.leases.extend(self.core.engine.leases().get(mark.address).cloned());
+                }
+            }
+            // Not by `commit`: a full disk is no reason to go on without.
+            self.store.commit(&work.batch)?;
+            work.batch = Batch::default();
+            // What this withdraws, the engine asks for again.
+            let _ = self.settle(now, work)?;
+        }
+        Ok(())
+    }
+
+    fn granted_at(&self, address: Ipv4Addr) -> Option<Timestamp> {
+        Some(self.core.engine.leases().get(address)?.granted_at)
     }
 }

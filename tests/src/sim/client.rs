@@ -232,6 +232,11 @@ impl Client {
     fn follow(&mut self, whim: Whim, held: Held, now_ns: u64, rng: &mut SmallRng, deeds: &mut Deeds) {
         match whim {
             Whim::Release => {
+                // Some ask for more time on their way out: what becomes of that is nobody's business but the oracle's.
+                if rng.random_bool(0.5) {
+                    self.transact(State::Renewing, now_ns);
+                    deeds.send.push((self.extend(now_ns, held.address, Way::Unicast), None));
+                }
                 self.transactions = self.transactions.wrapping_add(1);
                 let frame = self.frame(now_ns, 7, Way::Unicast, |f| {
                     f.ciaddr(held.address).src(held.address).option(54, &SERVER.octets())

@@ -25,7 +25,8 @@ impl World {
             Fault::PowerLoss { down_ns, clock_mended } => {
                 self.die(Death { down_ns, power: Some(clock_mended), variant: None, unload: false });
             }
-            Fault::WallStep { by_ns } => self.machine.wall_error_ns += by_ns,
+            Fault::WallStep { by_ns } if self.machine.up => self.machine.wall_error_ns += by_ns,
+            Fault::WallStep { .. } => {}
             Fault::SlowDisk { up_to_ns, for_ns } => self.conditions.slow_disk = (until(for_ns), up_to_ns),
             Fault::FullDisk { percent, for_ns } => self.conditions.full_disk = (until(for_ns), percent),
             Fault::FlushFails { kept } => self.conditions.flush_fails = Some(kept),

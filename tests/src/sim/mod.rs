@@ -108,18 +108,23 @@ impl World {
             // Programs that stood still never go on.
             self.kernel.counted += self.kernel.runs.len() as u64;
             self.kernel.runs.clear();
-            if clock_mended {
-                self.machine.wall_error_ns = 0;
-            }
+            // After a reboot only the wall clock can tell how long the machine was away: a clock that comes back
+            // further ahead than it was when it was last noted is beyond what is promised (and so is one that nobody
+            // has looked at since it was stepped: the machine's hardware clock has not heard of that either).
+            let noted_ns = self.machine.wall_error_noted_ns;
+            let mended = if clock_mended { 0 } else { self.machine.wall_error_ns };
+            self.machine.wall_error_ns = mended.min(noted_ns);
         }
         self.death = None;
-        self.run_until(self.now_ns + death.down_ns, false);
+        // Nobody is down for long once it is calm.
+        let calm_ns = self.scenario.calm_from_ns.max(self.now_ns + SEC);
+        self.run_until((self.now_ns + death.down_ns).min(calm_ns), false);
         if death.power.is_some() {
             self.machine = world::Machine {
                 up: true,
                 booted_ns: self.now_ns,
                 boot: self.machine.boot.wrapping_add(1),
-                wall_error_ns: self.machine.wall_error_ns,
+                ..self.machine
             };
         }
     }

@@ -55,6 +55,7 @@ pub struct Node {
     next_sweep_ns: u64,
     next_anchor_ns: u64,
     swept_until_boot_ns: u64,
+    started_ns: u64,
     /// When each subnet last had no address free.
     full_ns: Vec<u64>,
 }
@@ -112,6 +113,7 @@ impl Node {
             next_sweep_ns: now_ns,
             next_anchor_ns: now_ns + ANCHOR_EVERY_NS,
             swept_until_boot_ns: 0,
+            started_ns: now_ns,
             full_ns: vec![0; config.subnets.len()],
         };
         node.note_time()?;
@@ -156,7 +158,8 @@ impl Node {
         let aftermath = self.keeper.settle(now, work)?;
         self.finish(aftermath, decided_ns);
         self.sweep_if_due()?;
-        if lock(&self.shared).now_ns >= self.next_anchor_ns {
+        let (boot_ns, wall_ns) = self.clocks();
+        if lock(&self.shared).now_ns >= self.next_anchor_ns || self.keeper.wall_stepped(boot_ns, wall_ns) {
             self.note_time()?;
             self.next_anchor_ns = lock(&self.shared).now_ns + ANCHOR_EVERY_NS;
         }
@@ -246,12 +249,17 @@ impl Node {
     }
 
     fn note_time(&mut self) -> Result<(), NodeError> {
-        let now = {
-            let world = lock(&self.shared);
-            self.keeper.timeline.timestamp(world.boot_ns())
-        };
-        self.keeper.note_time(now).map_err(KeeperError::from)?;
+        let (boot_ns, wall_ns) = self.clocks();
+        self.keeper.note_time(boot_ns, wall_ns).map_err(KeeperError::from)?;
+        let mut world = lock(&self.shared);
+        let (boot_noted, wall_noted) = self.keeper.clocks_noted;
+        world.machine.wall_error_noted_ns = world.wall_error_of(boot_noted, wall_noted);
         Ok(())
+    }
+
+    fn clocks(&self) -> (u64, u64) {
+        let world = lock(&self.shared);
+        (world.boot_ns(), world.wall_ns())
     }
 
     /// In the calm: who keeps asking while there are addresses free is given one.
@@ -265,7 +273,7 @@ impl Node {
                 *full_ns = now_ns;
             }
         }
-        let calm_from_ns = world.scenario.calm_from_ns;
+        let calm_from_ns = world.scenario.calm_from_ns.max(self.started_ns);
         let forgotten = world.clients.iter().find_map(|client| {
             let full_ns = *self.full_ns.get(usize::from(client.style.relayed))?;
             let since_ns = client.asking_since_ns?.max(calm_from_ns).max(full_ns);

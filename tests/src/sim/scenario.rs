@@ -264,7 +264,7 @@ fn draw_faults(rng: &mut SmallRng, lease_secs: u32, until_ns: u64) -> Vec<(u64, 
             1 => rng.random_range(SEC..lease_ns),
             _ => rng.random_range(lease_ns..lease_ns * 2),
         };
-        let fault = match rng.random_range(0..20) {
+        let fault = match rng.random_range(0..22) {
             0..6 => Fault::Kill {
                 after_writes: rng.random_bool(0.6).then(|| rng.random_range(0..12)),
                 down_ns,
@@ -281,8 +281,8 @@ fn draw_faults(rng: &mut SmallRng, lease_secs: u32, until_ns: u64) -> Vec<(u64, 
                 let by = rng.random_range(1..4);
                 Fault::Partition { by, rest: rng.random_range(0..by), for_ns: for_ns / 2 }
             }
-            17 | 18 => Fault::Stall {
-                percent: rng.random_range(5..40),
+            17..21 => Fault::Stall {
+                percent: rng.random_range(5..60),
                 up_to_ns: if rng.random_bool(0.5) { 300 * MS } else { 15 * SEC },
                 for_ns,
             },

@@ -96,6 +96,8 @@ pub struct Machine {
     pub boot: u8,
     /// How wrong the wall clock is.
     pub wall_error_ns: i64,
+    /// How wrong it was when the daemon last noted what it shows.
+    pub wall_error_noted_ns: i64,
 }
 
 /// A line of history.
@@ -210,7 +212,13 @@ impl World {
             rng,
             planted,
             clients,
-            machine: Machine { up: true, booted_ns: 0, boot: 1, wall_error_ns },
+            machine: Machine {
+                up: true,
+                booted_ns: 0,
+                boot: 1,
+                wall_error_ns,
+                wall_error_noted_ns: wall_error_ns,
+            },
             kernel: Kernel::default(),
             disk,
             oracle: Oracle::default(),
@@ -239,6 +247,12 @@ impl World {
     /// The wall clock.
     pub fn wall_ns(&self) -> u64 {
         (WALL_NS + self.now_ns).saturating_add_signed(self.machine.wall_error_ns)
+    }
+
+    /// How wrong the wall clock was when it showed `wall_ns` at a moment of the boot clock.
+    pub fn wall_error_of(&self, boot_ns: u64, wall_ns: u64) -> i64 {
+        let right_ns = WALL_NS + self.machine.booted_ns + boot_ns.saturating_sub(BOOT_NS);
+        wall_ns.cast_signed() - right_ns.cast_signed()
     }
 
     /// Whether nothing goes wrong any more.

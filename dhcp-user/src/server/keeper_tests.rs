@@ -1,0 +1,174 @@
+//! What the simulator found broken in the keeper and the start around it, told as short as it can be.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+
+use dhcp_common::{
+    abi::{Answer, Control, LeaseEntry},
+    request::Interface,
+};
+
+use super::*;
+use crate::{
+    lease::store::{Contents, Failure, MemoryStore, Recovered, StoredAnswer},
+    net::{
+        frame::{Envelope, Tags},
+        packet_socket::ReceivedFrame,
+    },
+    server::takeover::{Succession, Surroundings, remember},
+    timeline::BootId,
+};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const SEC: u64 = 1_000_000_000;
+const CONFIG: &str = r#"{"dhcp": {
+    "interfaces": [{"name": "sim0", "address": "198.18.0.1"}],
+    "lease_secs": 600,
+    "subnets": [{"subnet": "198.18.0.0/24", "interface": "sim0",
+                 "pools": [{"range": "198.18.0.10 - 198.18.0.20"}]}]
+}}"#;
+
+/// Maps that only remember.
+#[derive(Default)]
+struct Map {
+    answers: BTreeMap<u32, Answer>,
+    entries: BTreeMap<Ipv4Addr, LeaseEntry>,
+}
+
+impl LeaseMap for Map {
+    fn put_answer(&mut self, index: u32, answer: &Answer) -> Result<(), FastPathError> {
+        self.answers.insert(index, *answer);
+        Ok(())
+    }
+
+    fn publish(&mut self, entry: &LeaseEntry) -> bool {
+        self.entries.insert(entry.address.into(), *entry);
+        true
+    }
+
+    fn withdraw(&mut self, address: Ipv4Addr) {
+        self.entries.remove(&address);
+    }
+
+    fn renewed_boot_ns(&self, _: Ipv4Addr) -> Option<u64> {
+        None
+    }
+
+    fn marks(&self, _: u64) -> Vec<Mark> {
+        Vec::new()
+    }
+
+    fn set_authority_until_boot_ns(&mut self, _: u64) {}
+}
+
+/// A start at a moment of the boot clock, after a daemon whose program left these marks.
+struct Start(u64, Option<Vec<Mark>>);
+
+impl Succession for Start {
+    type Map = Map;
+
+    fn boot_ns(&self) -> u64 {
+        self.0
+    }
+
+    fn predecessor_marks(&self, since_boot_ns: u64) -> Option<Vec<Mark>> {
+        let marks = self.1.as_ref()?.iter().filter(|mark| mark.renewed_boot_ns >= since_boot_ns);
+        Some(marks.copied().collect())
+    }
+
+    fn load(&mut self, _: &Control) -> Result<Map, FastPathError> {
+        Ok(Map::default())
+    }
+
+    fn attach(&mut self, _: &mut Map) -> Result<(), FastPathError> {
+        Ok(())
+    }
+
+    fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
+        Ok(())
+    }
+}
+
+fn started(store: MemoryStore, mut start: Start) -> Keeper<MemoryStore, Map> {
+    let Contents { leases, answers, meta } = store.durable().clone();
+    let recovered = Recovered {
+        answers: answers.into_iter().map(|(id, bytes)| StoredAnswer { id, bytes }).collect(),
+        meta: meta.into_iter().collect(),
+        report: Default::default(),
+    };
+    let around = Surroundings {
+        config: Arc::new(crate::config::parse(CONFIG, "test").unwrap()),
+        servers: vec![SERVER],
+        interfaces: vec![Interface { number: 0, mac: SERVER_MAC }],
+        local: vec![SERVER],
+        boot_id: BootId::new([1; 16]),
+        boot_ns: start.0,
+        wall_ns: 1_764_000_000 * SEC + start.0,
+        random_key: (0..=255).cycle().take(crate::fastpath::stored::KEY_LEN).collect(),
+        seed: 1,
+    };
+    let (mut keeper, _) = remember(around, store, &recovered, leases.into_values().collect()).unwrap();
+    keeper.take_over(&mut start, Span::from_secs(60)).unwrap();
+    keeper.note_time(start.0, 1_764_000_000 * SEC + start.0).unwrap();
+    keeper
+}
+
+/// The client with this number asks for an address it was offered.
+fn ask(keeper: &mut Keeper<MemoryStore, Map>, boot_ns: u64, client: u8, address: Ipv4Addr) -> Aftermath {
+    let mac = [2, 0, 0, 0, 1, client];
+    let mut payload = vec![0; 240];
+    payload[..4].copy_from_slice(&[1, 1, 6, 0]);
+    payload[28..34].copy_from_slice(&mac);
+    payload[236..].copy_from_slice(&[99, 130, 83, 99]);
+    payload.extend_from_slice(&[53, 1, 3, 50, 4]);
+    payload.extend_from_slice(&address.octets());
+    payload.extend_from_slice(&[54, 4]);
+    payload.extend_from_slice(&SERVER.octets());
+    payload.push(255);
+    payload.resize(300, 0);
+    let envelope = Envelope {
+        source_mac: mac,
+        destination_mac: [255; 6],
+        tags: Tags::default(),
+        source: Ipv4Addr::UNSPECIFIED,
+        destination: Ipv4Addr::BROADCAST,
+        source_port: 68,
+        destination_port: 67,
+    };
+    let mut frame = ReceivedFrame { octets: envelope.wrap(&payload).unwrap(), checksum_pending: false };
+    let now = keeper.timeline.timestamp(boot_ns);
+    let mut work = Work::default();
+    keeper.core.receive(now, 0, &mut frame, &mut work);
+    keeper.settle(now, work).unwrap()
+}
+
+#[test]
+fn an_answer_that_found_no_room_becomes_durable_with_the_next_lease_that_names_it() {
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None));
+    keeper.store.fail_next(Failure::Full);
+    let (first, second) = (Ipv4Addr::new(198, 18, 0, 10), Ipv4Addr::new(198, 18, 0, 11));
+    assert_eq!(ask(&mut keeper, 11 * SEC, 1, first).send, []);
+    assert_eq!(keeper.store_refusals, 1);
+    assert_eq!(ask(&mut keeper, 12 * SEC, 2, second).send.len(), 1);
+    let form = keeper.store.durable().leases[&second].forms[0].expect("its renewals are known");
+    assert!(keeper.store.durable().answers.contains_key(&form.answer), "a lease names what is not durable");
+    assert!(keeper.kernel.as_ref().unwrap().answers.contains_key(&form.answer));
+    // Once is enough.
+    let commits = keeper.store.durable().clone();
+    assert_eq!(ask(&mut keeper, 13 * SEC, 1, first).send.len(), 1);
+    assert_eq!(keeper.store.durable().answers, commits.answers);
+}
+
+#[test]
+fn what_an_earlier_program_renewed_is_durable_before_its_maps_are_gone() {
+    let address = Ipv4Addr::new(198, 18, 0, 10);
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None));
+    assert_eq!(ask(&mut keeper, 11 * SEC, 1, address).send.len(), 1);
+    // The kernel renews it, within its horizon of twice the lease time, after the daemon's death; two starts later it must be known.
+    let mark = Mark { address, chaddr: [2, 0, 0, 0, 1, 1], renewed_boot_ns: 311 * SEC };
+    let keeper = started(keeper.store, Start(400 * SEC, Some(vec![mark])));
+    let known = keeper.timeline.timestamp(mark.renewed_boot_ns);
+    assert_eq!(keeper.store.durable().leases[&address].granted_at, known);
+    let keeper = started(keeper.store, Start(500 * SEC, Some(Vec::new())));
+    assert_eq!(keeper.core.engine.leases().get(address).unwrap().granted_at, known);
+}

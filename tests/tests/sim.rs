@@ -1,0 +1,77 @@
+//! The simulator in the test run: as many seeds as fit into a minute must be clean, every planted fault must be found
+//! within a few hundred, and a seed must tell the same story twice.
+
+use std::time::Duration;
+
+use dhcp_tests::sim::{campaign::Campaign, planted::Planted, run, scenario::Scenario, shrink};
+
+/// Within so many seeds every planted fault is found.
+const PLANTED_SEEDS: u64 = 300;
+
+fn campaign(seeds: u64, planted: Option<Planted>) -> Campaign {
+    Campaign {
+        first: 0,
+        seeds,
+        steps_max: u64::MAX,
+        planted,
+        time_max: None,
+        stop_at_first: planted.is_some(),
+    }
+}
+
+#[test]
+fn a_thousand_seeds_and_what_fits_into_a_minute_break_no_promise() {
+    let first = campaign(1_000, None).run();
+    let left = Duration::from_secs(60).saturating_sub(Duration::from_secs_f64(first.seconds));
+    let rest = Campaign { first: 1_000, time_max: Some(left), ..campaign(9_000, None) }.run();
+    for report in [&first, &rest] {
+        assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+    }
+    assert_eq!(first.seeds, 1_000);
+    // Nothing of that was idle.
+    assert!(first.renewals_by_kernel > 100_000 && first.renewals_by_daemon > 50_000 && first.crashes > 1_000);
+}
+
+#[test]
+fn every_planted_fault_is_found_and_nothing_without_it() {
+    for (name, planted) in Planted::ALL {
+        let report = campaign(PLANTED_SEEDS, Some(planted)).run();
+        let found = report.violations.first().unwrap_or_else(|| panic!("{name} was not found"));
+        assert!(!found.history.is_empty() || !found.what.is_empty());
+        let without = run(&Scenario::new(found.seed, u64::MAX), None, false);
+        assert_eq!(without.violation, None, "seed {} without {name}", found.seed);
+    }
+}
+
+#[test]
+fn a_seed_tells_the_same_story_twice() {
+    for seed in [3, 4, 5] {
+        let scenario = Scenario::new(seed, u64::MAX);
+        let (first, second) = (run(&scenario, None, true), run(&scenario, None, true));
+        assert!(first.history.len() > 100);
+        assert_eq!(first.history, second.history, "seed {seed}");
+        assert_eq!((first.steps, first.crashes), (second.steps, second.crashes));
+    }
+}
+
+#[test]
+fn a_failure_is_made_smaller_and_stays_one() {
+    let scenario = (0..PLANTED_SEEDS)
+        .map(|seed| Scenario::new(seed, u64::MAX))
+        .find(|scenario| run(scenario, Some(Planted::PublishBeforeCommit), false).violation.is_some())
+        .expect("publish-before-commit is found");
+    let before = run(&scenario, Some(Planted::PublishBeforeCommit), false);
+    let small = shrink::shrink(&scenario, Some(Planted::PublishBeforeCommit)).expect("it still fails");
+    let found = small.outcome.violation.as_ref().expect("the small one fails too");
+    assert_eq!(Some(found.invariant), before.violation.map(|found| found.invariant));
+    assert!(
+        small.scenario.clients <= scenario.clients && small.scenario.faults.len() <= scenario.faults.len()
+    );
+    assert!(!shrink::relevant(&small.outcome).is_empty());
+}
+
+#[test]
+fn steps_end_a_run() {
+    let outcome = run(&Scenario::new(1, 50), None, false);
+    assert_eq!(outcome.steps, 50);
+}
