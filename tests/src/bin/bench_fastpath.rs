@@ -8,6 +8,7 @@ use dhcp_tests::bench::{
     cost, machine, median,
     programs::Programs,
     report::{Report, Traffic},
+    request::Request,
     traffic::{Cables, Rate},
     world::{self, FEW, FIRST, INTERFACE, MANY, Pins, UDHCPC, World},
 };
@@ -52,7 +53,7 @@ fn main() -> Result<()> {
     let pins = Pins::new();
     let cables = Cables::new()?;
     let mut world = World::new(&pins, &cables.renew.a.name, cables.renew.a.index)?;
-    let templates: Vec<_> = world.requests.iter().map(|request| request.template()).collect();
+    let templates: Vec<_> = world.requests.iter().map(Request::template).collect();
     let slots = u32::try_from(world.path.layout().table().len())?;
     let mut programs = Programs::load(&arguments.object, pins.path(), &INTERFACE, slots, &templates)?;
     let (verified_insns, jited_octets) = cost::size(&mut world.path)?;
