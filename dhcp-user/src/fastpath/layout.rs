@@ -12,6 +12,9 @@ use dhcp_common::{
 
 use crate::config::model::Config;
 
+/// The largest table of blocks: twice as many slots as there are /24s.
+const TABLE_SLOTS_MAX: usize = 1 << 25;
+
 /// The layout of the lease map for one configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -66,28 +69,40 @@ impl Layout {
 
     /// The blocks as the kernel looks them up: a table whose length is a power of two, at least twice their number.
     pub fn table(&self) -> Vec<Block> {
-        // Half as many blocks as slots keep searches short; should some crowd, a larger table parts them. It ends: of
-        // 2^25 slots no two successive ones are the first of more than two of all 2^24 prefixes there are.
+        // Half as many blocks as slots keep searches short; should some crowd, a larger table parts them. Of 2^25 slots
+        // hardly two can be the first of more than two of all 2^24 prefixes there are.
         let mut slots = self.blocks.len().saturating_mul(2).next_power_of_two();
         loop {
-            if let Some(table) = self.table_of(slots) {
+            let (table, left_out) = self.table_of(slots);
+            if left_out == 0 || slots >= TABLE_SLOTS_MAX {
+                if left_out > 0 {
+                    tracing::warn!(
+                        left_out,
+                        "renewals of as many /24s stay with the daemon: their blocks crowd"
+                    );
+                }
                 return table;
             }
             slots = slots.saturating_mul(2);
         }
     }
 
-    /// The table with `slots` slots; `None` if a block would be too far from where its search begins.
-    fn table_of(&self, slots: usize) -> Option<Vec<Block>> {
-        let mask = u32::try_from(slots).ok()?.checked_sub(1)?;
+    /// The table with `slots` slots, and how many blocks are not in it because they would be too far from where their
+    /// search begins.
+    fn table_of(&self, slots: usize) -> (Vec<Block>, usize) {
+        let mask = u32::try_from(slots.saturating_sub(1)).unwrap_or(u32::MAX);
         let mut table = vec![Block::default(); slots];
+        let mut left_out = 0;
         for (&prefix, &block) in &self.blocks {
-            let first = first_slot(prefix, mask + 1);
+            let first = first_slot(prefix, mask.wrapping_add(1));
             let mut probes = (0..PROBES_MAX).map(|probe| (first.wrapping_add(probe) & mask) as usize);
-            let free = probes.find(|&slot| table.get(slot).is_some_and(|there| there.prefix == [0; 4]))?;
-            *table.get_mut(free)? = block;
+            let free = probes.find(|&slot| table.get(slot).is_some_and(|there| there.prefix == [0; 4]));
+            match free.and_then(|slot| table.get_mut(slot)) {
+                Some(slot) => *slot = block,
+                None => left_out += 1,
+            }
         }
-        Some(table)
+        (table, left_out)
     }
 
     /// The index of an address's entry, if the layout holds it.
