@@ -199,7 +199,7 @@ impl Client {
                 self.transact(State::Renewing, now_ns);
             }
         }
-        let patience = (4 * SEC << self.tries.min(2)).min(BACKOFF_MAX_NS) + rng.random_range(0..SEC);
+        let patience = ((4 * SEC) << self.tries.min(2)).min(BACKOFF_MAX_NS) + rng.random_range(0..SEC);
         self.wake_ns = now_ns + patience;
         self.tries += 1;
         let held = self.held.map(|held| held.address);

@@ -57,7 +57,7 @@ pub fn run(scenario: &Scenario, planted: Option<Planted>, tracing: bool) -> Outc
     while !lock(&shared).over() {
         number += 1;
         let config = Arc::new(scenario.config(variant));
-        let ended = Node::start(&shared, number, config).and_then(|mut node| {
+        let ended = Node::start(&shared, number, &config).and_then(|mut node| {
             let mut result = Ok(());
             while result.is_ok() && !lock(&shared).over() && lock(&shared).death.is_none() {
                 result = node.turn();

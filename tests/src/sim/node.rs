@@ -65,12 +65,12 @@ impl Node {
     ///
     /// # Errors
     /// If it dies, or the disk fails, before it is through.
-    pub fn start(shared: &Shared, number: u32, config: Arc<Config>) -> Result<Self, NodeError> {
+    pub fn start(shared: &Shared, number: u32, config: &Arc<Config>) -> Result<Self, NodeError> {
         let (around, recovered, leases) = {
             let mut world = lock(shared);
             world.listener = Some(number);
-            world.config = Arc::clone(&config);
-            let around = surroundings(&mut world, &config, number);
+            world.config = Arc::clone(config);
+            let around = surroundings(&mut world, config, number);
             let durable = world.disk.durable();
             let answers =
                 durable.answers.iter().map(|(id, bytes)| StoredAnswer { id: *id, bytes: bytes.clone() });
@@ -98,7 +98,7 @@ impl Node {
         let predecessor = lock(shared).kernel.attached;
         let mut succession = SimSuccession {
             shared: Arc::clone(shared),
-            config: Arc::clone(&config),
+            config: Arc::clone(config),
             predecessor,
             fresh: None,
         };
