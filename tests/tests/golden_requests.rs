@@ -216,24 +216,6 @@ fn identifiers_of_any_length_are_echoed() {
     }
 }
 
-/// A client may renew otherwise than its REQUEST lets expect (perfdhcp leaves out its parameter list). Once it has shown
-/// how, that is what the kernel knows, whatever else it says later.
-#[test]
-fn what_a_client_has_shown_outlives_what_can_be_guessed() {
-    let mut lab = Lab::new().unwrap();
-    let mac = [2, 0x10, 0, 0, 0, 9];
-    let says = |kind| Frame::request(kind, mac).option(55, &[3]);
-    let address = lab.join(says).unwrap();
-    let terse = Frame::request(3, mac).ciaddr(address).src(address).dst(SERVER).dst_mac(server_mac(0));
-    assert_all(&mut lab, &[pass("unforeseen", &terse, Reason::Fingerprint)]);
-    lab.ask(&terse.build()).unwrap();
-    assert_eq!(lab.judge(&terse.build()).unwrap().reason, Reason::Answered);
-    assert_eq!(lab.join(says).unwrap(), address);
-    assert_eq!(lab.judge(&terse.build()).unwrap().reason, Reason::Answered);
-    let foreseen = says(3).ciaddr(address).src(address).dst(SERVER).dst_mac(server_mac(0));
-    assert_eq!(lab.judge(&foreseen.build()).unwrap().reason, Reason::Fingerprint);
-}
-
 #[test]
 fn anything_new_in_the_options_brings_the_daemon_in() {
     let mut lab = Lab::new().unwrap();

@@ -195,12 +195,7 @@ fn lease(address: u32, rng: &mut SmallRng) -> LeaseRecord {
         horizon: Timestamp(now + 7_200_000_000_000),
         forms: [
             None,
-            Some(KnownForm {
-                fingerprint: rng.random(),
-                answer: rng.random_range(0..100),
-                echo_sum: 3,
-                learnt: false,
-            }),
+            Some(KnownForm { fingerprint: rng.random(), answer: rng.random_range(0..100), echo_sum: 3 }),
         ],
     }
 }

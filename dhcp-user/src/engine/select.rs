@@ -143,8 +143,8 @@ impl Engine {
 
     /// The record of a lease after a grant of `secs`. A grant shorter than what is left of the one before does not take
     /// that back, for its ACK may be lost: the lease is then as one granted later, and `expires - granted_at` always is
-    /// the lease time of the last grant, which is what the kernel goes on granting. Its horizon covers this promise and
-    /// the next renewals', and never moves back while the lease is bound: the kernel may have promised as much.
+    /// the lease time of the last grant, which is what the kernel goes on granting. Its horizon covers this promise and the next renewals', and never
+    /// moves back while the lease is bound: the kernel may have promised as much.
     fn granted(
         &self,
         inquiry: &Inquiry<'_>,
@@ -159,27 +159,24 @@ impl Engine {
         let expires = bound.map_or(now, |known| promised_until(now, known, lease)).max(now + lease);
         let ahead = now + self.horizon_span(lease);
         let horizon = bound.map_or(ahead, |lease| lease.horizon.max(ahead)).max(expires);
+        // A form stands for a client, its hardware and a lease time: what the kernel grants must be what `expires` says.
+        let forms = bound
+            .filter(|known| known.client == request.client && known.hardware == request.hardware)
+            .filter(|known| known.expires.since(known.granted_at) == lease)
+            .map_or([None, None], |known| known.forms);
         let kept = |option: u8, old: fn(&LeaseRecord) -> &[u8]| -> Box<[u8]> {
             match request.option(option) {
                 Some(value) => value.get(..value.len().min(255)).unwrap_or_default().into(),
                 None => same.map_or_else(Box::default, |lease| old(lease).into()),
             }
         };
-        let relay_information = kept(code::RELAY_INFORMATION, |lease| &lease.relay_information);
-        // A form stands for a client, its hardware, where it is attached and a lease time: what the kernel grants must be
-        // what `expires` says, and the terms may depend on the circuit.
-        let forms = bound
-            .filter(|known| known.client == request.client && known.hardware == request.hardware)
-            .filter(|known| known.relay_information == relay_information)
-            .filter(|known| known.expires.since(known.granted_at) == lease)
-            .map_or([None, None], |known| known.forms);
         LeaseRecord {
             address,
             state: LeaseState::Bound,
             client: request.client.clone(),
             hardware: request.hardware,
             hostname: kept(code::HOST_NAME, |lease| &lease.hostname),
-            relay_information,
+            relay_information: kept(code::RELAY_INFORMATION, |lease| &lease.relay_information),
             granted_at: expires - lease,
             expires,
             horizon,

@@ -42,20 +42,13 @@ pub fn renewals(payload: &[u8], address: Ipv4Addr) -> Vec<Prediction> {
     predictions
 }
 
-/// The form of a message that is a renewal itself; `None` of one that is not.
-pub fn renewal_form(payload: &[u8]) -> Option<Form> {
-    let renews = payload.get(12..16)? != [0; 4];
-    let form = if payload.get(24..28)? == [0; 4] { Form::Direct } else { Form::Relayed };
-    renews.then_some(form)
-}
-
 fn rewrite(payload: &[u8], address: Ipv4Addr, form: Form) -> Option<Vec<u8>> {
     let (header, options) = payload.split_at_checked(BOOTP_OPTIONS)?;
     if !header.ends_with(&COOKIE) {
         return None;
     }
     // What is a renewal already comes again as it is, options 50 and 54 included if the client is of that kind.
-    let renews = renewal_form(payload).is_some();
+    let renews = header.get(12..16) != Some(&[0; 4]);
     let mut renewal = header.to_vec();
     set(&mut renewal, 12, &address.octets())?;
     if form == Form::Direct {

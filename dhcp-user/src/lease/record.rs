@@ -123,6 +123,4 @@ pub struct KnownForm {
     pub answer: u32,
     /// The checksum share of the options the answer repeats from the request.
     pub echo_sum: u16,
-    /// Learnt from such a renewal itself; else predicted from another request of the client.
-    pub learnt: bool,
 }

@@ -58,21 +58,14 @@ impl Learner {
         work: &mut Work,
     ) -> [Option<KnownForm>; 2] {
         let mut forms = granted.lease.forms;
-        let renewed = predict::renewal_form(granted.payload);
         for prediction in predict::renewals(granted.payload, granted.lease.address) {
-            let index = prediction.form as usize;
-            let learnt = renewed == Some(prediction.form);
-            // What the client has shown is worth more than what can be guessed from another request of it.
-            if !learnt && forms.get(index).copied().flatten().is_some_and(|form| form.learnt) {
-                continue;
-            }
             let taught = self.teach(engine, granted, &prediction, work);
             let slot = match prediction.form {
                 Form::Direct => &mut forms[0],
                 Form::Relayed => &mut forms[1],
             };
             *slot = match taught {
-                Ok(form) => Some(KnownForm { learnt, ..form }),
+                Ok(form) => Some(form),
                 Err(Untaught::NotRenewable) => None,
                 Err(Untaught::Unpublishable(reason)) => {
                     self.unpublishable += 1;
@@ -124,7 +117,7 @@ impl Learner {
         if let Interned::New(index) = interned {
             work.add_answer(index, encode_answer(&rendering.answer));
         }
-        Ok(KnownForm { fingerprint, answer: interned.index(), echo_sum: rendering.echo_sum, learnt: false })
+        Ok(KnownForm { fingerprint, answer: interned.index(), echo_sum: rendering.echo_sum })
     }
 }
 

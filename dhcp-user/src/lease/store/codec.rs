@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! version u8 | flags u8 | hardware | client | hostname | relay | granted u64 | expires u64 | horizon u64 | form*
-//! flags: bits 0-1 state, bits 2-3 kind of client, bit 4 direct form, bit 5 relayed form, bits 6-7 learnt
+//! flags: bits 0-1 state, bits 2-3 kind of client, bit 4 direct form, bit 5 relayed form
 //! hardware: htype u8, len u8, octets      client: nothing (same as hardware) | hardware | len u16, octets
 //! hostname: len u8, octets                relay: len u16, octets             form: fingerprint u64, answer u32, echo sum u16
 //! ```
@@ -63,12 +63,7 @@ pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) -> Result<(), CodecE
     };
     let forms =
         lease.forms.iter().enumerate().fold(0, |bits, (i, form)| bits | (u8::from(form.is_some()) << i));
-    let learnt = lease
-        .forms
-        .iter()
-        .enumerate()
-        .fold(0, |bits, (i, form)| bits | (u8::from(form.is_some_and(|form| form.learnt)) << i));
-    out.extend_from_slice(&[VERSION, state | client << 2 | forms << 4 | learnt << 6]);
+    out.extend_from_slice(&[VERSION, state | client << 2 | forms << 4]);
     put_hardware(&lease.hardware, out);
     match &lease.client {
         ClientKey::Hardware(hardware) if client == CLIENT_OTHER_HARDWARE => put_hardware(hardware, out),
@@ -105,7 +100,7 @@ pub fn decode_lease(address: Ipv4Addr, octets: &[u8]) -> Result<LeaseRecord, Cod
         return Err(CodecError::Version(version));
     }
     let flags = rest.u8()?;
-    if flags >> 6 & !(flags >> 4) != 0 {
+    if flags & 0xc0 != 0 {
         return Err(CodecError::Malformed("unknown flags"));
     }
     let state = match flags & 3 {
@@ -130,9 +125,7 @@ pub fn decode_lease(address: Ipv4Addr, octets: &[u8]) -> Result<LeaseRecord, Cod
     let mut forms = [None; 2];
     for (i, form) in forms.iter_mut().enumerate() {
         if flags >> (4 + i) & 1 == 1 {
-            let (fingerprint, answer, echo_sum) = (rest.u64()?, rest.u32()?, rest.u16()?);
-            let learnt = flags >> (6 + i) & 1 == 1;
-            *form = Some(KnownForm { fingerprint, answer, echo_sum, learnt });
+            *form = Some(KnownForm { fingerprint: rest.u64()?, answer: rest.u32()?, echo_sum: rest.u16()? });
         }
     }
     if !rest.0.is_empty() {
@@ -230,9 +223,10 @@ pub(super) mod tests {
     }
 
     fn form() -> impl Strategy<Value = Option<KnownForm>> {
-        prop::option::of((any::<u64>(), any::<u32>(), any::<u16>(), any::<bool>()).prop_map(
-            |(fingerprint, answer, echo_sum, learnt)| KnownForm { fingerprint, answer, echo_sum, learnt },
-        ))
+        prop::option::of(
+            (any::<u64>(), any::<u32>(), any::<u16>())
+                .prop_map(|(fingerprint, answer, echo_sum)| KnownForm { fingerprint, answer, echo_sum }),
+        )
     }
 
     /// Any lease record the codec takes, of an address below `addresses`.
@@ -328,7 +322,7 @@ pub(super) mod tests {
             granted_at: Timestamp(1),
             expires: Timestamp(2),
             horizon: Timestamp(3),
-            forms: [Some(KnownForm { fingerprint: 7, answer: 9, echo_sum: 11, learnt: true }), None],
+            forms: [Some(KnownForm { fingerprint: 7, answer: 9, echo_sum: 11 }), None],
         };
         let mut octets = Vec::new();
         encode_lease(&lease, &mut octets).unwrap();
