@@ -21,6 +21,7 @@ use crate::{
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const SEC: u64 = 1_000_000_000;
+const WALL_NS: u64 = 1_764_000_000 * SEC;
 const CONFIG: &str = r#"{"dhcp": {
     "interfaces": [{"name": "sim0", "address": "198.18.0.1"}],
     "lease_secs": 600,
@@ -61,8 +62,9 @@ impl LeaseMap for Map {
     fn set_authority_until_boot_ns(&mut self, _: u64) {}
 }
 
-/// A start at a moment of the boot clock, after a daemon whose program left these marks.
-struct Start(u64, Option<Vec<Mark>>);
+/// A start at a moment of the boot clock, after a daemon whose program left these marks; and a mark that a program still
+/// running then leaves when it ends.
+struct Start(u64, Option<Vec<Mark>>, Option<Mark>);
 
 impl Succession for Start {
     type Map = Map;
@@ -71,9 +73,8 @@ impl Succession for Start {
         self.0
     }
 
-    fn predecessor_marks(&self, since_boot_ns: u64) -> Option<Vec<Mark>> {
-        let marks = self.1.as_ref()?.iter().filter(|mark| mark.renewed_boot_ns >= since_boot_ns);
-        Some(marks.copied().collect())
+    fn predecessor_marks(&self) -> Option<Vec<Mark>> {
+        self.1.clone()
     }
 
     fn load(&mut self, _: &Control) -> Result<Map, FastPathError> {
@@ -85,6 +86,7 @@ impl Succession for Start {
     }
 
     fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
+        self.1.iter_mut().for_each(|marks| marks.extend(self.2));
         Ok(())
     }
 }
@@ -96,21 +98,25 @@ fn started(store: MemoryStore, mut start: Start) -> Keeper<MemoryStore, Map> {
         meta: meta.into_iter().collect(),
         report: Default::default(),
     };
-    let around = Surroundings {
+    let around = around(start.0);
+    let (mut keeper, _) = remember(around, store, &recovered, leases.into_values().collect()).unwrap();
+    keeper.take_over(&mut start, Span::from_secs(60)).unwrap();
+    keeper.note_time(start.0, WALL_NS + start.0).unwrap();
+    keeper
+}
+
+fn around(boot_ns: u64) -> Surroundings {
+    Surroundings {
         config: Arc::new(crate::config::parse(CONFIG, "test").unwrap()),
         servers: vec![SERVER],
         interfaces: vec![Interface { number: 0, mac: SERVER_MAC }],
         local: vec![SERVER],
         boot_id: BootId::new([1; 16]),
-        boot_ns: start.0,
-        wall_ns: 1_764_000_000 * SEC + start.0,
+        boot_ns,
+        wall_ns: WALL_NS + boot_ns,
         random_key: (0..=255).cycle().take(crate::fastpath::stored::KEY_LEN).collect(),
         seed: 1,
-    };
-    let (mut keeper, _) = remember(around, store, &recovered, leases.into_values().collect()).unwrap();
-    keeper.take_over(&mut start, Span::from_secs(60)).unwrap();
-    keeper.note_time(start.0, 1_764_000_000 * SEC + start.0).unwrap();
-    keeper
+    }
 }
 
 /// The client with this number asks for an address it was offered.
@@ -144,7 +150,7 @@ fn ask(keeper: &mut Keeper<MemoryStore, Map>, boot_ns: u64, client: u8, address:
 
 #[test]
 fn an_answer_that_found_no_room_becomes_durable_with_the_next_lease_that_names_it() {
-    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None));
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
     keeper.store.fail_next(Failure::Full);
     let (first, second) = (Ipv4Addr::new(198, 18, 0, 10), Ipv4Addr::new(198, 18, 0, 11));
     assert_eq!(ask(&mut keeper, 11 * SEC, 1, first).send, []);
@@ -162,13 +168,38 @@ fn an_answer_that_found_no_room_becomes_durable_with_the_next_lease_that_names_i
 #[test]
 fn what_an_earlier_program_renewed_is_durable_before_its_maps_are_gone() {
     let address = Ipv4Addr::new(198, 18, 0, 10);
-    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None));
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
     assert_eq!(ask(&mut keeper, 11 * SEC, 1, address).send.len(), 1);
     // The kernel renews it, within its horizon of twice the lease time, after the daemon's death; two starts later it must be known.
     let mark = Mark { address, chaddr: [2, 0, 0, 0, 1, 1], renewed_boot_ns: 311 * SEC };
-    let keeper = started(keeper.store, Start(400 * SEC, Some(vec![mark])));
+    let keeper = started(keeper.store, Start(400 * SEC, Some(vec![mark]), None));
     let known = keeper.timeline.timestamp(mark.renewed_boot_ns);
     assert_eq!(keeper.store.durable().leases[&address].granted_at, known);
-    let keeper = started(keeper.store, Start(500 * SEC, Some(Vec::new())));
+    let keeper = started(keeper.store, Start(500 * SEC, Some(Vec::new()), None));
     assert_eq!(keeper.core.engine.leases().get(address).unwrap().granted_at, known);
+}
+
+#[test]
+fn a_program_that_stood_still_through_the_swap_is_heard() {
+    let address = Ipv4Addr::new(198, 18, 0, 10);
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
+    assert_eq!(ask(&mut keeper, 11 * SEC, 1, address).send.len(), 1);
+    // It took the time eight seconds before the start that found no mark of it yet.
+    let mark = Mark { address, chaddr: [2, 0, 0, 0, 1, 1], renewed_boot_ns: 392 * SEC };
+    let keeper = started(keeper.store, Start(400 * SEC, Some(Vec::new()), Some(mark)));
+    let known = keeper.timeline.timestamp(mark.renewed_boot_ns);
+    assert_eq!(keeper.store.durable().leases[&address].granted_at, known);
+}
+
+#[test]
+fn a_start_cut_short_after_a_reboot_leaves_nothing_to_the_wall_clock() {
+    // `remember` alone: what follows it did not happen.
+    let (around, store) = (around(10 * SEC), MemoryStore::new());
+    let none = Recovered { answers: Vec::new(), meta: Vec::new(), report: Default::default() };
+    let (keeper, _) = remember::<_, Map>(around, store, &none, Vec::new()).unwrap();
+    let stored = &keeper.store.durable().meta[&MetaKey::TimelineAnchor];
+    assert_eq!(
+        crate::timeline::Anchor::decode(stored).unwrap(),
+        keeper.timeline.anchor(10 * SEC, WALL_NS + 10 * SEC)
+    );
 }

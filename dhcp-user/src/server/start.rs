@@ -226,8 +226,8 @@ impl Succession for KernelSuccession<'_> {
         clock::boot_ns()
     }
 
-    fn predecessor_marks(&self, since_boot_ns: u64) -> Option<Vec<Mark>> {
-        Some(self.predecessor.as_ref()?.marks(since_boot_ns).collect())
+    fn predecessor_marks(&self) -> Option<Vec<Mark>> {
+        Some(self.predecessor.as_ref()?.marks(0).collect())
     }
 
     fn load(&mut self, control: &AbiControl) -> Result<KernelPath, FastPathError> {

@@ -7,7 +7,7 @@ use dhcp_common::{abi::Control, request::Interface};
 
 use super::{
     core::Core,
-    keeper::{Keeper, KeeperError, MARK_DELAY, MARKS_BATCH},
+    keeper::{Keeper, KeeperError, MARKS_BATCH},
     learn::Learner,
     memory::{Memory, meta},
     work::Work,
@@ -88,6 +88,12 @@ pub fn remember<S: LeaseStore, K: LeaseMap>(
     let engine = Engine::new(around.config, around.servers, table);
     let core = Core::new(engine, learner, around.local, around.seed);
     let mut keeper = Keeper::new(core, store, timeline, &memory);
+    // With where the timeline stands in this boot: should this start be cut short, the next one need not ask the wall
+    // clock again, which may have been set by then.
+    memory
+        .batch
+        .meta
+        .push((MetaKey::TimelineAnchor, timeline.anchor(around.boot_ns, around.wall_ns).encode()));
     keeper.commit(&memory.batch)?;
     Ok((keeper, resume))
 }
@@ -100,9 +106,8 @@ pub trait Succession {
     /// The boot clock, now.
     fn boot_ns(&self) -> u64;
 
-    /// Every lease that an earlier daemon's program renewed at or after `since_boot_ns`; `None` if there are no maps of
-    /// an earlier daemon.
-    fn predecessor_marks(&self, since_boot_ns: u64) -> Option<Vec<Mark>>;
+    /// Every lease that an earlier daemon's program renewed; `None` if there are no maps of an earlier daemon.
+    fn predecessor_marks(&self) -> Option<Vec<Mark>>;
 
     /// Makes empty maps that no program uses yet.
     ///
@@ -137,8 +142,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         authority: Span,
     ) -> Result<(), KeeperError> {
         // Renewals of an earlier program that nobody has seen yet.
-        let read_until = succession.boot_ns();
-        let marks = succession.predecessor_marks(0);
+        let marks = succession.predecessor_marks();
         let had_predecessor = marks.is_some();
         match marks {
             Some(marks) => {
@@ -162,8 +166,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         if had_predecessor {
             // Frames that the old program was still answering when it was swapped are in its marks after this.
             succession.wait_for_programs()?;
-            let since = read_until.saturating_sub(MARK_DELAY.0);
-            let marks = succession.predecessor_marks(since).unwrap_or_default();
+            // All of them again: one that stood still for long marks an old moment.
+            let marks = succession.predecessor_marks().unwrap_or_default();
             let now = self.timeline.timestamp(succession.boot_ns());
             self.inherit(now, &marks)?;
         }

@@ -1,5 +1,6 @@
 //! What goes wrong, when it does.
 
+use dhcp_user::{lease::store::MetaKey, timeline::Anchor};
 use rand::Rng as _;
 
 use super::{
@@ -25,7 +26,9 @@ impl World {
             Fault::PowerLoss { down_ns, clock_mended } => {
                 self.die(Death { down_ns, power: Some(clock_mended), variant: None, unload: false });
             }
-            Fault::WallStep { by_ns } if self.machine.up => self.machine.wall_error_ns += by_ns,
+            // After a reboot the wall clock alone tells how long the machine was away: until a start has noted where the
+            // timeline stands in this boot, nothing can be held against a clock that is then set ahead.
+            Fault::WallStep { by_ns } if self.boot_is_noted() => self.machine.wall_error_ns += by_ns,
             Fault::WallStep { .. } => {}
             Fault::SlowDisk { up_to_ns, for_ns } => self.conditions.slow_disk = (until(for_ns), up_to_ns),
             Fault::FullDisk { percent, for_ns } => self.conditions.full_disk = (until(for_ns), percent),
@@ -37,6 +40,12 @@ impl World {
             }
             Fault::DeclineStorm { percent, for_ns } => self.conditions.decline = (until(for_ns), percent),
         }
+    }
+
+    fn boot_is_noted(&self) -> bool {
+        let stored = self.disk.durable().meta.get(&MetaKey::TimelineAnchor);
+        let anchor = stored.and_then(|octets| Anchor::decode(octets).ok());
+        self.machine.up && anchor.is_some_and(|anchor| anchor.boot_id == self.boot_id())
     }
 
     fn die(&mut self, death: Death) {

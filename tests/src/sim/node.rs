@@ -15,7 +15,6 @@ use dhcp_user::{
         work::{Outgoing, Work},
     },
     time::{Span, Timestamp},
-    timeline::BootId,
 };
 use rand::Rng as _;
 
@@ -70,7 +69,7 @@ impl Node {
             let mut world = lock(shared);
             world.listener = Some(number);
             world.config = Arc::clone(config);
-            let around = surroundings(&mut world, config, number);
+            let around = surroundings(&mut world, config);
             let durable = world.disk.durable();
             let answers =
                 durable.answers.iter().map(|(id, bytes)| StoredAnswer { id: *id, bytes: bytes.clone() });
@@ -325,11 +324,7 @@ impl Node {
     }
 }
 
-fn surroundings(world: &mut World, config: &Arc<Config>, number: u32) -> Surroundings {
-    // With this fault planted every start takes itself for the first of its boot, and asks the wall clock.
-    let start = if world.planted == Some(Planted::ClockStepShiftsHorizons) { number } else { 0 };
-    let mut boot_id = [world.machine.boot; 16];
-    boot_id[..4].copy_from_slice(&start.to_le_bytes());
+fn surroundings(world: &mut World, config: &Arc<Config>) -> Surroundings {
     let mut random_key = vec![0; KEY_LEN];
     world.rng.fill(&mut random_key[..]);
     Surroundings {
@@ -337,7 +332,7 @@ fn surroundings(world: &mut World, config: &Arc<Config>, number: u32) -> Surroun
         servers: vec![SERVER],
         interfaces: vec![INTERFACE],
         local: vec![SERVER],
-        boot_id: BootId::new(boot_id),
+        boot_id: world.boot_id(),
         boot_ns: world.boot_ns(),
         wall_ns: world.wall_ns(),
         random_key,
@@ -360,10 +355,10 @@ impl Succession for SimSuccession {
         lock(&self.shared).boot_ns()
     }
 
-    fn predecessor_marks(&self, since_boot_ns: u64) -> Option<Vec<Mark>> {
+    fn predecessor_marks(&self) -> Option<Vec<Mark>> {
         let world = lock(&self.shared);
         let maps = world.kernel.maps.get(self.predecessor?)?;
-        Some(if world.planted == Some(Planted::LostMark) { Vec::new() } else { maps.marks(since_boot_ns) })
+        Some(if world.planted == Some(Planted::LostMark) { Vec::new() } else { maps.marks(0) })
     }
 
     fn load(&mut self, control: &Control) -> Result<SimMap, FastPathError> {

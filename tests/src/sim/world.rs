@@ -7,7 +7,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use dhcp_user::{config::model::Config, lease::store::MemoryStore, time::Timestamp, timeline::Timeline};
+use dhcp_user::{
+    config::model::Config,
+    lease::store::MemoryStore,
+    time::Timestamp,
+    timeline::{BootId, Timeline},
+};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{
@@ -247,6 +252,16 @@ impl World {
     /// The wall clock.
     pub fn wall_ns(&self) -> u64 {
         (WALL_NS + self.now_ns).saturating_add_signed(self.machine.wall_error_ns)
+    }
+
+    /// What the machine says of which boot it is.
+    pub fn boot_id(&self) -> BootId {
+        // With this fault planted every daemon takes itself for the first of its boot, and asks the wall clock.
+        let forgetful = self.planted == Some(Planted::ClockStepShiftsHorizons);
+        let start = if forgetful { self.listener.unwrap_or(0) } else { 0 };
+        let mut id = [self.machine.boot; 16];
+        id[..4].copy_from_slice(&start.to_le_bytes());
+        BootId::new(id)
     }
 
     /// How wrong the wall clock was when it showed `wall_ns` at a moment of the boot clock.
