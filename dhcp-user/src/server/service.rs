@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::{self, Clock},
-    keeper::{Aftermath, Keeper, KeeperError},
+    keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, StatsView, state_name},
     work::Work,
 };
@@ -45,7 +45,7 @@ pub enum Event {
     /// A frame came up on the interface with this index.
     Frame(usize, ReceivedFrame),
     /// No program can be using these leases any more.
-    Graced(Vec<Ipv4Addr>),
+    Graced(Vec<Withdrawal>),
     /// Somebody asks.
     Query(Query),
     /// To stop in order.
@@ -78,7 +78,7 @@ pub struct Service {
     pub(super) sockets: Vec<Option<Arc<PacketSocket>>>,
     pub(super) clock: Clock,
     pub(super) authority: Span,
-    pub(super) grace: Option<Sender<Vec<Ipv4Addr>>>,
+    pub(super) grace: Option<Sender<Vec<Withdrawal>>>,
     pub(super) events: Receiver<Event>,
     pub(super) queue_drops: Arc<AtomicU64>,
     pub(super) counts: Counts,
@@ -135,8 +135,8 @@ impl Service {
                 Some(Event::Frame(interface, mut frame)) => {
                     self.keeper.core.receive(now, interface, &mut frame, &mut work);
                 }
-                Some(Event::Graced(addresses)) => {
-                    addresses.into_iter().for_each(|address| self.keeper.forgotten(now, address, &mut work));
+                Some(Event::Graced(withdrawn)) => {
+                    withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
                 }
                 Some(Event::Query(query)) => queries.push(query),
                 Some(Event::Stop) => stop = true,
@@ -149,8 +149,8 @@ impl Service {
                 self.keeper.core.receive(now, interface, &mut frame, &mut work);
             } else if let Event::Query(query) = event {
                 queries.push(query);
-            } else if let Event::Graced(addresses) = event {
-                addresses.into_iter().for_each(|address| self.keeper.forgotten(now, address, &mut work));
+            } else if let Event::Graced(withdrawn) = event {
+                withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
             } else {
                 stop = true;
             }
