@@ -2,7 +2,7 @@
 //!
 //! Time is told, store and kernel are behind traits: the simulator runs this very code.
 
-use std::net::Ipv4Addr;
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use super::{
     core::Core,
@@ -49,10 +49,21 @@ pub struct Keeper<S, K> {
     /// Answers that leases in memory name and that are not durable yet, for the disk was full: they go with the next
     /// batch, so that no durable lease ever names an answer that is not, and its number is given to no other.
     unsaved_answers: Vec<u32>,
+    /// The last withdrawal of each address whose grace period is not known to be over, unless published since.
+    withdrawals: HashMap<Ipv4Addr, u64>,
+    next_ticket: u64,
     /// Batches made durable.
     pub commits: u64,
     /// Replies not sent because their leases could not be made durable.
     pub store_refusals: u64,
+}
+
+/// A lease withdrawn from the kernel, once: an address that is published again and withdrawn again is another matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// The address.
+    pub address: Ipv4Addr,
+    ticket: u64,
 }
 
 /// What is left to do outside.
@@ -62,7 +73,7 @@ pub struct Aftermath {
     /// Replies to send: what they promise is durable.
     pub send: Vec<Outgoing>,
     /// Leases withdrawn from the kernel: after a grace period, tell [`Keeper::forgotten`].
-    pub withdrawn: Vec<Ipv4Addr>,
+    pub withdrawn: Vec<Withdrawal>,
 }
 
 impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
@@ -76,6 +87,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             marks_known_since: memory.marks_known_since,
             clocks_noted: (0, 0),
             unsaved_answers: Vec::new(),
+            withdrawals: HashMap::new(),
+            next_ticket: 0,
             commits: 0,
             store_refusals: 0,
         }
@@ -148,17 +161,32 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         }
         for &address in &work.publish {
             match self.core.entry(address, &self.timeline) {
-                Some(entry) => drop(kernel.publish(&entry)),
+                Some(entry) => {
+                    // A withdrawal before this says nothing of the entry from here on.
+                    self.withdrawals.remove(&address);
+                    kernel.publish(&entry);
+                }
                 None => kernel.withdraw(address),
             }
         }
-        work.withdraw.iter().for_each(|&address| kernel.withdraw(address));
-        aftermath.withdrawn.extend_from_slice(&work.withdraw);
+        for &address in &work.withdraw {
+            kernel.withdraw(address);
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            self.withdrawals.insert(address, ticket);
+            aftermath.withdrawn.push(Withdrawal { address, ticket });
+        }
         Ok(())
     }
 
-    /// No program uses an address's entry any more: what did the kernel grant last?
-    pub fn forgotten(&mut self, now: Timestamp, address: Ipv4Addr, work: &mut Work) {
+    /// No program uses an entry that was withdrawn any more: what did the kernel grant last? Nothing if the entry has been
+    /// published or withdrawn again since, for then another grace period counts.
+    pub fn forgotten(&mut self, now: Timestamp, withdrawal: Withdrawal, work: &mut Work) {
+        let Withdrawal { address, ticket } = withdrawal;
+        if self.withdrawals.get(&address) != Some(&ticket) {
+            return;
+        }
+        self.withdrawals.remove(&address);
         let Some(lease) = self.core.engine.leases().get(address) else { return };
         let marked = self.kernel.as_ref().and_then(|kernel| kernel.renewed_boot_ns(address));
         let last = match marked {

@@ -203,3 +203,27 @@ fn a_start_cut_short_after_a_reboot_leaves_nothing_to_the_wall_clock() {
         keeper.timeline.anchor(10 * SEC, WALL_NS + 10 * SEC)
     );
 }
+
+#[test]
+fn a_grace_period_says_nothing_of_an_entry_published_since() {
+    let address = Ipv4Addr::new(198, 18, 0, 10);
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
+    let _ = ask(&mut keeper, 11 * SEC, 1, address);
+    let now = keeper.timeline.timestamp(12 * SEC);
+    let mut withdraw = |keeper: &mut Keeper<MemoryStore, Map>| {
+        let work = Work { withdraw: vec![address], ..Work::default() };
+        keeper.settle(now, work).unwrap().withdrawn
+    };
+    let first = withdraw(&mut keeper);
+    let _ = ask(&mut keeper, 12 * SEC, 1, address);
+    let second = withdraw(&mut keeper);
+    assert_eq!((first.len(), second.len(), first == second), (1, 1, false));
+    let mut forget = |keeper: &mut Keeper<MemoryStore, Map>, one: Withdrawal| {
+        let mut work = Work::default();
+        keeper.forgotten(now, one, &mut work);
+        !work.is_empty()
+    };
+    assert!(!forget(&mut keeper, first[0]), "of the entry before");
+    assert!(forget(&mut keeper, second[0]));
+    assert!(!forget(&mut keeper, second[0]), "told once already");
+}

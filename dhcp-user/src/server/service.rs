@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::{self, Clock},
-    keeper::{Aftermath, Keeper, KeeperError},
+    keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, StatsView, state_name},
     work::Work,
 };
@@ -46,7 +46,7 @@ pub enum Event {
     /// A frame came up on the interface with this index.
     Frame(usize, ReceivedFrame),
     /// No program can be using these leases any more.
-    Graced(Vec<Ipv4Addr>),
+    Graced(Vec<Withdrawal>),
     /// Somebody asks.
     Query(Query),
     /// To stop in order.
@@ -81,7 +81,7 @@ pub struct Service {
     pub(super) _ports: Vec<OwnedFd>,
     pub(super) clock: Clock,
     pub(super) authority: Span,
-    pub(super) grace: Option<Sender<Vec<Ipv4Addr>>>,
+    pub(super) grace: Option<Sender<Vec<Withdrawal>>>,
     pub(super) events: Receiver<Event>,
     pub(super) queue_drops: Arc<AtomicU64>,
     pub(super) counts: Counts,
@@ -138,8 +138,8 @@ impl Service {
                 Event::Frame(interface, mut frame) => {
                     self.keeper.core.receive(now, interface, &mut frame, &mut work);
                 }
-                Event::Graced(addresses) => {
-                    addresses.into_iter().for_each(|address| self.keeper.forgotten(now, address, &mut work));
+                Event::Graced(withdrawn) => {
+                    withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
                 }
                 Event::Query(query) => queries.push(query),
                 Event::Stop => stop = true,

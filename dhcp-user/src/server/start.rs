@@ -24,7 +24,7 @@ use rand::{TryRngCore, rngs::OsRng};
 
 use super::{
     clock::{self, Clock},
-    keeper::{Keeper, KeeperError},
+    keeper::{Keeper, KeeperError, Withdrawal},
     service::{Counts, Event, Service},
     takeover::{RememberError, Succession, Surroundings, remember},
 };
@@ -362,14 +362,14 @@ fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
 }
 
 /// The thread that waits for programs to end, so that nobody else has to.
-fn start_grace(mut grace: Grace, events: SyncSender<Event>) -> Result<Sender<Vec<Ipv4Addr>>, StartError> {
-    let (sender, receiver): (_, Receiver<Vec<Ipv4Addr>>) = channel();
+fn start_grace(mut grace: Grace, events: SyncSender<Event>) -> Result<Sender<Vec<Withdrawal>>, StartError> {
+    let (sender, receiver): (_, Receiver<Vec<Withdrawal>>) = channel();
     let wait = move || {
-        while let Ok(mut addresses) = receiver.recv() {
+        while let Ok(mut withdrawn) = receiver.recv() {
             // Whatever was withdrawn while the last wait lasted shares the next one.
-            receiver.try_iter().for_each(|more| addresses.extend(more));
+            receiver.try_iter().for_each(|more| withdrawn.extend(more));
             match grace.wait() {
-                Ok(()) if events.send(Event::Graced(addresses)).is_err() => return,
+                Ok(()) if events.send(Event::Graced(withdrawn)).is_err() => return,
                 Ok(()) => {}
                 Err(error) => {
                     tracing::error!(%error, "withdrawn addresses stay reserved: the kernel gave no barrier");

@@ -43,9 +43,19 @@ impl World {
     }
 
     fn boot_is_noted(&self) -> bool {
-        let stored = self.disk.durable().meta.get(&MetaKey::TimelineAnchor);
-        let anchor = stored.and_then(|octets| Anchor::decode(octets).ok());
-        self.machine.up && anchor.is_some_and(|anchor| anchor.boot_id == self.boot_id())
+        self.machine.up && self.anchor_of_this_boot().is_some()
+    }
+
+    fn anchor_of_this_boot(&self) -> Option<Anchor> {
+        let anchor = Anchor::decode(self.disk.durable().meta.get(&MetaKey::TimelineAnchor)?).ok()?;
+        (anchor.boot_id == self.boot_id()).then_some(anchor)
+    }
+
+    /// How wrong the wall clock was when a daemon last noted what it shows.
+    pub(super) fn wall_error_noted_ns(&self) -> i64 {
+        self.anchor_of_this_boot().map_or(self.machine.wall_error_noted_ns, |anchor| {
+            self.wall_error_of(anchor.latest.0.saturating_add_signed(-anchor.offset_ns), anchor.wall_ns)
+        })
     }
 
     fn die(&mut self, death: Death) {

@@ -212,7 +212,8 @@ impl World {
         if reason == Reason::Answered {
             self.kernel.answered += 1;
             self.leave(&after, decided_ns, true);
-            if self.shadowing && self.kernel.answered.is_multiple_of(8) {
+            // What was decided before may not be what the engine says now.
+            if self.shadowing && decided_ns == self.now_ns && self.kernel.answered.is_multiple_of(8) {
                 self.shadows.push(Shadow { before, after, boot_ns, maps });
             }
             return;

@@ -91,6 +91,7 @@ pub fn run(scenario: &Scenario, planted: Option<Planted>, tracing: bool) -> Outc
 impl World {
     /// The daemon is dead: what goes with it goes, and time passes until somebody starts another.
     fn bury(&mut self, death: Death) {
+        self.machine.wall_error_noted_ns = self.wall_error_noted_ns();
         self.listener = None;
         self.inbox.clear();
         self.shadows.clear();

@@ -1,7 +1,7 @@
 //! The daemon: the product's keeper over the simulator's store and maps, started as `server::start` starts it and turned
 //! as `server::service` turns it.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::sync::Arc;
 
 use dhcp_common::abi::Control;
 use dhcp_user::{
@@ -10,7 +10,7 @@ use dhcp_user::{
     lease::store::{Recovered, StoredAnswer},
     net::packet_socket::ReceivedFrame,
     server::{
-        keeper::{Aftermath, Keeper, KeeperError},
+        keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
         takeover::{RememberError, Succession, Surroundings, remember},
         work::{Outgoing, Work},
     },
@@ -140,9 +140,9 @@ impl Node {
                     let mut frame = ReceivedFrame { octets, checksum_pending: false };
                     self.keeper.core.receive(now, 0, &mut frame, &mut work);
                 }
-                Input::Graced(addresses) => {
-                    for address in addresses {
-                        self.forgotten(now, address, planted, &mut work);
+                Input::Graced(withdrawn) => {
+                    for one in withdrawn {
+                        self.forgotten(now, one, planted, &mut work);
                     }
                 }
             }
@@ -180,15 +180,15 @@ impl Node {
         world.inbox.drain(..few).collect()
     }
 
-    fn forgotten(&mut self, now: Timestamp, address: Ipv4Addr, planted: Option<Planted>, work: &mut Work) {
+    fn forgotten(&mut self, now: Timestamp, one: Withdrawal, planted: Option<Planted>, work: &mut Work) {
         if planted == Some(Planted::ReuseAtExpiry) {
             let marked = self.keeper.kernel.as_ref().and_then(|kernel| {
-                dhcp_user::fastpath::lease_map::LeaseMap::renewed_boot_ns(kernel, address)
+                dhcp_user::fastpath::lease_map::LeaseMap::renewed_boot_ns(kernel, one.address)
             });
             let last = marked.map_or(Timestamp::ZERO, |at| self.keeper.timeline.timestamp(at));
-            self.keeper.core.withdrawn(now, address, Some(last), work);
+            self.keeper.core.withdrawn(now, one.address, Some(last), work);
         } else {
-            self.keeper.forgotten(now, address, work);
+            self.keeper.forgotten(now, one, work);
         }
     }
 
@@ -250,9 +250,6 @@ impl Node {
     fn note_time(&mut self) -> Result<(), NodeError> {
         let (boot_ns, wall_ns) = self.clocks();
         self.keeper.note_time(boot_ns, wall_ns).map_err(KeeperError::from)?;
-        let mut world = lock(&self.shared);
-        let (boot_noted, wall_noted) = self.keeper.clocks_noted;
-        world.machine.wall_error_noted_ns = world.wall_error_of(boot_noted, wall_noted);
         Ok(())
     }
 

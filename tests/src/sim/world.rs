@@ -10,6 +10,7 @@ use std::{
 use dhcp_user::{
     config::model::Config,
     lease::store::MemoryStore,
+    server::keeper::Withdrawal,
     time::Timestamp,
     timeline::{BootId, Timeline},
 };
@@ -52,7 +53,7 @@ pub enum Event {
     /// A program that stood still goes on.
     Finish(u64),
     /// No program uses these leases any more; for the daemon with this number.
-    Graced(u32, Vec<Ipv4Addr>),
+    Graced(u32, Vec<Withdrawal>),
     /// The fault with this number begins.
     Fault(usize),
 }
@@ -62,7 +63,7 @@ pub enum Input {
     /// A frame.
     Frame(Vec<u8>),
     /// Withdrawn leases.
-    Graced(Vec<Ipv4Addr>),
+    Graced(Vec<Withdrawal>),
 }
 
 /// A kernel answer to compare with the engine's.
