@@ -17,8 +17,6 @@ fn campaign(seeds: u64, planted: Option<Planted>) -> Campaign {
     }
 }
 
-/// Seeds 0 to 599. Seed 651 is known to break `durable-before-ack` and is being looked into: `cargo xtask sim --first 651
-/// --seeds 1` tells its story.
 #[test]
 fn six_hundred_seeds_break_no_promise() {
     let report = campaign(600, None).run();

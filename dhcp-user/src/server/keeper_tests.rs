@@ -210,7 +210,7 @@ fn a_grace_period_says_nothing_of_an_entry_published_since() {
     let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
     let _ = ask(&mut keeper, 11 * SEC, 1, address);
     let now = keeper.timeline.timestamp(12 * SEC);
-    let mut withdraw = |keeper: &mut Keeper<MemoryStore, Map>| {
+    let withdraw = |keeper: &mut Keeper<MemoryStore, Map>| {
         let work = Work { withdraw: vec![address], ..Work::default() };
         keeper.settle(now, work).unwrap().withdrawn
     };
