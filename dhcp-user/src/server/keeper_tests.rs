@@ -218,7 +218,7 @@ fn a_grace_period_says_nothing_of_an_entry_published_since() {
     let _ = ask(&mut keeper, 12 * SEC, 1, address);
     let second = withdraw(&mut keeper);
     assert_eq!((first.len(), second.len(), first == second), (1, 1, false));
-    let mut forget = |keeper: &mut Keeper<MemoryStore, Map>, one: Withdrawal| {
+    let forget = |keeper: &mut Keeper<MemoryStore, Map>, one: Withdrawal| {
         let mut work = Work::default();
         keeper.forgotten(now, one, &mut work);
         !work.is_empty()
