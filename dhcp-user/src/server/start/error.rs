@@ -1,0 +1,80 @@
+//! Why the service cannot start, in the operator's words.
+
+use std::net::Ipv4Addr;
+
+use crate::{
+    fastpath::error::FastPathError,
+    lease::store::StoreError,
+    net::interface::InterfaceError,
+    server::{keeper::KeeperError, takeover::RememberError},
+    timeline::TimelineError,
+};
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No interface is configured.
+    #[error("no interface is configured: name at least one in dhcp.interfaces")]
+    NoInterface,
+    /// An interface cannot be served.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// The address found on an interface is one that clients are given.
+    #[error(
+        "{interface} has the address {address}, which pools give to clients: take it out of dhcp.subnets' pools"
+    )]
+    AddressInPool {
+        /// The interface.
+        interface: String,
+        /// Its address.
+        address: Ipv4Addr,
+    },
+    /// Another program has the DHCP server port.
+    #[error(
+        "UDP port 67 on {interface} is taken: another DHCP server is running (`ss -lunp 'sport = 67'` names it)"
+    )]
+    PortTaken {
+        /// The interface.
+        interface: String,
+    },
+    /// A socket was refused.
+    #[error("no {what} on {interface}: {error}{}", privileges(error))]
+    Socket {
+        /// What was tried.
+        what: &'static str,
+        /// The interface.
+        interface: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The store was refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The timeline cannot be resumed.
+    #[error(transparent)]
+    Timeline(#[from] TimelineError),
+    /// The kernel refused.
+    #[error(transparent)]
+    FastPath(#[from] FastPathError),
+    /// There is no randomness.
+    #[error("the kernel gives no random key: {0}")]
+    Random(String),
+    /// The store's content cannot be taken up.
+    #[error(transparent)]
+    Remember(#[from] RememberError),
+    /// Store or kernel failed while an earlier daemon's renewals were taken note of.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    /// A thread was refused.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+fn privileges(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            " (run as root, or with CAP_NET_RAW, CAP_NET_ADMIN, CAP_NET_BIND_SERVICE and CAP_BPF)"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,78 @@
+//! What a start needs of the interfaces: their facts, their sockets, and where programs go.
+
+use std::{net::Ipv4Addr, os::fd::OwnedFd, sync::Arc};
+
+use dhcp_common::request::Interface;
+
+use super::StartError;
+use crate::{
+    config::model::{AttachMode, Config},
+    fastpath::kernel::Port,
+    net::{
+        interface::{InterfaceError, InterfaceFacts},
+        packet_socket::{PacketSocket, reserve_port},
+    },
+};
+
+/// Every configured interface, and our address on each.
+pub(super) fn look_up(config: &Config) -> Result<(Vec<InterfaceFacts>, Vec<Ipv4Addr>), StartError> {
+    let mut all = Vec::with_capacity(config.interfaces.len());
+    let mut servers = Vec::with_capacity(config.interfaces.len());
+    for interface in &config.interfaces {
+        let mut facts = InterfaceFacts::of(&interface.name)?;
+        let server = interface
+            .address
+            .or_else(|| facts.addresses.first().copied())
+            .ok_or_else(|| InterfaceError::NoAddress { name: interface.name.clone() })?;
+        if !facts.addresses.contains(&server) {
+            facts.addresses.push(server);
+        }
+        for &address in &facts.addresses {
+            let pools = config.subnets.iter().flat_map(|subnet| &subnet.pools);
+            if pools.into_iter().any(|pool| (pool.first..=pool.last).contains(&address)) {
+                return Err(StartError::AddressInPool { interface: interface.name.clone(), address });
+            }
+        }
+        servers.push(server);
+        all.push(facts);
+    }
+    Ok((all, servers))
+}
+
+/// Packet sockets, and UDP port 67, on every interface.
+pub(super) fn open_sockets(
+    facts: &[InterfaceFacts],
+) -> Result<(Vec<Arc<PacketSocket>>, Vec<OwnedFd>), StartError> {
+    let mut sockets = Vec::with_capacity(facts.len());
+    let mut ports = Vec::with_capacity(facts.len());
+    for facts in facts {
+        let refused = |what| {
+            let interface = facts.name.clone();
+            move |error: std::io::Error| match error.kind() {
+                std::io::ErrorKind::AddrInUse => StartError::PortTaken { interface },
+                _ => StartError::Socket { what, interface, error },
+            }
+        };
+        ports.push(reserve_port(&facts.name).map_err(refused("UDP port 67"))?);
+        sockets.push(Arc::new(PacketSocket::open(facts.ifindex).map_err(refused("packet socket"))?));
+    }
+    Ok((sockets, ports))
+}
+
+/// The interfaces as the fast path numbers them.
+pub(super) fn numbered(facts: &[InterfaceFacts]) -> Vec<Interface> {
+    (0..).zip(facts).map(|(number, facts)| Interface { number, mac: facts.mac }).collect()
+}
+
+/// Where programs are to be attached.
+pub(super) fn ports(config: &Config, facts: &[InterfaceFacts], interfaces: &[Interface]) -> Vec<Port> {
+    let all = config.interfaces.iter().zip(facts).zip(interfaces);
+    all.filter(|((configured, _), _)| configured.mode != AttachMode::Off)
+        .map(|((configured, facts), &interface)| Port {
+            name: facts.name.clone(),
+            ifindex: facts.ifindex,
+            interface,
+            mode: configured.mode,
+        })
+        .collect()
+}

@@ -1,0 +1,164 @@
+//! From a configuration to a running service.
+//!
+//! The order matters. Everything that can be refused is looked at before anything changes; what an earlier daemon's
+//! program renewed is read before the engine judges any lease; the new maps are full before the program is swapped in;
+//! and what the old program renewed in the meantime is read once it certainly runs no more.
+
+mod error;
+mod interfaces;
+mod succession;
+mod threads;
+
+use std::{
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::AtomicU64,
+        mpsc::{SyncSender, sync_channel},
+    },
+};
+
+use aya_log::EbpfLogger;
+use dhcp_common::request::Interface;
+use rand::{TryRngCore, rngs::OsRng};
+
+pub use error::StartError;
+
+use super::{
+    clock::{self, Clock},
+    keeper::Keeper,
+    service::{Counts, Event, Service},
+    takeover::{Surroundings, remember},
+};
+use crate::{
+    config::model::{AttachMode, Config},
+    fastpath::{kernel::KernelPath, pins::PinDirectory, stored},
+    lease::store::{LogStore, Options},
+    time::Span,
+    timeline::{BootId, Resume},
+};
+
+/// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
+const EVENTS_QUEUED: usize = 16_384;
+
+/// A service that is ready to run.
+pub struct Started {
+    /// The service itself; [`Service::run`] occupies a thread.
+    pub service: Service,
+    /// Where to ask and tell it.
+    pub events: SyncSender<Event>,
+    /// Where the command line is to find the service.
+    pub control_socket: PathBuf,
+}
+
+/// Starts serving `config`.
+///
+/// # Errors
+/// What is in the way. Nothing an earlier daemon left has been changed then, unless the kernel refused at the last step.
+pub fn start(config: Config) -> Result<Started, StartError> {
+    let config = Arc::new(config);
+    if config.interfaces.is_empty() {
+        return Err(StartError::NoInterface);
+    }
+    let (facts, servers) = interfaces::look_up(&config)?;
+    let interfaces = interfaces::numbered(&facts);
+    let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
+    let mut keeper = open_store(&config, servers, interfaces.clone(), local)?;
+    let clock = Clock::new(keeper.timeline);
+    let pins = if config.interfaces.iter().any(|interface| interface.mode != AttachMode::Off) {
+        Some(PinDirectory::open(&config.fastpath.pin_path)?)
+    } else {
+        None
+    };
+    let (events, inbox) = sync_channel(EVENTS_QUEUED);
+    let (sockets, ports_held) = interfaces::open_sockets(&facts)?;
+    let mut modes = std::collections::BTreeMap::new();
+    let mut grace = None;
+    match pins {
+        Some(pins) => {
+            let ports = interfaces::ports(&config, &facts, &interfaces);
+            let (attached, barrier) = succession::take_over(&config, pins, ports, &mut keeper)?;
+            modes = attached;
+            grace = Some(threads::start_grace(barrier, events.clone())?);
+        }
+        // Nothing grants behind the engine's back from here on.
+        None => keeper.note_marks_known_since(clock.now())?,
+    }
+    let loggers = keeper.kernel.iter_mut().flat_map(KernelPath::objects_mut).filter_map(logger).collect();
+    keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
+    let queue_drops = Arc::new(AtomicU64::new(0));
+    threads::start_receivers(&sockets, &events, &queue_drops)?;
+    let service = Service {
+        keeper,
+        modes,
+        loggers,
+        sockets,
+        _ports: ports_held,
+        clock,
+        authority: authority(&config),
+        grace,
+        events: inbox,
+        queue_drops,
+        counts: Counts::default(),
+    };
+    Ok(Started { service, events, control_socket: config.control.socket.clone() })
+}
+
+const fn authority(config: &Config) -> Span {
+    Span::from_secs(config.fastpath.authority_secs as u64)
+}
+
+/// Opens the store and decides what of it still holds under this configuration.
+fn open_store(
+    config: &Arc<Config>,
+    servers: Vec<Ipv4Addr>,
+    interfaces: Vec<Interface>,
+    local: Vec<Ipv4Addr>,
+) -> Result<Keeper<LogStore, KernelPath>, StartError> {
+    let mut leases = Vec::new();
+    let (store, recovered) =
+        LogStore::open(&config.store.path, &Options::default(), &mut |lease| leases.push(lease))?;
+    let (mut random_key, mut seed) = (vec![0; stored::KEY_LEN], [0; 8]);
+    OsRng
+        .try_fill_bytes(&mut random_key)
+        .and_then(|()| OsRng.try_fill_bytes(&mut seed))
+        .map_err(|error| StartError::Random(error.to_string()))?;
+    let found = leases.len();
+    let around = Surroundings {
+        config: Arc::clone(config),
+        servers,
+        interfaces,
+        local,
+        boot_id: BootId::of_this_machine()?,
+        boot_ns: clock::boot_ns(),
+        wall_ns: clock::wall_ns(),
+        random_key,
+        seed: u64::from_le_bytes(seed),
+    };
+    let (keeper, resume) = remember(around, store, &recovered, leases)?;
+    report(&resume, found);
+    Ok(keeper)
+}
+
+fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
+    EbpfLogger::init(object)
+        .inspect_err(|error| tracing::warn!(%error, "the kernel program's messages cannot be read"))
+        .ok()
+}
+
+fn report(resume: &Resume, leases: usize) {
+    match resume {
+        Resume::First => tracing::info!("a new store: no leases yet"),
+        Resume::SameBoot => tracing::info!(leases, "resumed"),
+        Resume::NewBoot { away } => {
+            tracing::info!(leases, away_secs = away.as_secs(), "resumed after a reboot");
+        }
+        Resume::WallBehind { by } => tracing::warn!(
+            leases,
+            behind_secs = by.as_secs(),
+            "the wall clock is behind the store's latest time: time goes on from there, and no promise is shortened; \
+             set the clock and restart to see true dates"
+        ),
+    }
+}

@@ -1,0 +1,96 @@
+//! The kernel's side of a start: real maps and programs, taken over from an earlier daemon if there was one.
+
+use std::collections::BTreeMap;
+
+use dhcp_common::abi::Control;
+
+use super::StartError;
+use crate::{
+    config::model::{Config, FastPath},
+    fastpath::{
+        attach::Attached,
+        error::FastPathError,
+        grace::Grace,
+        kernel::{KernelPath, Mark, Port, Predecessor},
+        layout::Layout,
+        pins::PinDirectory,
+    },
+    lease::store::LogStore,
+    server::{clock, keeper::Keeper, takeover::Succession},
+};
+
+/// Takes over from an earlier daemon, if there was one.
+pub(super) fn take_over(
+    config: &Config,
+    pins: PinDirectory,
+    ports: Vec<Port>,
+    keeper: &mut Keeper<LogStore, KernelPath>,
+) -> Result<(BTreeMap<String, String>, Grace), StartError> {
+    let predecessor = Predecessor::open(&pins)?;
+    let mut succession = KernelSuccession {
+        config,
+        predecessor,
+        fresh: Some((pins, ports)),
+        grace: None,
+        modes: BTreeMap::new(),
+    };
+    keeper.take_over(&mut succession, super::authority(config))?;
+    let KernelSuccession { modes, grace, .. } = succession;
+    Ok((modes, grace.ok_or(FastPathError::Missing("GRACE"))?))
+}
+
+/// The kernel's side of a start: real maps and programs.
+struct KernelSuccession<'a> {
+    config: &'a Config,
+    predecessor: Option<Predecessor>,
+    /// What the new maps are made from, once.
+    fresh: Option<(PinDirectory, Vec<Port>)>,
+    grace: Option<Grace>,
+    modes: BTreeMap<String, String>,
+}
+
+impl Succession for KernelSuccession<'_> {
+    type Map = KernelPath;
+
+    fn boot_ns(&self) -> u64 {
+        clock::boot_ns()
+    }
+
+    fn predecessor_marks(&self) -> Option<Vec<Mark>> {
+        Some(self.predecessor.as_ref()?.marks(0).collect())
+    }
+
+    fn load(&mut self, control: &Control) -> Result<KernelPath, FastPathError> {
+        let (pins, ports) = self.fresh.take().ok_or(FastPathError::Missing("interface to run on"))?;
+        let FastPath { answers_max, kernel_log, .. } = self.config.fastpath;
+        let layout = Layout::new(self.config);
+        let mut path = KernelPath::load(pins, ports, layout, answers_max, control, kernel_log)?;
+        self.grace = Some(path.take_grace().ok_or(FastPathError::Missing("GRACE"))?);
+        Ok(path)
+    }
+
+    fn attach(&mut self, path: &mut KernelPath) -> Result<(), FastPathError> {
+        // What the old program renewed is the new one's to show.
+        self.predecessor.iter().flat_map(|old| old.marks(0)).for_each(|mark| path.carry_mark(&mark));
+        self.modes = attach(path)?;
+        Ok(())
+    }
+
+    fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
+        self.grace.as_mut().ok_or(FastPathError::Missing("GRACE"))?.wait()
+    }
+}
+
+fn attach(path: &mut KernelPath) -> Result<BTreeMap<String, String>, FastPathError> {
+    let mut modes = BTreeMap::new();
+    for (interface, attached) in path.attach()? {
+        let mode = match attached {
+            Attached::Driver => "driver",
+            Attached::Generic => "generic",
+            Attached::TookOver => "took_over",
+        };
+        tracing::info!(interface, mode, "the XDP program is attached");
+        modes.insert(interface, mode.to_owned());
+    }
+    Ok(modes)
+}

@@ -1,0 +1,87 @@
+//! The threads beside the service: one receives on each interface, one waits for grace periods.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, SyncSender, TrySendError, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::StartError;
+use crate::{
+    fastpath::grace::Grace,
+    net::packet_socket::PacketSocket,
+    server::{keeper::Withdrawal, service::Event},
+};
+
+/// How long receiving rests after it failed.
+const RECEIVE_AGAIN: Duration = Duration::from_millis(500);
+
+/// The thread that waits for programs to end, so that nobody else has to.
+pub(super) fn start_grace(
+    mut grace: Grace,
+    events: SyncSender<Event>,
+) -> Result<Sender<Vec<Withdrawal>>, StartError> {
+    let (sender, receiver): (_, Receiver<Vec<Withdrawal>>) = channel();
+    let wait = move || {
+        while let Ok(mut withdrawn) = receiver.recv() {
+            // Whatever was withdrawn while the last wait lasted shares the next one.
+            receiver.try_iter().for_each(|more| withdrawn.extend(more));
+            match grace.wait() {
+                Ok(()) if events.send(Event::Graced(withdrawn)).is_err() => return,
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::error!(%error, "withdrawn addresses stay reserved: the kernel gave no barrier");
+                }
+            }
+        }
+    };
+    thread::Builder::new().name("grace".to_owned()).spawn(wait).map_err(StartError::Thread)?;
+    Ok(sender)
+}
+
+/// Starts a thread for each interface that hands its frames to the service.
+pub(super) fn start_receivers(
+    sockets: &[Arc<PacketSocket>],
+    events: &SyncSender<Event>,
+    queue_drops: &Arc<AtomicU64>,
+) -> Result<(), StartError> {
+    for (interface, socket) in sockets.iter().enumerate() {
+        let (socket, events, queue_drops) = (Arc::clone(socket), events.clone(), Arc::clone(queue_drops));
+        let receive = move || receive(interface, &socket, &events, &queue_drops);
+        thread::Builder::new()
+            .name(format!("receive-{interface}"))
+            .spawn(receive)
+            .map_err(StartError::Thread)?;
+    }
+    Ok(())
+}
+
+/// Hands frames to the service until it is gone.
+fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, queue_drops: &AtomicU64) {
+    let mut failing = false;
+    loop {
+        let received = socket.receive();
+        match &received {
+            Err(error) if !failing => {
+                tracing::warn!(interface, %error, "receiving fails; trying until it works");
+            }
+            Ok(_) if failing => tracing::info!(interface, "receiving again"),
+            _ => {}
+        }
+        failing = received.is_err();
+        match received {
+            Ok(None) => {}
+            Ok(Some(frame)) => match events.try_send(Event::Frame(interface, frame)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => drop(queue_drops.fetch_add(1, Ordering::Relaxed)),
+                Err(TrySendError::Disconnected(_)) => return,
+            },
+            // The interface is down, as a rule: it may come up again.
+            Err(_) => thread::sleep(RECEIVE_AGAIN),
+        }
+    }
+}
