@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use dhcp_user::config::model::{
-    AttachMode, Config, Control, FastPath, Interface, KernelLog, Link, OptionValue, Policy, Pool, Store,
+    AttachMode, Config, Control, FastPath, Limits, Interface, KernelLog, Link, OptionValue, Policy, Pool, Store,
     Subnet, VlanTags,
 };
 use ipnet::Ipv4Net;
@@ -249,6 +249,7 @@ impl Scenario {
                 answers_max: self.answers_max,
                 kernel_log: KernelLog::Off,
             },
+            limits: Limits::default(),
             multi_site: None,
         }
     }

@@ -8,6 +8,7 @@ use super::{
     wire::{self, InterfaceEntry},
 };
 
+mod limits;
 mod policy;
 mod reservation;
 mod sites;
@@ -35,6 +36,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         problems.add(&socket_path.key("socket"), message);
     }
     let fastpath = fastpath(&dhcp.fastpath, &path.key("fastpath"), problems);
+    let limits = limits::limits(&dhcp.limits, &path.key("limits"), problems);
     let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
     let sites_path = path.key("datacenter");
     let multi_site = match multi_site {
@@ -42,7 +44,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         None => None,
     };
     let authoritative = dhcp.authoritative;
-    Some(Config { interfaces, subnets, authoritative, store, control, fastpath, multi_site })
+    Some(Config { interfaces, subnets, authoritative, store, control, fastpath, limits, multi_site })
 }
 
 /// More than any machine has ports; each costs sockets and an attached program. VLANs need no entry of their own.

@@ -11,7 +11,7 @@ mod sites;
 mod subnet;
 
 pub(super) use self::{
-    daemon::{Control, FastPath, InterfaceEntry, Store},
+    daemon::{Control, FastPath, InterfaceEntry, Limits, Store},
     object::Object,
     settings::{OptionEntry, Settings},
     sites::{Allocation, Datacenter, Failover, MultiSite, Site, Synchronization},
@@ -56,6 +56,10 @@ with_settings! {
         /// The kernel fast path.
         #[serde(default)]
         pub(in crate::config) fastpath: Object<FastPath>,
+        /// How much of what the kernel does not answer reaches the daemon. Renewals answered in the kernel are not
+        /// limited.
+        #[serde(default)]
+        pub(in crate::config) limits: Object<Limits>,
         /// Operation across sites.
         #[serde(default)]
         pub(in crate::config) datacenter: Option<Object<Datacenter>>,

@@ -17,7 +17,7 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 use super::*;
 use crate::{
     config::model::{
-        AttachMode, Control, FastPath, Interface, KernelLog, Link, OptionValue, Policy, Pool, Reservation,
+        AttachMode, Control, FastPath, Interface, KernelLog, Limits, Link, OptionValue, Policy, Pool, Reservation,
         Store, Subnet, VlanTags,
     },
     lease::record::{ClientKey, HardwareAddress},
@@ -92,6 +92,7 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
             answers_max: 16,
             kernel_log: KernelLog::Off,
         },
+        limits: Limits::default(),
         multi_site: None,
     }
 }
