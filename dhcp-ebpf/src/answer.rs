@@ -24,7 +24,7 @@ pub fn renew(ctx: &XdpContext) -> u32 {
     let reason = renewal::answer(&mut frame, &KernelMaps, &maps::interface()) as usize;
     // All ways meet here: the verifier looks at what follows once, not once for each reason.
     let passed_for = frame.forget(reason) & REASON_MASK;
-    let reason = if goes_up(passed_for) { limited(ctx, passed_for) } else { passed_for };
+    let reason = if goes_up(passed_for) { limited(ctx.ctx, passed_for as u32) as usize } else { passed_for };
     maps::count(counters, reason);
     if reason == Reason::Answered as usize {
         xdp_action::XDP_TX

@@ -71,7 +71,9 @@ fn bring_about(reason: Reason, lab: &mut Lab) -> Vec<u8> {
             before_it(lab, &[Who::Plain.says(1), Who::Boots.says(1)], by_relay(Who::Relayed.says(1)))
         }
         Reason::LimitedAgain => before_it(lab, &[(); 3].map(|()| Who::Plain.says(1)), Who::Plain.says(1)),
-        Reason::LimitedRequest => before_it(lab, &[Who::Plain.says(3), Who::Boots.says(3)], Who::Plain.says(3)),
+        Reason::LimitedRequest => {
+            before_it(lab, &[Who::Plain.says(3), Who::Boots.says(3)], Who::Plain.says(3))
+        }
         Reason::LimitedKnown => {
             let other = || Who::Plain.renews().option(12, b"new-name");
             before_it(lab, &[other(), other()], other())

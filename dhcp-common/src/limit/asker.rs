@@ -20,7 +20,7 @@ pub struct Asker {
     pub giaddr: [u8; 4],
     /// The client's address, or zero.
     pub ciaddr: [u8; 4],
-    /// The message's type, if it is a request's first option; else 0.
+    /// The message's type (RFC 2132 section 9.6), if it is a request's first option; else 0.
     pub message_type: u8,
     /// Whether it is long enough to be a BOOTP message.
     pub is_bootp: bool,

@@ -61,7 +61,7 @@ impl World {
 
     fn ask(&self, mut frame: Vec<u8>) -> Option<Reason> {
         let len = frame.len();
-        refuses(&SliceFrame::new(&mut frame, len).unwrap(), self)
+        refuses(&Asker::find(&SliceFrame::new(&mut frame, len).unwrap())?, self)
     }
 
     /// How many of `count` frames in each of `millis` milliseconds are let through.
@@ -103,6 +103,9 @@ impl Buckets for World {
     }
     fn share(&self, index: u32) -> Option<Word> {
         word(&self.shares, index)
+    }
+    fn knows(&self, address: [u8; 4], chaddr: u64) -> bool {
+        knows(self, address, chaddr)
     }
 }
 
@@ -347,7 +350,10 @@ fn lease_holders_are_known_by_address_and_hardware_address() {
     let known = |frame: Vec<u8>| {
         let mut frame = frame;
         let len = frame.len();
-        is_known(&Asker::find(&SliceFrame::new(&mut frame, len).unwrap()).unwrap(), &world)
+        {
+            let asker = Asker::find(&SliceFrame::new(&mut frame, len).unwrap()).unwrap();
+            world.knows(asker.ciaddr, asker.chaddr[0])
+        }
     };
     assert!(known(message(REQUEST, 1, [0; 4], LEASED)));
     assert!(known(message(REQUEST, 1, [198, 18, 7, 1], LEASED)));

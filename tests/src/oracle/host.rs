@@ -11,7 +11,7 @@ use dhcp_common::{
     abi::{Answer, Block, Control, LeaseEntry},
     frame::{Scratch, SliceFrame},
     lease_cell::LeaseCell,
-    limit::{self, Buckets, Limits, Word},
+    limit::{self, Asker, Buckets, Limits, Word},
     reason::Reason,
     renewal::{self, Maps},
     request::Interface,
@@ -79,7 +79,9 @@ impl HostMaps {
             return (Reason::Truncated, Vec::new());
         };
         let passed_for = renewal::answer(&mut slice, self, interface);
-        let refused = limit::goes_up(passed_for as usize).then(|| limit::refuses(&slice, self)).flatten();
+        let refused = Some(passed_for)
+            .filter(|&reason| limit::goes_up(reason as usize))
+            .and_then(|_| limit::refuses(&Asker::find(&slice)?, self));
         let reason = refused.unwrap_or(passed_for);
         let out = slice.octets().to_vec();
         (reason, out)
@@ -143,5 +145,9 @@ impl Buckets for HostMaps {
 
     fn share(&self, index: u32) -> Option<Word> {
         self.bucket(2, index)
+    }
+
+    fn knows(&self, address: [u8; 4], chaddr: u64) -> bool {
+        limit::knows(self, address, chaddr)
     }
 }
