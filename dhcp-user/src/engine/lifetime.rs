@@ -193,6 +193,7 @@ impl Engine {
         let record = ended(lease, LeaseState::Quarantined, lease.client.clone(), now + QUARANTINE);
         self.end(record, effects);
         if let Some(oldest) = self.allocator.quarantined(address, &mut self.leases) {
+            self.counts.quarantines_cut_short += 1;
             self.end_quarantine(now, oldest, effects);
         }
     }

@@ -7,7 +7,6 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::{Duration, Instant},
@@ -19,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::{self, Clock},
+    inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, StatsView, state_name},
     work::Work,
@@ -83,7 +83,7 @@ pub struct Service {
     pub(super) authority: Span,
     pub(super) grace: Option<Sender<Vec<Withdrawal>>>,
     pub(super) events: Receiver<Event>,
-    pub(super) queue_drops: Arc<AtomicU64>,
+    pub(super) inbox: Arc<Inbox>,
     pub(super) counts: Counts,
 }
 
@@ -92,6 +92,7 @@ pub struct Service {
 pub struct Counts {
     send_errors: u64,
     kernel_write_failures: u64,
+    quarantines_cut_short: u64,
 }
 
 impl Service {
@@ -136,6 +137,7 @@ impl Service {
         while let Some(event) = next {
             match event {
                 Event::Frame(interface, mut frame) => {
+                    self.inbox.taken(&frame);
                     self.keeper.core.receive(now, interface, &mut frame, &mut work);
                 }
                 Event::Graced(withdrawn) => {
@@ -186,9 +188,24 @@ impl Service {
                 self.counts.kernel_write_failures = failed;
             }
         }
+        self.alarm();
         let aftermath = self.keeper.sweep(clock::boot_ns(), since_boot_ns, self.authority)?;
         self.finish(aftermath);
         Ok(())
+    }
+
+    /// Says, the first time, that clients decline more than a pool can spare; the counter tells how it goes on.
+    fn alarm(&mut self) {
+        let cut_short = self.keeper.core.engine.pressure().quarantines_cut_short;
+        if cut_short > 0 && self.counts.quarantines_cut_short == 0 {
+            tracing::error!(
+                "clients have declined a quarter of a pool within an hour: the addresses declined first are given out \
+                 again, in use or not. Either something answers ARP for addresses that are not its own, or a client \
+                 declines whatever it gets; `leases list` shows who (quarantined), `stats` counts on \
+                 (quarantines_cut_short)"
+            );
+        }
+        self.counts.quarantines_cut_short = cut_short;
     }
 
     fn stop(mut self) -> Result<(), KeeperError> {
@@ -264,12 +281,14 @@ impl Service {
                     .filter(|&&reason| reason != Reason::Answered && counters.get(reason) != 0)
                     .map(|&reason| (reason.as_str().to_owned(), counters.get(reason)))
                     .collect(),
+                limits: self.keeper.core.engine.config().limits.into(),
                 interfaces: self.modes.clone(),
                 answers: self.keeper.core.learner.answers.len() as u64,
                 answers_max: self.keeper.core.learner.answers.max().into(),
                 lease_slots: kernel.layout().leases().into(),
             })
         });
+        let pressure = self.keeper.core.engine.pressure();
         let messages: BTreeMap<_, _> = self.keeper.core.messages().filter(|(_, count)| *count != 0).collect();
         let acks = messages.iter().filter(|(reason, _)| is_ack(**reason)).map(|(_, count)| count).sum();
         let mut leases = BTreeMap::new();
@@ -285,12 +304,15 @@ impl Service {
                     .map(|(reason, count)| (reason.as_str().to_owned(), count))
                     .collect(),
                 frames: self.keeper.core.frames.by_name(),
-                queue_drops: self.queue_drops.load(Ordering::Relaxed),
+                queue_drops: self.inbox.full(),
+                queue_gave_way: self.inbox.gave_way(),
                 send_errors: self.counts.send_errors,
                 store_refusals: self.keeper.store_refusals,
                 commits: self.keeper.commits,
                 unpublishable: self.keeper.core.learner.unpublishable,
                 offers: self.keeper.core.engine.offers_len() as u64,
+                offers_gave_way: pressure.offers_gave_way,
+                quarantines_cut_short: pressure.quarantines_cut_short,
             },
             leases,
         }

@@ -17,8 +17,8 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 use super::*;
 use crate::{
     config::model::{
-        AttachMode, Control, FastPath, Interface, KernelLog, Limits, Link, OptionValue, Policy, Pool, Reservation,
-        Store, Subnet, VlanTags,
+        AttachMode, Control, FastPath, Interface, KernelLog, Limits, Link, OptionValue, Policy, Pool,
+        Reservation, Store, Subnet, VlanTags,
     },
     lease::record::{ClientKey, HardwareAddress},
     time::Span,

@@ -14,7 +14,6 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::AtomicU64,
         mpsc::{SyncSender, sync_channel},
     },
 };
@@ -27,6 +26,7 @@ pub use error::StartError;
 
 use super::{
     clock::{self, Clock},
+    inbox::{self, Inbox},
     keeper::Keeper,
     service::{Counts, Event, Service},
     takeover::{Surroundings, remember},
@@ -39,8 +39,8 @@ use crate::{
     timeline::{BootId, Resume},
 };
 
-/// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
-const EVENTS_QUEUED: usize = 16_384;
+/// Events that may wait for the service: as many frames as may, and what is not a frame.
+const EVENTS_QUEUED: usize = inbox::FRAMES_MAX + 1_024;
 
 /// A service that is ready to run.
 pub struct Started {
@@ -71,7 +71,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     } else {
         None
     };
-    let (events, inbox) = sync_channel(EVENTS_QUEUED);
+    let (events, queue) = sync_channel(EVENTS_QUEUED);
     let (sockets, ports_held) = interfaces::open_sockets(&facts)?;
     let mut modes = std::collections::BTreeMap::new();
     let mut grace = None;
@@ -87,8 +87,8 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     }
     let loggers = keeper.kernel.iter_mut().flat_map(KernelPath::objects_mut).filter_map(logger).collect();
     keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
-    let queue_drops = Arc::new(AtomicU64::new(0));
-    threads::start_receivers(&sockets, &events, &queue_drops)?;
+    let inbox = Arc::new(Inbox::default());
+    threads::start_receivers(&sockets, &events, &inbox)?;
     let service = Service {
         keeper,
         modes,
@@ -98,8 +98,8 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         clock,
         authority: authority(&config),
         grace,
-        events: inbox,
-        queue_drops,
+        events: queue,
+        inbox,
         counts: Counts::default(),
     };
     Ok(Started { service, events, control_socket: config.control.socket.clone() })

@@ -3,8 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, Sender, SyncSender, TrySendError, channel},
+        mpsc::{Receiver, Sender, SyncSender, channel},
     },
     thread,
     time::Duration,
@@ -14,7 +13,7 @@ use super::StartError;
 use crate::{
     fastpath::grace::Grace,
     net::packet_socket::PacketSocket,
-    server::{keeper::Withdrawal, service::Event},
+    server::{inbox::Inbox, keeper::Withdrawal, service::Event},
 };
 
 /// How long receiving rests after it failed.
@@ -47,11 +46,11 @@ pub(super) fn start_grace(
 pub(super) fn start_receivers(
     sockets: &[Arc<PacketSocket>],
     events: &SyncSender<Event>,
-    queue_drops: &Arc<AtomicU64>,
+    inbox: &Arc<Inbox>,
 ) -> Result<(), StartError> {
     for (interface, socket) in sockets.iter().enumerate() {
-        let (socket, events, queue_drops) = (Arc::clone(socket), events.clone(), Arc::clone(queue_drops));
-        let receive = move || receive(interface, &socket, &events, &queue_drops);
+        let (socket, events, inbox) = (Arc::clone(socket), events.clone(), Arc::clone(inbox));
+        let receive = move || receive(interface, &socket, &events, &inbox);
         thread::Builder::new()
             .name(format!("receive-{interface}"))
             .spawn(receive)
@@ -61,7 +60,7 @@ pub(super) fn start_receivers(
 }
 
 /// Hands frames to the service until it is gone.
-fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, queue_drops: &AtomicU64) {
+fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, inbox: &Inbox) {
     let mut failing = false;
     loop {
         let received = socket.receive();
@@ -75,11 +74,12 @@ fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, 
         failing = received.is_err();
         match received {
             Ok(None) => {}
-            Ok(Some(frame)) => match events.try_send(Event::Frame(interface, frame)) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => drop(queue_drops.fetch_add(1, Ordering::Relaxed)),
-                Err(TrySendError::Disconnected(_)) => return,
-            },
+            // There is room in the queue for everything that is admitted: this never waits.
+            Ok(Some(mut frame)) => {
+                if inbox.admits(&mut frame) && events.send(Event::Frame(interface, frame)).is_err() {
+                    return;
+                }
+            }
             // The interface is down, as a rule: it may come up again.
             Err(_) => thread::sleep(RECEIVE_AGAIN),
         }
