@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
 use dhcp_tests::{
     client::scripted::{REPLY, Scripted},
     lab::{Cable, Server, Stats, set},
@@ -29,13 +28,7 @@ const AGAIN: (Duration, u32) = (Duration::from_secs(1), 15);
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// What the daemon may grow by.
-const GROWTH_MAX_KIB: u64 = 24 * 1024;
-
-fn memory_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap()
-}
+const GROWTH_MAX_OCTETS: u64 = 24 << 20;
 
 /// A number that looks random, another one for each `number` (SplitMix64).
 fn scatter(number: u64) -> u64 {
@@ -47,23 +40,6 @@ fn scatter(number: u64) -> u64 {
 fn stranger(number: u64) -> Vec<u8> {
     let [a, b, c, d, e, ..] = scatter(number).to_be_bytes();
     Frame::request(1, [6, a, b, c, d, e]).option(55, &[1, 3, 6]).build()
-}
-
-/// DISCOVER and REQUEST, each as often as need be; how often in all.
-fn join(client: &Scripted<'_>, server: [u8; 4]) -> Result<u32> {
-    let persist = |frame: &Frame, kind| -> Result<_> {
-        for tries in 1..=AGAIN.1 {
-            if let Some((reply, _)) = client.ask_for(frame, AGAIN.0)? {
-                ensure!(reply.kind() == kind, "not of type {kind}: {reply:?}");
-                return Ok((reply, tries));
-            }
-        }
-        anyhow::bail!("no reply to {} messages {frame:?}", AGAIN.1)
-    };
-    let (offer, discovers) = persist(&client.message(1, &[]), 2)?;
-    let wanted = [(50, &offer.yiaddr.octets()[..]), (54, &server[..])];
-    let (_, requests) = persist(&client.message(3, &wanted), 5).context("after an OFFER")?;
-    Ok(discovers + requests)
 }
 
 #[test]
@@ -86,7 +62,7 @@ fn renewals_and_new_clients_get_through_a_flood() {
             (client, address)
         })
         .collect();
-    let (before, memory_before) = (Stats::of(&daemon).unwrap(), memory_kib(daemon.id()));
+    let (before, memory_before) = (Stats::of(&daemon).unwrap(), daemon.memory_octets().unwrap().0);
 
     let joined = AtomicU64::new(0);
     let begun = Instant::now();
@@ -96,7 +72,7 @@ fn renewals_and_new_clients_get_through_a_flood() {
                 let (joined, ns) = (&joined, &cable.ns);
                 scope.spawn(move || {
                     let socket = RawSocket::open(ns, "c0").unwrap();
-                    let tries = join(&Scripted::new(&socket, 100 + number), [198, 18, 0, 1]);
+                    let tries = Scripted::new(&socket, 100 + number).dora_patiently(AGAIN.0, AGAIN.1);
                     joined.fetch_add(1, Ordering::Relaxed);
                     tries
                 })
@@ -116,14 +92,14 @@ fn renewals_and_new_clients_get_through_a_flood() {
             assert_eq!((ack.kind(), ack.yiaddr), (5, *address));
             renewals += 1;
         }
-        let messages: Vec<u32> = new.into_iter().map(|client| client.join().unwrap().unwrap()).collect();
+        let messages: Vec<u32> = new.into_iter().map(|client| client.join().unwrap().unwrap().1).collect();
         (renewals, strangers, messages)
     });
-    let (after, memory_after) = (Stats::of(&daemon).unwrap(), memory_kib(daemon.id()));
+    let (after, memory_after) = (Stats::of(&daemon).unwrap(), daemon.memory_octets().unwrap().0);
     let moved = |reason: &str| after.passed(reason) - before.passed(reason);
     println!(
         "{strangers} strangers and {renewals} renewals in {:?}; {} of the strangers dropped; new clients sent {messages:?} \
-         messages; memory {memory_before} to {memory_after} KiB",
+         messages; memory {memory_before} to {memory_after} octets",
         begun.elapsed(),
         moved("limited_new"),
     );
@@ -138,7 +114,10 @@ fn renewals_and_new_clients_get_through_a_flood() {
         assert_eq!(moved(never), 0, "{never}: {:#}", after.0);
     }
     assert_eq!(after.0.pointer("/leases/bound"), Some(&json!(KNOWN + NEW)));
-    assert!(memory_after < memory_before + GROWTH_MAX_KIB, "{memory_before} KiB, then {memory_after} KiB");
+    assert!(
+        memory_after < memory_before + GROWTH_MAX_OCTETS,
+        "{memory_before} octets, then {memory_after} octets"
+    );
     assert_eq!(after.0.pointer("/kernel/limits/overall_per_sec"), Some(&json!(400)));
 }
 
@@ -150,7 +129,7 @@ fn without_limits_the_daemon_bounds_itself() {
     let mut config = server.config();
     set(&mut config, "/dhcp/limits", json!({"enabled": false}));
     let daemon = server.start(&config).unwrap();
-    let memory_before = memory_kib(daemon.id());
+    let memory_before = daemon.memory_octets().unwrap().0;
     let client = Scripted::new(&cable.socket, 1);
     for round in 0..200 {
         for number in 0..50 {
@@ -168,6 +147,9 @@ fn without_limits_the_daemon_bounds_itself() {
     assert!(daemon_says("offers") <= 256, "{:#}", stats.0);
     assert!(daemon_says("offers_gave_way") > 0, "{:#}", stats.0);
     assert_eq!(stats.passed("limited_new"), 0);
-    let memory_after = memory_kib(daemon.id());
-    assert!(memory_after < memory_before + GROWTH_MAX_KIB, "{memory_before} KiB, then {memory_after} KiB");
+    let memory_after = daemon.memory_octets().unwrap().0;
+    assert!(
+        memory_after < memory_before + GROWTH_MAX_OCTETS,
+        "{memory_before} octets, then {memory_after} octets"
+    );
 }
