@@ -19,6 +19,22 @@ pub struct BenchArgs {
 enum Which {
     /// What one frame costs in the kernel program, and renewals per second over veth.
     Fastpath(FastpathArgs),
+    /// Renewals and new clients under a flood of DISCOVERs at ten times what the daemon can do.
+    Overload(OverloadArgs),
+}
+
+/// How to measure overload.
+#[derive(Args, Clone, Debug)]
+struct OverloadArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// How long each flood lasts, seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=600))]
+    secs: u32,
+    /// Renewals a second, with and without the flood.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=500_000))]
+    renewals: u32,
 }
 
 /// How to measure the fast path.
@@ -41,28 +57,33 @@ struct FastpathArgs {
 ///
 /// When something does not build or the benchmark cannot be started.
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
-    let Which::Fastpath(args) = &args.which;
     ebpf::build(workspace)?;
     ebpf::build_bench(workspace)?;
-    let mut build = workspace.cargo();
-    process::run(build.args([
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "dhcp-tests",
-        "--bin",
-        "bench_fastpath",
-    ]))?;
-    let mut command = as_root(&workspace.target.join("release/bench_fastpath"))?;
-    command.arg("--object").arg(workspace.ebpf_bench_object()).arg("--runs").arg(args.runs.to_string());
-    if args.json {
-        command.arg("--json");
-    }
-    if args.no_veth {
-        command.arg("--no-veth");
-    }
+    let mut command = match &args.which {
+        Which::Fastpath(args) => {
+            let mut command = build(workspace, "bench_fastpath")?;
+            command.arg("--runs").arg(args.runs.to_string());
+            command.args(args.json.then_some("--json")).args(args.no_veth.then_some("--no-veth"));
+            command
+        }
+        Which::Overload(args) => {
+            workspace.build_daemon(true)?;
+            let mut command = build(workspace, "bench_overload")?;
+            command.arg("--secs").arg(args.secs.to_string()).arg("--renewals").arg(args.renewals.to_string());
+            command.args(args.json.then_some("--json"));
+            command
+        }
+    };
     Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+/// Builds the benchmark `name`, optimised; the command that runs it.
+fn build(workspace: &Workspace, name: &str) -> Result<Command> {
+    let mut build = workspace.cargo();
+    process::run(build.args(["build", "--locked", "--release", "--package", "dhcp-tests", "--bin", name]))?;
+    let mut command = as_root(&workspace.target.join("release").join(name))?;
+    command.arg("--object").arg(workspace.ebpf_bench_object());
+    Ok(command)
 }
 
 /// Loading programs and making namespaces takes root; nothing is built as root.
