@@ -99,7 +99,8 @@ impl Mixture {
         let mix = PerCpuArray::try_from(map("MIX")?)?;
         let sorted = PerCpuArray::try_from(map("SORTED")?)?;
         let mut templates: Array<_, Template> = Array::try_from(map("TEMPLATES")?)?;
-        let (discover, renewal) = (Request::dhclient_discover()?, Request::dhclient()?);
+        let (discover, renewal) =
+            (Request::dhclient_discover()?.without_checksum(), Request::dhclient()?.without_checksum());
         templates.set(STRANGER, discover.template(), 0)?;
         templates.set(RENEWAL, renewal.template(), 0)?;
         for name in ["mix", "sort"] {

@@ -65,7 +65,7 @@ impl Stage {
     pub fn teach(&self, daemon: &Daemon) -> Result<()> {
         let _pass = self.cable.b.pass(&self.client)?;
         let socket = RawSocket::open(&self.client, "c0")?;
-        let renewal = Request::dhclient()?;
+        let renewal = Request::dhclient()?.without_checksum();
         let ask = |frame: &[u8], kind: u8, mac: [u8; 6]| -> Result<Message> {
             socket.send(frame)?;
             let ours = |frame: &[u8]| {
