@@ -8,6 +8,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::EXIT_USAGE;
 use crate::{
+    api::{
+        ask::ServiceHandle,
+        start::{Behind, prepare},
+    },
     config::{self, Config},
     control::server,
     fastpath::pins,
@@ -100,10 +104,12 @@ fn serve(config: Config) -> Result<()> {
         // First of all, so that a second daemon is refused before it touches anything.
         let listener = server::bind(&config.control.socket)?;
         let own_socket = config.control.socket.clone();
-        let Started { service, events, control_socket } = start(config).inspect_err(|_| {
-            // Whoever finds it would take it for a daemon's that died.
-            drop(std::fs::remove_file(own_socket));
-        })?;
+        let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+        let Started { service, events, control_socket, feed, flushes, config } =
+            start(config).inspect_err(|_| {
+                // Whoever finds it would take it for a daemon's that died.
+                drop(std::fs::remove_file(own_socket));
+            })?;
         let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
         let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
         let (ended, end) = tokio::sync::oneshot::channel();
@@ -111,16 +117,14 @@ fn serve(config: Config) -> Result<()> {
             .name("service".to_owned())
             .spawn(move || drop(ended.send(service.run())))
             .context("no thread for the service")?;
+        let handle = ServiceHandle::new(events.clone());
+        api.serve(Behind { service: handle, feed, flushes, config }, listener);
         tracing::info!(control = %control_socket.display(), "serving");
-        let mut control = tokio::spawn(server::serve(listener, events.clone()));
         let mut end = end;
         let ended = loop {
             tokio::select! {
                 _ = interrupt.recv() => drop(events.try_send(Event::Stop)),
                 _ = terminate.recv() => drop(events.try_send(Event::Stop)),
-                failed = &mut control, if !control.is_finished() => {
-                    tracing::error!(?failed, "the control socket answers no more");
-                }
                 ended = &mut end => break ended,
             }
         };

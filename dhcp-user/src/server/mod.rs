@@ -8,10 +8,13 @@
 //! * [`takeover`]: what is remembered at a start, and how an earlier daemon's promises are taken over.
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
 //! * [`service`]: the thread around the keeper.
+//! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases lately.
 //! * [`clock`]: the boot clock on the timeline.
 
 pub mod clock;
 pub mod core;
+pub mod desk;
+pub mod feed;
 pub mod keeper;
 pub mod learn;
 pub mod memory;

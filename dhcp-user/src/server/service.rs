@@ -19,14 +19,16 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::{self, Clock},
+    desk::{Change, Page, ServiceHealth, Wanted},
+    feed::Feed,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
-    view::{DaemonStats, KernelStats, KernelView, LeaseView, StatsView, state_name},
+    view::{DaemonStats, KernelStats, KernelView, LeaseView, StatsView, SubnetView},
     work::Work,
 };
 use crate::{
     engine::SlowReason,
     fastpath::kernel::KernelPath,
-    lease::store::LogStore,
+    lease::store::TimedStore,
     net::packet_socket::{PacketSocket, ReceivedFrame},
     time::Span,
 };
@@ -56,24 +58,23 @@ pub enum Event {
 /// What somebody asks.
 #[derive(Debug)]
 pub enum Query {
-    /// Leases after an address, at most so many.
-    Leases {
-        /// The last address already seen.
-        after: Option<Ipv4Addr>,
-        /// The most to give.
-        limit: usize,
-        /// Where to.
-        to: oneshot::Sender<Vec<LeaseView>>,
-    },
+    /// A page of the leases that are wanted.
+    Page(Wanted, oneshot::Sender<Page>),
     /// One lease.
     Lease(Ipv4Addr, oneshot::Sender<Option<LeaseView>>),
     /// Counters.
     Stats(oneshot::Sender<StatsView>),
+    /// Subnets and their pools.
+    Subnets(oneshot::Sender<Vec<SubnetView>>),
+    /// Whether all parts are there.
+    Health(oneshot::Sender<ServiceHealth>),
+    /// A change to a lease.
+    Change(Change),
 }
 
 /// The parts the thread works with.
 pub struct Service {
-    pub(super) keeper: Keeper<LogStore, KernelPath>,
+    pub(super) keeper: Keeper<TimedStore, KernelPath>,
     pub(super) modes: BTreeMap<String, String>,
     pub(super) loggers: Vec<EbpfLogger<&'static dyn log::Log>>,
     pub(super) sockets: Vec<Arc<PacketSocket>>,
@@ -85,6 +86,7 @@ pub struct Service {
     pub(super) events: Receiver<Event>,
     pub(super) queue_drops: Arc<AtomicU64>,
     pub(super) counts: Counts,
+    pub(super) feed: Arc<Feed>,
 }
 
 /// What the thread itself counts.
@@ -148,14 +150,20 @@ impl Service {
             next = if room == 0 { None } else { self.events.try_recv().ok() };
         }
         self.keeper.core.tick(now, &mut work);
+        self.note_changes(&work);
         let aftermath = self.keeper.settle(now, work)?;
         self.finish(aftermath);
-        queries.into_iter().for_each(|query| self.answer(query));
+        for query in queries {
+            match query {
+                Query::Change(change) => self.change(now, change)?,
+                other => self.answer(other),
+            }
+        }
         Ok(stop)
     }
 
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
-    fn finish(&mut self, aftermath: Aftermath) {
+    pub(super) fn finish(&mut self, aftermath: Aftermath) {
         for outgoing in aftermath.send {
             let socket = self.sockets.get(outgoing.interface);
             if let Some(Err(error)) = socket.map(|socket| socket.send(&outgoing.frame)) {
@@ -208,7 +216,11 @@ impl Service {
     fn answer(&self, query: Query) {
         // Whoever asked may be gone; that is theirs to know.
         match query {
-            Query::Leases { after, limit, to } => drop(to.send(self.leases(after, limit))),
+            Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
+            Query::Subnets(to) => drop(to.send(self.subnet_views())),
+            Query::Health(to) => drop(to.send(self.health())),
+            // A change is made between batches, not answered.
+            Query::Change(_) => {}
             Query::Lease(address, to) => {
                 drop(
                     to.send(
@@ -220,20 +232,7 @@ impl Service {
         }
     }
 
-    fn leases(&self, after: Option<Ipv4Addr>, limit: usize) -> Vec<LeaseView> {
-        let mut leases: Vec<_> = self
-            .keeper
-            .core
-            .engine
-            .leases()
-            .iter()
-            .filter(|lease| after.is_none_or(|after| lease.address > after))
-            .collect();
-        leases.sort_unstable_by_key(|lease| lease.address);
-        leases.into_iter().take(limit).map(|lease| self.lease_view(lease)).collect()
-    }
-
-    fn lease_view(&self, lease: &crate::lease::record::LeaseRecord) -> LeaseView {
+    pub(super) fn lease_view(&self, lease: &crate::lease::record::LeaseRecord) -> LeaseView {
         let kernel = self.keeper.kernel.as_ref().and_then(|kernel| kernel.entry(lease.address));
         let by_kernel = kernel.is_some_and(|(_, cell)| {
             let marked = cell.renewed_boot_ns();
@@ -248,7 +247,8 @@ impl Service {
                 .map(|(_, name)| name.to_owned())
                 .collect(),
         });
-        LeaseView::new(lease, self.clock.now(), by_kernel, view)
+        let leaving = self.keeper.core.engine.leases().leaving(lease.address).is_some();
+        LeaseView { leaving, ..LeaseView::new(lease, self.clock.now(), by_kernel, view) }
     }
 
     fn stats(&self) -> StatsView {
@@ -272,10 +272,10 @@ impl Service {
         });
         let messages: BTreeMap<_, _> = self.keeper.core.messages().filter(|(_, count)| *count != 0).collect();
         let acks = messages.iter().filter(|(reason, _)| is_ack(**reason)).map(|(_, count)| count).sum();
-        let mut leases = BTreeMap::new();
-        for lease in self.keeper.core.engine.leases().iter() {
-            *leases.entry(state_name(lease.state).to_owned()).or_insert(0) += 1;
-        }
+        let counts = self.keeper.core.engine.leases().counts();
+        let leases = [("bound", counts.bound), ("free", counts.free), ("quarantined", counts.quarantined)];
+        let leases = leases.into_iter().filter(|(_, count)| *count != 0);
+        let leases = leases.map(|(state, count)| (state.to_owned(), count)).collect();
         StatsView {
             kernel,
             daemon: DaemonStats {

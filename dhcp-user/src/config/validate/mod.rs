@@ -8,6 +8,7 @@ use super::{
     wire::{self, InterfaceEntry},
 };
 
+mod api;
 mod policy;
 mod reservation;
 mod sites;
@@ -34,6 +35,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
             format!("longer than the {SOCKET_OCTETS_MAX} octets a Unix socket's path can have; shorten it");
         problems.add(&socket_path.key("socket"), message);
     }
+    let api = api::api(&dhcp.api, &store.path, &path.key("api"), problems);
     let fastpath = fastpath(&dhcp.fastpath, &path.key("fastpath"), problems);
     let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
     let sites_path = path.key("datacenter");
@@ -42,7 +44,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         None => None,
     };
     let authoritative = dhcp.authoritative;
-    Some(Config { interfaces, subnets, authoritative, store, control, fastpath, multi_site })
+    Some(Config { interfaces, subnets, authoritative, store, control, api, fastpath, multi_site })
 }
 
 /// More than any machine has ports; each costs sockets and an attached program. VLANs need no entry of their own.

@@ -27,6 +27,7 @@ pub use error::StartError;
 
 use super::{
     clock::{self, Clock},
+    feed::Feed,
     keeper::Keeper,
     service::{Counts, Event, Service},
     takeover::{Surroundings, remember},
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     config::model::{AttachMode, Config},
     fastpath::{kernel::KernelPath, pins::PinDirectory, stored},
-    lease::store::{LogStore, Options},
+    lease::store::{FlushTimes, LogStore, Options, TimedStore},
     time::Span,
     timeline::{BootId, Resume},
 };
@@ -50,6 +51,12 @@ pub struct Started {
     pub events: SyncSender<Event>,
     /// Where the command line is to find the service.
     pub control_socket: PathBuf,
+    /// What becomes of leases.
+    pub feed: Arc<Feed>,
+    /// How long the store's flushes take.
+    pub flushes: Arc<FlushTimes>,
+    /// The configuration it serves.
+    pub config: Arc<Config>,
 }
 
 /// Starts serving `config`.
@@ -89,6 +96,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
     let queue_drops = Arc::new(AtomicU64::new(0));
     threads::start_receivers(&sockets, &events, &queue_drops)?;
+    let (feed, flushes) = (Arc::<Feed>::default(), keeper.store.times());
     let service = Service {
         keeper,
         modes,
@@ -101,8 +109,10 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         events: inbox,
         queue_drops,
         counts: Counts::default(),
+        feed: Arc::clone(&feed),
     };
-    Ok(Started { service, events, control_socket: config.control.socket.clone() })
+    let control_socket = config.control.socket.clone();
+    Ok(Started { service, events, control_socket, feed, flushes, config })
 }
 
 const fn authority(config: &Config) -> Span {
@@ -115,7 +125,7 @@ fn open_store(
     servers: Vec<Ipv4Addr>,
     interfaces: Vec<Interface>,
     local: Vec<Ipv4Addr>,
-) -> Result<Keeper<LogStore, KernelPath>, StartError> {
+) -> Result<Keeper<TimedStore, KernelPath>, StartError> {
     let mut leases = Vec::new();
     let (store, recovered) =
         LogStore::open(&config.store.path, &Options::default(), &mut |lease| leases.push(lease))?;
@@ -136,7 +146,7 @@ fn open_store(
         random_key,
         seed: u64::from_le_bytes(seed),
     };
-    let (keeper, resume) = remember(around, store, &recovered, leases)?;
+    let (keeper, resume) = remember(around, TimedStore::new(store), &recovered, leases)?;
     report(&resume, found);
     Ok(keeper)
 }
