@@ -30,7 +30,7 @@ fn record(n: u32) -> LeaseRecord {
 
 /// Addresses are first used in an order that is not theirs.
 fn table(leases: u32) -> LeaseTable {
-    LeaseTable::from_records((0..leases).map(|n| record(n.wrapping_mul(7_919) % leases)))
+    LeaseTable::from_records((0..leases).map(|n| record((u64::from(n) * 7_919 % u64::from(leases)) as u32)))
 }
 
 fn ask(table: &LeaseTable, wanted: &Wanted) -> Page {
