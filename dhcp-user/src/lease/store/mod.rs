@@ -10,6 +10,7 @@ mod batch;
 mod clean;
 mod codec;
 mod directory;
+mod disk;
 mod error;
 mod frame;
 mod index;
