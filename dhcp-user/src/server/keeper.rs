@@ -127,12 +127,12 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// # Errors
     /// If nobody knows what is durable.
     pub fn commit(&mut self, batch: &Batch) -> Result<bool, StoreError> {
-        match self.store.commit(batch) {
+        match self.store.commit_in_parts(batch) {
             Ok(()) => {
                 self.commits += 1;
                 Ok(true)
             }
-            Err(error @ (StoreError::Full { .. } | StoreError::BatchTooLarge { .. })) => {
+            Err(error @ StoreError::Full { .. }) => {
                 tracing::error!(%error, "leases were not granted because they cannot be made durable");
                 Ok(false)
             }

@@ -37,6 +37,9 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 const ANCHOR_EVERY: Duration = Duration::from_secs(60);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
+/// How long nothing is made durable before the store is sealed: from then on no power cut can hide the loss of what was
+/// acknowledged.
+const SEAL_AFTER: Duration = Duration::from_secs(1);
 /// Events taken up before the work is done.
 const EVENTS_MAX: usize = 1_024;
 
@@ -103,8 +106,18 @@ impl Service {
         let mut next_sweep = Instant::now();
         let mut next_anchor = Instant::now() + ANCHOR_EVERY;
         let mut swept_until_boot_ns = 0;
+        // What was made durable on the way here is not sealed yet.
+        let mut unsealed_since = Some(Instant::now());
+        let mut commits = self.keeper.commits;
         loop {
             let stop = self.take_events()?;
+            if self.keeper.commits != commits {
+                commits = self.keeper.commits;
+                unsealed_since = Some(Instant::now());
+            } else if unsealed_since.is_some_and(|since| since.elapsed() >= SEAL_AFTER) {
+                self.keeper.store.seal()?;
+                unsealed_since = None;
+            }
             if Instant::now() >= next_sweep || stop {
                 let since = swept_until_boot_ns;
                 swept_until_boot_ns = clock::boot_ns();

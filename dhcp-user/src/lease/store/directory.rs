@@ -35,7 +35,13 @@ impl Directory {
             Ok(found) if found.mode() & WORLD_WRITABLE != 0 => {
                 return Err(StoreError::WorldWritable { path: path.into(), mode: found.mode() & 0o7777 });
             }
-            Ok(_) => {}
+            // An earlier start may have made it and died before its name was durable.
+            Ok(_) => match sync_parent(path) {
+                // Not ours to look into, or not flushed that way: then it was not made by us just now either.
+                Err(StoreError::Io { source, .. })
+                    if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {}
+                synced => synced?,
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path)?,
             Err(error) => return Err(StoreError::io("look at", path)(error)),
         }
@@ -111,12 +117,23 @@ impl Directory {
     }
 }
 
+/// Makes the directory and those above it that are missing, each of them durable.
 fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let missing: Vec<_> = path
+        .ancestors()
+        .take_while(|above| !above.as_os_str().is_empty() && !above.exists())
+        .map(Path::to_path_buf)
+        .collect();
     DirBuilder::new()
         .recursive(true)
         .mode(DIRECTORY_MODE)
         .create(path)
         .map_err(StoreError::io("make the directory", path))?;
+    missing.iter().rev().try_for_each(|made| sync_parent(made))
+}
+
+/// Makes a directory's own name durable.
+fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io("flush", parent))
 }
