@@ -1,6 +1,9 @@
 //! A whole server but for sockets, store and kernel: the daemon's mind and the host's copy of the kernel's maps.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, OnceLock},
+};
 
 use dhcp_common::{abi::Control, request::Interface};
 use dhcp_tests::{
@@ -9,7 +12,7 @@ use dhcp_tests::{
     parse::Message,
 };
 use dhcp_user::{
-    config,
+    config::{self, Config},
     engine::Engine,
     fastpath::{answers::AnswerTable, layout::Layout},
     lease::table::LeaseTable,
@@ -42,6 +45,8 @@ const JSON: &str = r#"{"dhcp": {
          "reservations": [{"circuit_id": "hex:00070001", "address": "198.18.7.50"}]}
     ]}}"#;
 
+static CONFIG: OnceLock<Arc<Config>> = OnceLock::new();
+
 /// The server.
 pub struct Server {
     /// The daemon's mind.
@@ -60,7 +65,10 @@ impl Server {
     /// # Panics
     /// If the configuration above is refused.
     pub fn new(boot_ns: u64) -> Self {
-        let config = Arc::new(config::parse(JSON, "the fuzzer's").unwrap_or_else(|error| panic!("{error}")));
+        // Read once: a history starts with a server of its own, thousands of times a second.
+        let config = Arc::clone(CONFIG.get_or_init(|| {
+            Arc::new(config::parse(JSON, "the fuzzer's").unwrap_or_else(|error| panic!("{error}")))
+        }));
         let interface = Interface { number: 0, mac: server_mac(0) };
         let mut rng = StdRng::seed_from_u64(7);
         let mut control = Control { generation: 1, authority_until_boot_ns: u64::MAX, ..Control::default() };

@@ -12,11 +12,11 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 const CHANGED_FOR: Duration = Duration::from_secs(2);
 
 fn replay(name: &str) {
-    let target = Target::named(name).unwrap();
+    let target = Target::named(name).expect("a target of that name");
     let mut inputs = (target.seeds)();
     assert!(!inputs.is_empty());
     if let Ok(files) = fs::read_dir(target.corpus()) {
-        inputs.extend(files.map(|file| fs::read(file.unwrap().path()).unwrap()));
+        inputs.extend(files.map(|file| fs::read(file.expect("an entry").path()).expect("an input")));
     }
     inputs.iter().for_each(|input| (target.run)(input));
     let mut rng = StdRng::seed_from_u64(1);

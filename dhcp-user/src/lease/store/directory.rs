@@ -39,7 +39,10 @@ impl Directory {
             Ok(_) => match sync_parent(path) {
                 // Not ours to look into, or not flushed that way: then it was not made by us just now either.
                 Err(StoreError::Io { source, .. })
-                    if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {}
+                    if matches!(
+                        source.kind(),
+                        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+                    ) => {}
                 synced => synced?,
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path)?,

@@ -285,7 +285,10 @@ impl Disk for PowerDisk {
             (None, How::Existing) => return Err(Errno::NOENT.into()),
             (Some(inode), How::Existing | How::Create) => inode,
             (Some(inode), How::Empty) => {
-                self.change(|state, now| Ok(state.image.inodes[inode].empty(now)))?;
+                self.change(|state, now| {
+                    state.image.inodes[inode].empty(now);
+                    Ok(())
+                })?;
                 inode
             }
             (None, _) => {

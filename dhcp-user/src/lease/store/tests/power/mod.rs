@@ -47,9 +47,9 @@ fn live(disk: &PowerDisk, store: LogStore, write: u64) -> LogStore {
     }
     if write.is_multiple_of(61) {
         if write.is_multiple_of(2) {
-            store.close().unwrap()
+            store.close().unwrap();
         } else {
-            crash(store)
+            crash(store);
         }
         store = open_on(disk).unwrap().0;
     }
