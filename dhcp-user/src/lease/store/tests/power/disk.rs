@@ -83,6 +83,8 @@ pub struct Moment {
 struct State {
     image: Image,
     calls: u64,
+    reads: u64,
+    failing_read: Option<u64>,
     moments: Option<Vec<Moment>>,
     acknowledged: u64,
     fault: Option<Fault>,
@@ -208,7 +210,16 @@ impl Image {
 impl PowerDisk {
     /// A disk as it is when the power is back.
     pub fn new(image: Image, rng: SmallRng) -> Self {
-        let state = State { image, calls: 0, moments: None, acknowledged: 0, fault: None, rng };
+        let state = State {
+            image,
+            calls: 0,
+            reads: 0,
+            failing_read: None,
+            moments: None,
+            acknowledged: 0,
+            fault: None,
+            rng,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -240,6 +251,16 @@ impl PowerDisk {
         self.state().fault = fault;
     }
 
+    /// Has a call that only looks fail, counted from 0: opening what is there, reading, listing.
+    pub fn fail_read(&self, at: Option<u64>) {
+        self.state().failing_read = at;
+    }
+
+    /// How many calls only looked.
+    pub fn reads(&self) -> u64 {
+        self.state().reads
+    }
+
     /// How many calls changed it.
     pub fn calls(&self) -> u64 {
         self.state().calls
@@ -266,6 +287,12 @@ impl State {
         self.moments.iter_mut().for_each(|moments| moments.push(moment.clone()));
     }
 
+    /// Counts a call that only looks.
+    fn look(&mut self) -> io::Result<()> {
+        self.reads += 1;
+        if self.failing_read == Some(self.reads - 1) { Err(Errno::IO.into()) } else { Ok(()) }
+    }
+
     /// Counts a call, which may be the one that fails.
     fn count(&mut self) -> io::Result<()> {
         let call = self.calls;
@@ -279,6 +306,7 @@ impl State {
 
 impl Disk for PowerDisk {
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
+        self.state().look()?;
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let known = self.state().image.names.get(&name).copied();
         let inode = match (known, how) {
@@ -325,7 +353,9 @@ impl Disk for PowerDisk {
     }
 
     fn names(&self, _: &Path) -> io::Result<Vec<String>> {
-        Ok(self.state().image.names.keys().cloned().collect())
+        let mut state = self.state();
+        state.look()?;
+        Ok(state.image.names.keys().cloned().collect())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -344,11 +374,14 @@ struct PowerFile {
 
 impl DiskFile for PowerFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.state().image.inodes[self.inode].len())
+        let mut state = self.disk.state();
+        state.look()?;
+        Ok(state.image.inodes[self.inode].len())
     }
 
     fn read_at(&self, octets: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.state();
+        let mut state = self.disk.state();
+        state.look()?;
         let inode = &state.image.inodes[self.inode];
         let count = octets.len().min(inode.len().saturating_sub(offset) as usize);
         let mut done = 0;

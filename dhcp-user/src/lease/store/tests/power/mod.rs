@@ -222,3 +222,46 @@ fn disks_fail_at_every_call() {
     }
     assert!(poisoned > calls && full > 0, "{poisoned} poisoned, {full} full of {calls}");
 }
+
+#[test]
+fn disks_fail_to_be_read() {
+    let models = models(FAILING_BATCHES + 8);
+    // A life with cleaning, and a restart at its end: whatever cannot be read, nothing is taken for not there.
+    let life = |failing: Option<u64>| {
+        let disk = PowerDisk::new(Image::default(), SmallRng::seed_from_u64(0));
+        disk.fail_read(failing);
+        let mut acknowledged = 0;
+        let mut failed = false;
+        let mut store = None;
+        for write in 1..=FAILING_BATCHES {
+            let mut opened = match store.take().map_or_else(|| open_on(&disk).map(|(store, ..)| store), Ok) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+                    failed = true;
+                    break;
+                }
+            };
+            match opened.commit(&batch(write, size_of(write))) {
+                Ok(()) => acknowledged = write,
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+                    failed = true;
+                    crash(opened);
+                    break;
+                }
+            }
+            if write == FAILING_BATCHES - 2 { crash(opened) } else { store = Some(opened) }
+        }
+        store.into_iter().for_each(crash);
+        let reads = disk.reads();
+        disk.fail_read(None);
+        let (store, found) = recover(&disk, acknowledged, &models, &format!("read {failing:?} failed"));
+        assert!(failed || found == FAILING_BATCHES);
+        crash(store);
+        (reads, failed)
+    };
+    let (reads, _) = life(None);
+    let failed = (0..reads).filter(|at| life(Some(*at)).1).count() as u64;
+    assert!(reads > 50 && failed > reads / 2, "{failed} of {reads} reads failed a life");
+}
