@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dhcp_fuzz::{INPUT_BYTES_MAX, Target};
+use dhcp_common::reason::Reason;
+use dhcp_fuzz::{INPUT_BYTES_MAX, Target, targets::frame};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 /// How long changed inputs are tried for each target; what must hold is checked on however many that are.
@@ -38,6 +39,13 @@ fn replay(name: &str) {
         input.truncate(INPUT_BYTES_MAX);
         (target.run)(&input);
     }
+}
+
+#[test]
+fn the_renewals_among_the_seeds_are_answered() {
+    let seeds = dhcp_fuzz::seeds::frames();
+    let answered = seeds.iter().map(|seed| frame::verdict(seed)).filter(|reason| *reason == Reason::Answered);
+    assert_eq!(answered.count(), frame::CLIENTS.count());
 }
 
 #[test]

@@ -32,6 +32,14 @@ thread_local! {
 /// # Panics
 /// If a promise does not hold.
 pub fn run(octets: &[u8]) {
+    verdict(octets);
+}
+
+/// As [`run`], and says what became of the frame.
+///
+/// # Panics
+/// If a promise does not hold.
+pub fn verdict(octets: &[u8]) -> Reason {
     let mut input = Input(octets);
     let tailroom = [1024, 0, 1, 64, 128, 256, 300, 512][usize::from(input.octet() & 7)];
     let frame = input.0;
@@ -39,7 +47,7 @@ pub fn run(octets: &[u8]) {
         let (reason, out) = server.host.run(&server.interface, frame, tailroom);
         if reason != Reason::Answered {
             assert_eq!(out, frame, "{}: the frame has changed", reason.as_str());
-            return;
+            return reason;
         }
         let ack = Message::parse(&out).expect("an answer is sound");
         assert_eq!((ack.op, ack.kind(), ack.src_port), (2, 5, 67), "an answer is an ACK");
@@ -49,5 +57,6 @@ pub fn run(octets: &[u8]) {
         server.core = daemon;
         let sent: Vec<_> = work.send.iter().map(|sent| &sent.frame).collect();
         assert_eq!(sent, [&out], "the daemon says the same");
-    });
+        reason
+    })
 }
