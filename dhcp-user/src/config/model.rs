@@ -20,6 +20,8 @@ pub struct Config {
     pub control: Control,
     /// The kernel fast path.
     pub fastpath: FastPath,
+    /// The audit log; `None` if none is kept.
+    pub audit: Option<Audit>,
     /// The guide's multi-site keys, if present.
     pub multi_site: Option<MultiSite>,
 }
@@ -168,6 +170,23 @@ pub struct Store {
 pub struct Control {
     /// Path of the Unix socket.
     pub socket: PathBuf,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Octets after which another file is begun.
+    pub file_octets: u64,
+    /// How many files are kept.
+    pub files_max: u32,
+    /// How long a file is kept, days; `None` without end.
+    pub days_max: Option<u32>,
+    /// How often renewals of one holding are written at most, seconds; 0: each that is seen.
+    pub renewals_secs: u32,
+    /// Flush to the disk with every batch of grants.
+    pub sync: bool,
 }
 
 /// The kernel fast path.

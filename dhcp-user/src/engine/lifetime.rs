@@ -219,7 +219,7 @@ fn ended(lease: &LeaseRecord, state: LeaseState, client: ClientKey, expires: Tim
 
 /// Start and end of the grant a kernel mark stands for; `None` if what we know is as late. The kernel grants the lease
 /// time of the last grant, and nothing beyond the horizon.
-fn kernel_grant(lease: &LeaseRecord, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+pub fn kernel_grant(lease: &LeaseRecord, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let length = lease.expires.since(lease.granted_at);
     let at = at.min(lease.horizon - length);
     (at > lease.granted_at).then(|| (at, at + length))

@@ -27,7 +27,7 @@ use rand::RngCore;
 
 pub use self::{
     effects::{Destination, Effects, Ingress, Omitted, Outcome, Reply},
-    lifetime::{CLOCK_ERROR, QUARANTINE},
+    lifetime::{CLOCK_ERROR, QUARANTINE, kernel_grant},
     offers::{OFFER_TIME, OFFERS_MAX},
     reason::SlowReason,
     relay::RelayInformation,

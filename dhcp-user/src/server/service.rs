@@ -24,11 +24,12 @@ use super::{
     work::Work,
 };
 use crate::{
+    audit::{AuditEvent, Journal, Kind, Known, Line},
     engine::SlowReason,
     fastpath::kernel::KernelPath,
     lease::store::LogStore,
     net::packet_socket::{PacketSocket, ReceivedFrame},
-    time::Span,
+    time::{Span, Timestamp},
 };
 
 /// How often the kernel's marks are read: what `leases list` shows is at most this old.
@@ -85,6 +86,10 @@ pub struct Service {
     pub(super) events: Receiver<Event>,
     pub(super) queue_drops: Arc<AtomicU64>,
     pub(super) counts: Counts,
+    /// The audit log, if one is kept.
+    pub(super) journal: Option<Journal>,
+    /// Counts the turns of the thread: whoever watches sees that it is alive.
+    pub(super) turns: Arc<AtomicU64>,
 }
 
 /// What the thread itself counts.
@@ -103,7 +108,10 @@ impl Service {
         let mut next_sweep = Instant::now();
         let mut next_anchor = Instant::now() + ANCHOR_EVERY;
         let mut swept_until_boot_ns = 0;
+        let inherited = std::mem::take(&mut self.keeper.inherited);
+        self.record(&inherited);
         loop {
+            self.turns.fetch_add(1, Ordering::Relaxed);
             let stop = self.take_events()?;
             if Instant::now() >= next_sweep || stop {
                 let since = swept_until_boot_ns;
@@ -156,6 +164,7 @@ impl Service {
 
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
     fn finish(&mut self, aftermath: Aftermath) {
+        self.record(&aftermath.audit);
         for outgoing in aftermath.send {
             let socket = self.sockets.get(outgoing.interface);
             if let Some(Err(error)) = socket.map(|socket| socket.send(&outgoing.frame)) {
@@ -170,6 +179,14 @@ impl Service {
             tracing::error!(
                 "the grace thread is gone: withdrawn addresses stay reserved until their horizons"
             );
+        }
+    }
+
+    /// Writes what happened to the audit log.
+    fn record(&mut self, events: &[AuditEvent]) {
+        if let Some(journal) = self.journal.as_mut().filter(|_| !events.is_empty()) {
+            let (now, wall) = (self.clock.now(), Timestamp(clock::wall_ns()));
+            journal.write(Known { leases: self.keeper.core.engine.leases(), now, wall }, events);
         }
     }
 
@@ -193,6 +210,10 @@ impl Service {
 
     fn stop(mut self) -> Result<(), KeeperError> {
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
+        if let Some(journal) = &mut self.journal {
+            let now = self.clock.now();
+            journal.note(now, Timestamp(clock::wall_ns()), Line::new(Kind::Stopped, now));
+        }
         let Keeper { store, kernel, .. } = self.keeper;
         store.close()?;
         if kernel.is_some() {
@@ -293,6 +314,7 @@ impl Service {
                 offers: self.keeper.core.engine.offers_len() as u64,
             },
             leases,
+            audit: self.journal.as_ref().map(Journal::counts),
         }
     }
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use super::core::FrameCounts;
-use crate::lease::record::{ClientKey, LeaseRecord, LeaseState};
+use crate::{
+    audit::AuditCounts,
+    lease::record::{ClientKey, LeaseRecord, LeaseState},
+};
 
 /// One lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +57,8 @@ pub struct StatsView {
     pub daemon: DaemonStats,
     /// Leases by state.
     pub leases: BTreeMap<String, u64>,
+    /// The audit log's; absent if none is kept.
+    pub audit: Option<AuditCounts>,
 }
 
 /// The kernel program's counters.

@@ -249,6 +249,7 @@ impl Scenario {
                 answers_max: self.answers_max,
                 kernel_log: KernelLog::Off,
             },
+            audit: None,
             multi_site: None,
         }
     }

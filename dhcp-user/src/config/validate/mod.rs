@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    model::{AttachMode, Config, Control, FastPath, Interface, Store},
+    model::{AttachMode, Audit, Config, Control, FastPath, Interface, Store},
     problem::{Path, Problems, quoted},
     wire::{self, InterfaceEntry},
 };
@@ -34,6 +34,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
             format!("longer than the {SOCKET_OCTETS_MAX} octets a Unix socket's path can have; shorten it");
         problems.add(&socket_path.key("socket"), message);
     }
+    let audit = audit(&dhcp.audit, &store, &path.key("audit"), problems);
     let fastpath = fastpath(&dhcp.fastpath, &path.key("fastpath"), problems);
     let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
     let sites_path = path.key("datacenter");
@@ -42,7 +43,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         None => None,
     };
     let authoritative = dhcp.authoritative;
-    Some(Config { interfaces, subnets, authoritative, store, control, fastpath, multi_site })
+    Some(Config { interfaces, subnets, authoritative, store, control, fastpath, audit, multi_site })
 }
 
 /// More than any machine has ports; each costs sockets and an attached program. VLANs need no entry of their own.
@@ -117,6 +118,29 @@ fn interfaces(
         interfaces.push(Interface { name: name.clone(), address, mode });
     }
     interfaces
+}
+
+fn audit(written: &wire::Audit, store: &Store, path: &Path<'_>, problems: &mut Problems) -> Option<Audit> {
+    let wire::Audit { enabled, path: directory, file_mib, files_max, days_max, renewals_secs, sync } =
+        written;
+    text::within(*file_mib, 1, 65_536, "MiB", &path.key("file_mib"), problems);
+    text::within(*files_max, 2, 100_000, "files", &path.key("files_max"), problems);
+    if let Some(days) = days_max {
+        text::within(*days, 1, 36_500, "days", &path.key("days_max"), problems);
+    }
+    text::within(*renewals_secs, 0, 604_800, "s", &path.key("renewals_secs"), problems);
+    let directory = match directory {
+        Some(directory) => absolute(directory, &path.key("path"), problems),
+        None => store.path.join("audit"),
+    };
+    enabled.then_some(Audit {
+        path: directory,
+        file_octets: u64::from(*file_mib) << 20,
+        files_max: *files_max,
+        days_max: *days_max,
+        renewals_secs: *renewals_secs,
+        sync: *sync,
+    })
 }
 
 fn fastpath(written: &wire::FastPath, path: &Path<'_>, problems: &mut Problems) -> FastPath {

@@ -1,4 +1,4 @@
-//! `dhcp.interfaces`, `dhcp.store`, `dhcp.control` and `dhcp.fastpath`, as written: what concerns this machine, not
+//! `dhcp.interfaces`, `dhcp.store`, `dhcp.control`, `dhcp.audit` and `dhcp.fastpath`, as written: what concerns this machine, not
 //! the clients.
 
 use std::{fmt, path::PathBuf};
@@ -89,6 +89,44 @@ pub(in crate::config) struct Control {
 impl Default for Control {
     fn default() -> Self {
         Self { socket: "/run/simple-dhcpd/control.sock".into() }
+    }
+}
+
+/// The audit log: who held which address when.
+#[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Audit {
+    /// Whether it is kept.
+    pub(in crate::config) enabled: bool,
+    /// Its directory, owned by the daemon. Default: `audit` below `store.path`.
+    pub(in crate::config) path: Option<PathBuf>,
+    /// After how many MiB another file is begun.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(in crate::config) file_mib: u32,
+    /// How many files are kept.
+    #[schemars(range(min = 2, max = 100_000))]
+    pub(in crate::config) files_max: u32,
+    /// How many days a file is kept. Default: without end.
+    #[schemars(range(min = 1, max = 36_500))]
+    pub(in crate::config) days_max: Option<u32>,
+    /// How often the renewals of one holding are written at most, seconds; 0 writes each that is seen.
+    #[schemars(range(max = 604_800))]
+    pub(in crate::config) renewals_secs: u32,
+    /// Whether lines are flushed to the disk before replies leave; else a power cut may lose the last seconds' lines.
+    pub(in crate::config) sync: bool,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            path: None,
+            file_mib: 64,
+            files_max: 16,
+            days_max: None,
+            renewals_secs: 3600,
+            sync: false,
+        }
     }
 }
 

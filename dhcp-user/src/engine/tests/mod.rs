@@ -92,6 +92,7 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
             answers_max: 16,
             kernel_log: KernelLog::Off,
         },
+        audit: None,
         multi_site: None,
     }
 }

@@ -3,15 +3,15 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use super::error::StoreError;
+use crate::privilege::trust;
 
 const DIRECTORY_MODE: u32 = 0o750;
 const FILE_MODE: u32 = 0o640;
-const WORLD_WRITABLE: u32 = 0o002;
 const LOCK_FILE: &str = "lock";
 const SEGMENT_PREFIX: &str = "segment-";
 const SEGMENT_SUFFIX: &str = ".log";
@@ -27,14 +27,11 @@ impl Directory {
     /// Opens the directory, making it if needed, and locks it against other processes.
     ///
     /// # Errors
-    /// [`StoreError::NotADirectory`], [`StoreError::WorldWritable`], [`StoreError::Locked`], [`StoreError::Io`].
+    /// [`StoreError::NotADirectory`], [`StoreError::Untrusted`], [`StoreError::Locked`], [`StoreError::Io`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         match fs::metadata(path) {
             Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: path.into() }),
-            Ok(found) if found.mode() & WORLD_WRITABLE != 0 => {
-                return Err(StoreError::WorldWritable { path: path.into(), mode: found.mode() & 0o7777 });
-            }
-            Ok(_) => {}
+            Ok(found) => trust::directory(path, &found).map_err(StoreError::Untrusted)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path)?,
             Err(error) => return Err(StoreError::io("look at", path)(error)),
         }
@@ -137,7 +134,7 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 
