@@ -109,6 +109,7 @@ fn the_right_holder_at_several_moments() {
     first.release(address).unwrap();
     wait_state(&daemon, address, "free");
     let free = later();
+    later();
     assert_eq!(second.dora().unwrap().address, address);
     let taken = later();
     assert_eq!(
