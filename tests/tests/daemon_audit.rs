@@ -95,7 +95,8 @@ fn the_right_holder_at_several_moments() {
         Moment::parse(&last).unwrap()
     };
     let until = now();
-    wait_for(SOON, "the kernel's renewal in the audit log", || Ok((on_record() > held).then_some(()))).unwrap();
+    wait_for(SOON, "the kernel's renewal in the audit log", || Ok((on_record() > held).then_some(())))
+        .unwrap();
     assert!(on_record() <= until, "a renewal of {} is on record for {}", until, on_record());
     daemon.kill().unwrap();
     let down = later();
