@@ -111,6 +111,18 @@ pub fn stats(asking: &Asking) -> Result<()> {
     ] {
         row(&mut out, name, count)?;
     }
+    if let Some(probes) = &stats.probes {
+        writeln!(out, "ADDRESSES ASKED FOR")?;
+        for (name, count) in [
+            ("asked for", probes.engine.asked),
+            ("offers that waited", probes.engine.waited),
+            ("found in use", probes.engine.conflicts),
+            ("offered without asking", probes.engine.unprobed),
+            ("questions not sent, errors", probes.send_errors),
+        ] {
+            row(&mut out, name, count)?;
+        }
+    }
     if let Some(audit) = &stats.audit {
         writeln!(out, "AUDIT LOG")?;
         row(&mut out, "lines written", audit.lines)?;

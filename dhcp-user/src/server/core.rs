@@ -1,6 +1,6 @@
 //! Engine and learner together, still pure: frames, kernel marks and time go in, [`Work`] comes out.
 
-use std::net::Ipv4Addr;
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use dhcp_common::{
     abi::LeaseEntry,
@@ -56,6 +56,8 @@ pub struct Core {
     pub local: Vec<Ipv4Addr>,
     /// Frames that never reached the engine.
     pub frames: FrameCounts,
+    /// Messages that wait until it is known whether an address is in use.
+    pub(super) waiting: HashMap<Ipv4Addr, (usize, ReceivedFrame)>,
     messages: Vec<u64>,
     rng: SmallRng,
 }
@@ -68,6 +70,7 @@ impl Core {
             learner,
             local,
             frames: FrameCounts::default(),
+            waiting: HashMap::new(),
             messages: vec![0; SlowReason::ALL.len()],
             rng: SmallRng::seed_from_u64(seed),
         }
@@ -87,6 +90,17 @@ impl Core {
         work: &mut Work,
     ) {
         self.frames.received += 1;
+        self.consider(now, interface, received, work);
+    }
+
+    /// Handles a frame, for the first time or again.
+    pub(super) fn consider(
+        &mut self,
+        now: Timestamp,
+        interface: usize,
+        received: &mut ReceivedFrame,
+        work: &mut Work,
+    ) {
         let Some(ours) = self.learner.interfaces.get(interface).copied() else { return };
         let len = received.octets.len();
         let datagram = SliceFrame::new(&mut received.octets, len)
@@ -132,6 +146,10 @@ impl Core {
             }
         }
         account(now, reason, &effects, work);
+        self.ask(&mut effects, work);
+        if let Some(address) = effects.waits_for {
+            self.keep(address, interface, received);
+        }
         work.take(effects);
     }
 
@@ -163,11 +181,14 @@ impl Core {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Timestamp, work: &mut Work) {
-        let effects = self.engine.tick(now);
+        let mut effects = self.engine.tick(now);
         // Time alone frees nothing but what was quarantined; a lease that ran out goes by `withdrawn`.
         let freed = effects.commit.iter().filter(|lease| lease.state == LeaseState::Free);
         work.audit.extend(freed.map(|lease| AuditEvent::QuarantineEnded { address: lease.address, at: now }));
+        self.decide(now, &mut effects, work);
         work.take(effects);
+        let mut ahead = self.engine.probe_ahead(now, &mut self.rng);
+        self.ask(&mut ahead, work);
     }
 
     /// Takes note of a renewal that the kernel granted.

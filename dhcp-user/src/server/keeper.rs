@@ -13,6 +13,7 @@ use crate::{
     audit::AuditEvent,
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
     lease::store::{Batch, LeaseStore, MetaKey, StoreError},
+    probe::Question,
     time::{Span, Timestamp},
     timeline::{Timeline, stepped},
 };
@@ -75,6 +76,8 @@ pub struct Withdrawal {
 pub struct Aftermath {
     /// For the audit log, before anything is sent.
     pub audit: Vec<AuditEvent>,
+    /// Questions to send.
+    pub ask: Vec<Question>,
     /// Replies to send: what they promise is durable.
     pub send: Vec<Outgoing>,
     /// Leases withdrawn from the kernel: after a grace period, tell [`Keeper::forgotten`].
@@ -123,6 +126,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             }
             self.tell_kernel(now, &work, &mut next, &mut aftermath)?;
             aftermath.audit.extend(work.audit);
+            aftermath.ask.extend(work.ask);
             aftermath.send.extend(work.send);
             work = next;
         }
@@ -215,8 +219,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             for mark in some {
                 self.core.renewed(now, mark, &self.timeline, &mut work);
             }
-            let Aftermath { audit, send, withdrawn } = self.settle(now, work)?;
+            let Aftermath { audit, ask, send, withdrawn } = self.settle(now, work)?;
             aftermath.audit.extend(audit);
+            aftermath.ask.extend(ask);
             aftermath.send.extend(send);
             aftermath.withdrawn.extend(withdrawn);
         }

@@ -6,6 +6,7 @@ use crate::{
     audit::AuditEvent,
     engine::Effects,
     lease::store::{Batch, StoredAnswer},
+    probe::Question,
 };
 
 /// A frame to send.
@@ -31,6 +32,8 @@ pub struct Work {
     pub withdraw: Vec<Ipv4Addr>,
     /// What the audit log is to say before the replies leave.
     pub audit: Vec<AuditEvent>,
+    /// Questions whether addresses are in use.
+    pub ask: Vec<Question>,
     /// Replies.
     pub send: Vec<Outgoing>,
 }
@@ -55,6 +58,7 @@ impl Work {
             && self.publish.is_empty()
             && self.withdraw.is_empty()
             && self.audit.is_empty()
+            && self.ask.is_empty()
             && self.send.is_empty()
     }
 }

@@ -92,6 +92,33 @@ impl Default for Control {
     }
 }
 
+/// Whether an address is in use before it is offered (RFC 2131 section 4.4.1).
+#[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct ConflictDetection {
+    /// `all`: by ARP where clients are directly attached, by ICMP echo behind relay agents. `direct`: by ARP only. `off`.
+    #[schemars(extend("enum" = ["all", "direct", "off"]))]
+    pub(in crate::config) mode: String,
+    /// How long an answer is waited for, milliseconds. Addresses are asked for ahead, so that offers rarely wait.
+    #[schemars(range(min = 20, max = 5_000))]
+    pub(in crate::config) wait_ms: u32,
+    /// How long an address that was found in use is given to nobody, seconds.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub(in crate::config) conflict_secs: u32,
+    /// How long an address that was silent is not asked for again, seconds.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub(in crate::config) silent_secs: u32,
+    /// How many addresses are asked for at once; beyond that offers are made without asking, and counted.
+    #[schemars(range(min = 2, max = 65_536))]
+    pub(in crate::config) in_flight_max: u32,
+}
+
+impl Default for ConflictDetection {
+    fn default() -> Self {
+        Self { mode: "all".into(), wait_ms: 300, conflict_secs: 600, silent_secs: 300, in_flight_max: 256 }
+    }
+}
+
 /// The audit log: who held which address when.
 #[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]

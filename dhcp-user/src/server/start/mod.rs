@@ -79,6 +79,10 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     };
     let (events, inbox) = sync_channel(EVENTS_QUEUED);
     let (sockets, ports_held) = interfaces::open_sockets(&facts)?;
+    let probing = interfaces::open_probing(&config, &facts)?;
+    if let Some(settings) = config.conflict_detection {
+        keeper.core.engine.detect_conflicts(settings);
+    }
     let mut modes = std::collections::BTreeMap::new();
     let mut barrier = None;
     match pins {
@@ -102,6 +106,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let turns = Arc::new(AtomicU64::new(0));
     let queue_drops = Arc::new(AtomicU64::new(0));
     threads::start_receivers(&sockets, &events, &queue_drops)?;
+    threads::start_answers(&probing, &events)?;
     let service = Service {
         keeper,
         modes,
@@ -114,6 +119,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         events: inbox,
         queue_drops,
         counts: Counts::default(),
+        echo: probing.echo,
         journal,
         turns: Arc::clone(&turns),
     };
