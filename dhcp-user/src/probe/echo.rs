@@ -60,8 +60,8 @@ impl EchoSocket {
         let [id_a, id_b] = self.id;
         let mut message = [ECHO_REQUEST, 0, 0, 0, id_a, id_b, 0, 0, 0, 0, 0, 0];
         message[8..].copy_from_slice(&address.octets());
-        let sum = !checksum::fold(checksum::sum(&message));
-        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let field = checksum::field(checksum::sum(&message));
+        message[2..4].copy_from_slice(&field);
         self.socket.send_to(&message, &SocketAddrV4::new(address, 0).into()).map(drop)
     }
 
