@@ -29,9 +29,9 @@ fn one_address(server: &Server) -> Value {
 }
 
 fn now() -> Moment {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("of a running daemon");
     // To the millisecond, as lines are written.
-    Moment(Timestamp(u64::try_from(since.as_millis()).unwrap() * 1_000_000))
+    Moment(Timestamp(u64::try_from(since.as_millis()).expect("of a running daemon") * 1_000_000))
 }
 
 /// What the `audit` command prints.
@@ -47,7 +47,7 @@ fn audit(server: &Server, address: Ipv4Addr, at: Option<Moment>) -> Result<Value
 
 /// Who held the address at a moment, by its hardware address.
 fn holder(server: &Server, address: Ipv4Addr, at: Moment) -> Option<String> {
-    let said = audit(server, address, Some(at)).unwrap();
+    let said = audit(server, address, Some(at)).expect("of a running daemon");
     said.pointer("/holdings/0/hw_address").and_then(Value::as_str).map(str::to_owned)
 }
 
@@ -61,14 +61,19 @@ fn later() -> Moment {
 }
 
 fn renew(daemon: &Daemon, client: &Scripted<'_>, lease: &Lease) {
-    let before = Stats::of(daemon).unwrap().answered();
-    let (ack, _) = client.ask(&client.renewal(lease.address)).unwrap();
+    let before = Stats::of(daemon).expect("of a running daemon").answered();
+    let (ack, _) = client.ask(&client.renewal(lease.address)).expect("of a running daemon");
     assert_eq!(ack.kind(), 5);
-    assert_eq!(Stats::of(daemon).unwrap().answered(), before + 1, "the kernel did not answer");
+    assert_eq!(
+        Stats::of(daemon).expect("of a running daemon").answered(),
+        before + 1,
+        "the kernel did not answer"
+    );
 }
 
 fn wait_state(daemon: &Daemon, address: Ipv4Addr, state: &str) {
-    lab::wait_lease(daemon, address, SOON, state, |lease| lease["state"] == json!(state)).unwrap();
+    lab::wait_lease(daemon, address, SOON, state, |lease| lease["state"] == json!(state))
+        .expect("of a running daemon");
 }
 
 #[test]

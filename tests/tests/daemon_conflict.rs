@@ -19,13 +19,13 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
 const SECOND: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
 
 fn probes(daemon: &Daemon, what: &str) -> u64 {
-    let stats = Stats::of(daemon).unwrap();
-    stats.0.pointer(&format!("/probes/{what}")).and_then(Value::as_u64).unwrap()
+    let stats = Stats::of(daemon).expect("of a running daemon");
+    stats.0.pointer(&format!("/probes/{what}")).and_then(Value::as_u64).expect("of a running daemon")
 }
 
 /// Waits until every question asked ahead is answered or given up: then nobody waits for one of these addresses.
 fn settled(daemon: &Daemon, client: &Scripted<'_>) -> Ipv4Addr {
-    let (offer, _) = client.ask(&client.message(1, &[])).unwrap();
+    let (offer, _) = client.ask(&client.message(1, &[])).expect("of a running daemon");
     assert_eq!(offer.kind(), 2);
     assert!(probes(daemon, "asked") >= 16);
     offer.yiaddr
@@ -43,6 +43,14 @@ fn an_address_in_use_is_offered_to_nobody() {
     assert_eq!(lease.address, SECOND);
     let kept = lab::lease(&daemon, FIRST).unwrap();
     assert_eq!(kept["state"], json!("quarantined"), "{kept:#}");
+    // On record with the hardware address of whoever is there.
+    let link = cable.ns.ip("-o link show dev c0").unwrap();
+    let mac = link.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+    assert_eq!(kept["hw_address"], json!(mac), "{kept:#}");
+    let log = server.store().join("audit");
+    let on_record = dhcp_user::audit::history::of(&log, FIRST, None).unwrap();
+    assert_eq!((on_record.holdings.len(), on_record.conflicts.len()), (0, 1), "{on_record:?}");
+    assert_eq!(on_record.conflicts[0].hw_address.as_deref(), Some(mac));
     assert_eq!(probes(&daemon, "conflicts"), 1);
     assert!(daemon.log().contains("the address is in use by a host that holds no lease"), "{}", daemon.log());
     // Nor is it granted to one that asks for it by name.

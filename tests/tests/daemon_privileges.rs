@@ -29,13 +29,14 @@ const KEEPS: u64 = 1 << 39 | 1 << 38 | 1 << 12;
 
 /// The values of a field in the status of every thread of a process.
 fn of_threads(id: u32, field: &str) -> Vec<(String, String)> {
-    let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    let threads = fs::read_dir(format!("/proc/{id}/task")).expect("of a running daemon");
     threads
         .map(|thread| {
-            let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+            let status = fs::read_to_string(thread.expect("of a running daemon").path().join("status"))
+                .expect("of a running daemon");
             let value = |field: &str| {
                 let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-                line.unwrap().trim().to_owned()
+                line.expect("of a running daemon").trim().to_owned()
             };
             (value("Name"), value(field))
         })
@@ -47,7 +48,11 @@ fn assert_least_privilege(daemon: &Daemon) {
     assert!(threads >= 4, "only {threads} threads");
     for (set, allowed) in [("CapEff", KEEPS), ("CapPrm", KEEPS), ("CapInh", 0), ("CapAmb", 0)] {
         for (thread, held) in of_threads(daemon.id(), set) {
-            assert_eq!(u64::from_str_radix(&held, 16).unwrap(), allowed, "{set} of thread {thread}: {held}");
+            assert_eq!(
+                u64::from_str_radix(&held, 16).expect("of a running daemon"),
+                allowed,
+                "{set} of thread {thread}: {held}"
+            );
         }
     }
     for (thread, flag) in of_threads(daemon.id(), "NoNewPrivs") {
@@ -58,11 +63,11 @@ fn assert_least_privilege(daemon: &Daemon) {
 /// DORA and a renewal by the kernel.
 fn assert_serves(daemon: &Daemon, cable: &Cable, number: u8) {
     let client = Scripted::new(&cable.socket, number);
-    let lease = client.dora().unwrap();
-    let before = Stats::of(daemon).unwrap().answered();
-    let (ack, _) = client.ask(&client.renewal(lease.address)).unwrap();
+    let lease = client.dora().expect("of a running daemon");
+    let before = Stats::of(daemon).expect("of a running daemon").answered();
+    let (ack, _) = client.ask(&client.renewal(lease.address)).expect("of a running daemon");
     assert_eq!(ack.kind(), 5);
-    let stats = Stats::of(daemon).unwrap();
+    let stats = Stats::of(daemon).expect("of a running daemon");
     assert_eq!((stats.answered(), stats.renewed_by_daemon()), (before + 1, 0), "{:#}", stats.0);
 }
 

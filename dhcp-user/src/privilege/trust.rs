@@ -67,12 +67,13 @@ pub fn holding_directory(path: &Path, found: &Metadata) -> Result<(), Untrusted>
     judge(path, found, Us::now(), true)
 }
 
-/// Whether a directory is the daemon's alone.
+/// Whether a directory is the daemon's alone. Not that of whoever ran `sudo`: once privileges are dropped, even root could
+/// not write there.
 ///
 /// # Errors
 /// Who else could have written to it.
 pub fn directory(path: &Path, found: &Metadata) -> Result<(), Untrusted> {
-    judge(path, found, Us::now(), false)
+    judge(path, found, Us { sudo: None, ..Us::now() }, false)
 }
 
 /// Who we are, and who made us so: what `sudo` was run by has our powers already.
