@@ -189,3 +189,48 @@ fn the_kernels_renewal_is_in_the_list_within_a_second() {
     assert!(renewed.elapsed() < Duration::from_secs(3), "shown after {:?}", renewed.elapsed());
     assert_eq!(second(&shown, "expires_at").since(second(&shown, "renewed_at")).as_secs(), 20, "{shown:#}");
 }
+
+#[test]
+fn a_full_disk_stops_no_client_and_is_on_record() {
+    let server = Server::new().unwrap();
+    let cable = Cable::new(&server).unwrap();
+    let log = server.folder.path().join("audit");
+    std::fs::create_dir(&log).unwrap();
+    let mut config = one_address(&server);
+    set(&mut config, "/dhcp/audit/path", json!(log));
+    // A disk of its own, in a mount namespace that ends with the daemon.
+    let script = format!("mount -t tmpfs -o size=16k,mode=750 none {} && exec \"$@\"", log.display());
+    let through = ["unshare", "-m", "sh", "-c", &script, "sh"];
+    let daemon = Daemon::start_through(&server.ns, server.folder.path(), &config, &through).unwrap();
+    let seen = std::path::PathBuf::from(format!("/proc/{}/root{}", daemon.id(), log.display()));
+    let filler = seen.join("filler");
+    let full = std::fs::write(&filler, vec![0; 64 << 10]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let lost = || {
+        let stats = Stats::of(&daemon).unwrap();
+        stats.0.pointer("/audit/lost").and_then(Value::as_u64).unwrap()
+    };
+    assert_eq!(lost(), 0);
+
+    // The file has what is left of its page; then lines are lost, and leases granted all the same.
+    let client = Scripted::new(&cable.socket, 1);
+    let mut lease = client.dora().unwrap();
+    for _ in 0..200 {
+        if lost() != 0 {
+            break;
+        }
+        lease = client.dora().unwrap();
+    }
+    assert!(lost() > 0, "{:#}", Stats::of(&daemon).unwrap().0);
+    let unknown = now();
+    assert_eq!(client.dora().unwrap().address, lease.address);
+    assert!(daemon.log().contains("the audit log cannot be written"), "{}", daemon.log());
+
+    std::fs::remove_file(&filler).unwrap();
+    client.dora().unwrap();
+    let history = dhcp_user::audit::history::of(&seen, lease.address, Some(unknown)).unwrap();
+    assert_eq!(history.doubts.len(), 1, "{history:?}");
+    assert_eq!(history.holdings.len(), 1, "{history:?}");
+    assert!(history.unreadable_lines <= 1, "{history:?}");
+    assert!(daemon.log().contains("the audit log is written again"), "{}", daemon.log());
+}
