@@ -99,15 +99,17 @@ impl Journal {
         for event in events {
             match event {
                 AuditEvent::Renewed { address, by, at, until } => {
-                    let Some(lease) = known.leases.get(*address) else { continue };
-                    if renewals < RENEWALS_MAX {
+                    if *by == Granter::Kernel && self.is_told(*address, known.now) {
+                        continue;
+                    }
+                    if renewals == RENEWALS_MAX {
+                        unwritten += 1;
+                        self.counts.coalesced += 1;
+                        self.told.entry(*address).and_modify(|told| told.since += 1);
+                    } else if let Some(lease) = known.leases.get(*address) {
                         let line = self.renewed(lease, *by, *at, *until, known.now);
                         renewals += usize::from(line.is_some());
                         lines.extend(line);
-                    } else {
-                        unwritten += 1;
-                        self.told.entry(*address).and_modify(|told| told.since += 1);
-                        self.counts.coalesced += 1;
                     }
                 }
                 AuditEvent::Granted { lease, at } => {
@@ -151,6 +153,18 @@ impl Journal {
     /// Writes lines that are about no lease: a start, a stop, a gap.
     pub fn note(&mut self, now: Timestamp, wall: Timestamp, line: Line) {
         self.append(now, wall, vec![line]);
+    }
+
+    /// Whether the log has a line of this holding that is new enough; counts the renewal then. The short way for the kernel's
+    /// renewals, of which there may be a million at once: whom it renews is whom it was taught.
+    fn is_told(&mut self, address: Ipv4Addr, now: Timestamp) -> bool {
+        let Some(told) = self.told.get_mut(&address) else { return false };
+        let is_new = now < told.at + self.renewals_every;
+        if is_new {
+            told.since += 1;
+            self.counts.coalesced += 1;
+        }
+        is_new
     }
 
     fn renewed(
