@@ -111,6 +111,24 @@ pub fn stats(asking: &Asking) -> Result<()> {
     ] {
         row(&mut out, name, count)?;
     }
+    if let Some(probes) = &stats.probes {
+        writeln!(out, "ADDRESSES ASKED FOR")?;
+        for (name, count) in [
+            ("asked for", probes.engine.asked),
+            ("offers that waited", probes.engine.waited),
+            ("found in use", probes.engine.conflicts),
+            ("offered without asking", probes.engine.unprobed),
+            ("questions not sent, errors", probes.send_errors),
+        ] {
+            row(&mut out, name, count)?;
+        }
+    }
+    if let Some(audit) = &stats.audit {
+        writeln!(out, "AUDIT LOG")?;
+        row(&mut out, "lines written", audit.lines)?;
+        row(&mut out, "lines lost", audit.lost)?;
+        row(&mut out, "renewals without a line", audit.coalesced)?;
+    }
     writeln!(out, "LEASES")?;
     for (state, count) in &stats.leases {
         row(&mut out, state, *count)?;
@@ -122,7 +140,7 @@ fn row(out: &mut dyn Write, name: &str, count: u64) -> std::io::Result<()> {
     writeln!(out, "  {name:<32} {count}")
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;

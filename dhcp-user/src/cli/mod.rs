@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
 mod ask;
+mod audit;
 mod daemon;
 
 use std::path::PathBuf;
@@ -40,6 +41,20 @@ enum Command {
     },
     /// Counters of the kernel program and the daemon.
     Stats(Asking),
+    /// Who held an address, and when, by the audit log; works without a running daemon.
+    Audit {
+        /// The address.
+        address: std::net::Ipv4Addr,
+        /// Only at this moment: RFC 3339, such as 2026-01-31T12:00:00Z; UTC.
+        #[arg(long, value_name = "TIME", value_parser = audit::moment)]
+        at: Option<crate::audit::Moment>,
+        /// The log's directory, in place of the configuration's.
+        #[arg(long, value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Detach the XDP program and remove its pins: for a daemon that is not to come back.
     Unload,
 }
@@ -79,6 +94,9 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Leases { command: Leases::List(asking) }) => ask::list_leases(&asking),
         Some(Command::Leases { command: Leases::Show { address, asking } }) => {
             ask::show_lease(address, &asking)
+        }
+        Some(Command::Audit { address, at, path, json }) => {
+            return audit::audit(&line.config, address, at, path, json);
         }
         Some(Command::Stats(asking)) => ask::stats(&asking),
     };

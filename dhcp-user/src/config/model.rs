@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, sync::Arc};
 
 use ipnet::Ipv4Net;
 
+use crate::time::Span;
+
 /// The whole configuration of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -20,6 +22,10 @@ pub struct Config {
     pub control: Control,
     /// The kernel fast path.
     pub fastpath: FastPath,
+    /// Whether addresses are asked for before they are offered; `None` if not.
+    pub conflict_detection: Option<ConflictDetection>,
+    /// The audit log; `None` if none is kept.
+    pub audit: Option<Audit>,
     /// The guide's multi-site keys, if present.
     pub multi_site: Option<MultiSite>,
 }
@@ -168,6 +174,38 @@ pub struct Store {
 pub struct Control {
     /// Path of the Unix socket.
     pub socket: PathBuf,
+}
+
+/// Asking whether an address is in use before it is offered (RFC 2131 section 4.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConflictDetection {
+    /// Also (by ICMP echo) in subnets that are reached through relay agents; ARP serves the others.
+    pub relayed: bool,
+    /// How long an answer is waited for.
+    pub wait: Span,
+    /// How long an address in use is given to nobody.
+    pub conflict: Span,
+    /// How long an address that was silent is not asked for again.
+    pub silent: Span,
+    /// Questions open at once; beyond them offers are made without.
+    pub in_flight_max: usize,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Octets after which another file is begun.
+    pub file_octets: u64,
+    /// How many files are kept.
+    pub files_max: u32,
+    /// How long a file is kept, days; `None` without end.
+    pub days_max: Option<u32>,
+    /// How often renewals of one holding are written at most, seconds; 0: each that is seen.
+    pub renewals_secs: u32,
+    /// Flush to the disk with every batch of grants.
+    pub sync: bool,
 }
 
 /// The kernel fast path.

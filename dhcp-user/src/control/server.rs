@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::Ipv4Addr,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path, PathBuf},
     sync::mpsc::SyncSender,
 };
@@ -16,7 +16,7 @@ use axum::{
     routing::get,
 };
 use serde::Deserialize;
-use tokio::{net::UnixListener, sync::oneshot};
+use tokio::sync::oneshot;
 
 use crate::server::service::{Event, Query};
 
@@ -69,6 +69,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     }
     let listener = UnixListener::bind(path).map_err(failed("bind"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed("chmod"))?;
+    listener.set_nonblocking(true).map_err(failed("fcntl"))?;
     Ok(listener)
 }
 
@@ -82,7 +83,7 @@ pub async fn serve(listener: UnixListener, events: SyncSender<Event>) -> io::Res
         .route("/api/v1/leases/{address}", get(lease))
         .route("/api/v1/stats", get(stats))
         .with_state(events);
-    axum::serve(listener, routes).await
+    axum::serve(tokio::net::UnixListener::from_std(listener)?, routes).await
 }
 
 #[derive(Debug, Deserialize)]

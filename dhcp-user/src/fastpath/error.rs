@@ -4,9 +4,14 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
+use crate::privilege::trust::Untrusted;
+
 /// Everything that can fail in this room.
 #[derive(Debug, thiserror::Error)]
 pub enum FastPathError {
+    /// Somebody else could have put maps there.
+    #[error("the directory of pins {0}")]
+    Untrusted(#[source] Untrusted),
     /// The pin path lies on another file system.
     #[error(
         "{} is not on a BPF file system: mount one (`mount -t bpf bpf /sys/fs/bpf`) or set dhcp.fastpath.pin_path",

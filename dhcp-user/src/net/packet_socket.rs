@@ -12,7 +12,7 @@ use std::{
 
 use libc::{
     BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET,
-    c_int, sock_filter,
+    BPF_W, c_int, sock_filter,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -20,6 +20,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub const FRAME_MAX: usize = 9_022;
 /// What the socket may queue, octets: a storm's worth of new clients while the disk flushes.
 const RECEIVE_BUFFER: usize = 32 << 20;
+/// Answers to as many questions as may be open are few.
+const ARP_RECEIVE_BUFFER: usize = 1 << 20;
 
 /// A frame as it was on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,13 +45,25 @@ impl PacketSocket {
     /// # Errors
     /// What the kernel says; without CAP_NET_RAW that it is not permitted.
     pub fn open(ifindex: u32) -> io::Result<Self> {
+        Self::with_filter(ifindex, &DHCP_FILTER, RECEIVE_BUFFER)
+    }
+
+    /// Opens a socket for answers to ARP probes that come in on the interface with index `ifindex`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_for_arp(ifindex: u32) -> io::Result<Self> {
+        Self::with_filter(ifindex, &ARP_FILTER, ARP_RECEIVE_BUFFER)
+    }
+
+    fn with_filter(ifindex: u32, filter: &[sock_filter], octets: usize) -> io::Result<Self> {
         // Protocol 0 receives nothing: the filter is in place before the bind below makes frames come in.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_cloexec(true)?;
-        attach_filter(&socket, &DHCP_FILTER)?;
+        attach_filter(&socket, filter)?;
         set_flag(&socket, libc::PACKET_AUXDATA)?;
         set_flag(&socket, libc::PACKET_IGNORE_OUTGOING)?;
-        force_receive_buffer(&socket);
+        force_receive_buffer(&socket, octets);
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         bind(&socket, ifindex)?;
         Ok(Self { socket })
@@ -172,10 +186,10 @@ fn set_option<T>(socket: &Socket, level: c_int, option: c_int, value: &T) -> io:
 }
 
 /// A large buffer if we may, the largest allowed otherwise.
-fn force_receive_buffer(socket: &Socket) {
-    let octets = RECEIVE_BUFFER as c_int;
-    if set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &octets).is_err()
-        && let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER)
+fn force_receive_buffer(socket: &Socket, octets: usize) {
+    let forced = c_int::try_from(octets).unwrap_or(c_int::MAX);
+    if set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &forced).is_err()
+        && let Err(error) = socket.set_recv_buffer_size(octets)
     {
         tracing::warn!(%error, "the packet socket keeps the system's small receive buffer");
     }
@@ -241,6 +255,23 @@ const DHCP_FILTER: [sock_filter; 21] = [
     /* 18 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 67, 0, 1),
     /* 19 */ statement(BPF_RET | BPF_K, FRAME_MAX as u32),
     /* 20 */ statement(BPF_RET | BPF_K, 0),
+];
+
+/// ARP replies whose target has no address, behind no or one tag: what answers a probe (RFC 5227 section 2.1.1). All the
+/// other ARP of a large link never reaches us.
+const ARP_FILTER: [sock_filter; 12] = [
+    /* 00 */ statement(BPF_LD | BPF_H | BPF_ABS, 12),
+    /* 01 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 0x0806, 0, 4),
+    /* 02 */ statement(BPF_LD | BPF_H | BPF_ABS, 20),
+    /* 03 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 7),
+    /* 04 */ statement(BPF_LD | BPF_W | BPF_ABS, 38),
+    /* 05 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 0, 4, 5),
+    /* 06 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 0x8100, 0, 4),
+    /* 07 */ statement(BPF_LD | BPF_W | BPF_ABS, 42),
+    /* 08 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2),
+    /* 09 */ statement(BPF_LD | BPF_H | BPF_ABS, 24),
+    /* 10 */ statement(BPF_RET | BPF_K, FRAME_MAX as u32),
+    /* 11 */ statement(BPF_RET | BPF_K, 0),
 ];
 
 /// Keeps UDP port 67 on an interface, so that the kernel sends no ICMP for requests that clients send us by unicast, and

@@ -10,8 +10,10 @@ use super::{
     work::{Outgoing, Work},
 };
 use crate::{
+    audit::AuditEvent,
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
     lease::store::{Batch, LeaseStore, MetaKey, StoreError},
+    probe::Question,
     time::{Span, Timestamp},
     timeline::{Timeline, stepped},
 };
@@ -56,6 +58,8 @@ pub struct Keeper<S, K> {
     pub commits: u64,
     /// Replies not sent because their leases could not be made durable.
     pub store_refusals: u64,
+    /// What the audit log is to say of what an earlier daemon's program did.
+    pub inherited: Vec<AuditEvent>,
 }
 
 /// A lease withdrawn from the kernel, once: an address that is published again and withdrawn again is another matter.
@@ -70,6 +74,10 @@ pub struct Withdrawal {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Aftermath {
+    /// For the audit log, before anything is sent.
+    pub audit: Vec<AuditEvent>,
+    /// Questions to send.
+    pub ask: Vec<Question>,
     /// Replies to send: what they promise is durable.
     pub send: Vec<Outgoing>,
     /// Leases withdrawn from the kernel: after a grace period, tell [`Keeper::forgotten`].
@@ -91,6 +99,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             next_ticket: 0,
             commits: 0,
             store_refusals: 0,
+            inherited: Vec::new(),
         }
     }
 
@@ -116,6 +125,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 }
             }
             self.tell_kernel(now, &work, &mut next, &mut aftermath)?;
+            aftermath.audit.extend(work.audit);
+            aftermath.ask.extend(work.ask);
             aftermath.send.extend(work.send);
             work = next;
         }
@@ -208,7 +219,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             for mark in some {
                 self.core.renewed(now, mark, &self.timeline, &mut work);
             }
-            let Aftermath { send, withdrawn } = self.settle(now, work)?;
+            let Aftermath { audit, ask, send, withdrawn } = self.settle(now, work)?;
+            aftermath.audit.extend(audit);
+            aftermath.ask.extend(ask);
             aftermath.send.extend(send);
             aftermath.withdrawn.extend(withdrawn);
         }

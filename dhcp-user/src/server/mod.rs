@@ -8,8 +8,10 @@
 //! * [`takeover`]: what is remembered at a start, and how an earlier daemon's promises are taken over.
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
 //! * [`service`]: the thread around the keeper.
+//! * `ask`: whether an address is in use before it is offered.
 //! * [`clock`]: the boot clock on the timeline.
 
+mod ask;
 pub mod clock;
 pub mod core;
 pub mod keeper;

@@ -20,15 +20,17 @@ use tokio::sync::oneshot;
 use super::{
     clock::{self, Clock},
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
-    view::{DaemonStats, KernelStats, KernelView, LeaseView, StatsView, state_name},
-    work::Work,
+    view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, state_name},
+    work::{Outgoing, Work},
 };
 use crate::{
+    audit::{AuditEvent, Journal, Kind, Known, Line},
     engine::SlowReason,
     fastpath::kernel::KernelPath,
     lease::store::LogStore,
     net::packet_socket::{PacketSocket, ReceivedFrame},
-    time::Span,
+    probe::{Question, echo::EchoSocket},
+    time::{Span, Timestamp},
 };
 
 /// How often the kernel's marks are read: what `leases list` shows is at most this old.
@@ -40,6 +42,8 @@ const IDLE: Duration = Duration::from_millis(100);
 /// How long nothing is made durable before the store is sealed: from then on no power cut can hide the loss of what was
 /// acknowledged.
 const SEAL_AFTER: Duration = Duration::from_secs(1);
+/// The longest it sleeps while an offer may be waiting for a probe.
+const IDLE_PROBING: Duration = Duration::from_millis(10);
 /// Events taken up before the work is done.
 const EVENTS_MAX: usize = 1_024;
 
@@ -48,6 +52,8 @@ const EVENTS_MAX: usize = 1_024;
 pub enum Event {
     /// A frame came up on the interface with this index.
     Frame(usize, ReceivedFrame),
+    /// Somebody answered for an address that was asked for; with the hardware address if it was by ARP.
+    InUse(Ipv4Addr, Option<[u8; 6]>),
     /// No program can be using these leases any more.
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
@@ -88,12 +94,19 @@ pub struct Service {
     pub(super) events: Receiver<Event>,
     pub(super) queue_drops: Arc<AtomicU64>,
     pub(super) counts: Counts,
+    /// Asks for addresses behind relay agents, if that is wanted.
+    pub(super) echo: Option<Arc<EchoSocket>>,
+    /// The audit log, if one is kept.
+    pub(super) journal: Option<Journal>,
+    /// Counts the turns of the thread: whoever watches sees that it is alive.
+    pub(super) turns: Arc<AtomicU64>,
 }
 
 /// What the thread itself counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     send_errors: u64,
+    probe_send_errors: u64,
     kernel_write_failures: u64,
 }
 
@@ -109,7 +122,10 @@ impl Service {
         // What was made durable on the way here is not sealed yet.
         let mut unsealed_since = Some(Instant::now());
         let mut commits = self.keeper.commits;
+        let inherited = std::mem::take(&mut self.keeper.inherited);
+        self.record(&inherited);
         loop {
+            self.turns.fetch_add(1, Ordering::Relaxed);
             let stop = self.take_events()?;
             if self.keeper.commits != commits {
                 commits = self.keeper.commits;
@@ -136,7 +152,8 @@ impl Service {
 
     /// Takes up what has come in and does the work; whether it was told to stop.
     fn take_events(&mut self) -> Result<bool, KeeperError> {
-        let mut next = match self.events.recv_timeout(IDLE) {
+        let idle = if self.keeper.core.engine.is_probing() { IDLE_PROBING } else { IDLE };
+        let mut next = match self.events.recv_timeout(idle) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
@@ -150,6 +167,9 @@ impl Service {
             match event {
                 Event::Frame(interface, mut frame) => {
                     self.keeper.core.receive(now, interface, &mut frame, &mut work);
+                }
+                Event::InUse(address, mac) => {
+                    self.keeper.core.found_in_use(now, address, mac, &mut work);
                 }
                 Event::Graced(withdrawn) => {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
@@ -169,6 +189,8 @@ impl Service {
 
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
     fn finish(&mut self, aftermath: Aftermath) {
+        self.record(&aftermath.audit);
+        aftermath.ask.iter().for_each(|question| self.ask(question));
         for outgoing in aftermath.send {
             let socket = self.sockets.get(outgoing.interface);
             if let Some(Err(error)) = socket.map(|socket| socket.send(&outgoing.frame)) {
@@ -183,6 +205,28 @@ impl Service {
             tracing::error!(
                 "the grace thread is gone: withdrawn addresses stay reserved until their horizons"
             );
+        }
+    }
+
+    /// Asks whether an address is in use. A question that cannot be sent counts as one that nobody answers.
+    fn ask(&mut self, question: &Question) {
+        let sent = match question {
+            Question::Arp(Outgoing { interface, frame }) => {
+                self.sockets.get(*interface).map(|socket| socket.send(frame))
+            }
+            Question::Echo(address) => self.echo.as_ref().map(|socket| socket.ask(*address)),
+        };
+        if let Some(Err(error)) = sent {
+            self.counts.probe_send_errors += 1;
+            tracing::debug!(%error, "a probe could not be sent");
+        }
+    }
+
+    /// Writes what happened to the audit log.
+    fn record(&mut self, events: &[AuditEvent]) {
+        if let Some(journal) = self.journal.as_mut().filter(|_| !events.is_empty()) {
+            let (now, wall) = (self.clock.now(), Timestamp(clock::wall_ns()));
+            journal.write(Known { leases: self.keeper.core.engine.leases(), now, wall }, events);
         }
     }
 
@@ -206,6 +250,10 @@ impl Service {
 
     fn stop(mut self) -> Result<(), KeeperError> {
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
+        if let Some(journal) = &mut self.journal {
+            let now = self.clock.now();
+            journal.note(now, Timestamp(clock::wall_ns()), Line::new(Kind::Stopped, now));
+        }
         let Keeper { store, kernel, .. } = self.keeper;
         store.close()?;
         if kernel.is_some() {
@@ -306,6 +354,11 @@ impl Service {
                 offers: self.keeper.core.engine.offers_len() as u64,
             },
             leases,
+            probes: self.keeper.core.engine.config().conflict_detection.map(|_| ProbeStats {
+                engine: self.keeper.core.engine.probe_counts(),
+                send_errors: self.counts.probe_send_errors,
+            }),
+            audit: self.journal.as_ref().map(Journal::counts),
         }
     }
 }

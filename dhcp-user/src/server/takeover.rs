@@ -191,7 +191,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             self.store.commit_in_parts(&work.batch)?;
             work.batch = Batch::default();
             // What this withdraws, the engine asks for again.
-            let _ = self.settle(now, work)?;
+            let aftermath = self.settle(now, work)?;
+            self.inherited.extend(aftermath.audit);
         }
         Ok(())
     }

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use super::core::FrameCounts;
-use crate::lease::record::{ClientKey, LeaseRecord, LeaseState};
+use crate::{
+    audit::AuditCounts,
+    engine::ProbeCounts,
+    lease::record::{ClientKey, LeaseRecord, LeaseState},
+};
 
 /// One lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +58,20 @@ pub struct StatsView {
     pub daemon: DaemonStats,
     /// Leases by state.
     pub leases: BTreeMap<String, u64>,
+    /// What was asked before offers; absent if nothing is.
+    pub probes: Option<ProbeStats>,
+    /// The audit log's; absent if none is kept.
+    pub audit: Option<AuditCounts>,
+}
+
+/// Questions whether addresses are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeStats {
+    /// The engine's counts.
+    #[serde(flatten)]
+    pub engine: ProbeCounts,
+    /// Questions that could not be sent; nobody answers those.
+    pub send_errors: u64,
 }
 
 /// The kernel program's counters.

@@ -249,6 +249,8 @@ impl Scenario {
                 answers_max: self.answers_max,
                 kernel_log: KernelLog::Off,
             },
+            conflict_detection: None,
+            audit: None,
             multi_site: None,
         }
     }

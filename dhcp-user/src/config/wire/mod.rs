@@ -11,7 +11,7 @@ mod sites;
 mod subnet;
 
 pub(super) use self::{
-    daemon::{Control, FastPath, InterfaceEntry, Store},
+    daemon::{Audit, ConflictDetection, Control, FastPath, InterfaceEntry, Store},
     object::Object,
     settings::{OptionEntry, Settings},
     sites::{Allocation, Datacenter, Failover, MultiSite, Site, Synchronization},
@@ -56,6 +56,12 @@ with_settings! {
         /// The kernel fast path.
         #[serde(default)]
         pub(in crate::config) fastpath: Object<FastPath>,
+        /// Whether an address is in use before it is offered.
+        #[serde(default)]
+        pub(in crate::config) conflict_detection: Object<ConflictDetection>,
+        /// The audit log: who held which address when.
+        #[serde(default)]
+        pub(in crate::config) audit: Object<Audit>,
         /// Operation across sites.
         #[serde(default)]
         pub(in crate::config) datacenter: Option<Object<Datacenter>>,

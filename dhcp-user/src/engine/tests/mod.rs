@@ -1,6 +1,7 @@
 //! The engine against its rules, one file for each group of them. Here: a small laboratory that all of them use, a
 //! builder of messages and a reader of replies that share no code with the engine.
 
+mod conflict;
 mod discover;
 mod extend;
 mod lifetime;
@@ -92,6 +93,8 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
             answers_max: 16,
             kernel_log: KernelLog::Off,
         },
+        conflict_detection: None,
+        audit: None,
         multi_site: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -11,9 +11,9 @@ use super::{
     disk::{Disk, DiskFile, How, RealDisk, file_options},
     error::StoreError,
 };
+use crate::privilege::trust;
 
 const DIRECTORY_MODE: u32 = 0o750;
-const WORLD_WRITABLE: u32 = 0o002;
 const LOCK_FILE: &str = "lock";
 const SEGMENT_PREFIX: &str = "segment-";
 const SEGMENT_SUFFIX: &str = ".log";
@@ -28,23 +28,23 @@ impl Directory {
     /// Opens the directory, making it if needed, and locks it against other processes.
     ///
     /// # Errors
-    /// [`StoreError::NotADirectory`], [`StoreError::WorldWritable`], [`StoreError::Locked`], [`StoreError::Io`].
+    /// [`StoreError::NotADirectory`], [`StoreError::Untrusted`], [`StoreError::Locked`], [`StoreError::Io`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         match fs::metadata(path) {
             Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: path.into() }),
-            Ok(found) if found.mode() & WORLD_WRITABLE != 0 => {
-                return Err(StoreError::WorldWritable { path: path.into(), mode: found.mode() & 0o7777 });
-            }
             // An earlier start may have made it and died before its name was durable.
-            Ok(_) => match sync_parent(path) {
-                // Not ours to look into, or not flushed that way: then it was not made by us just now either.
-                Err(StoreError::Io { source, .. })
-                    if matches!(
-                        source.kind(),
-                        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
-                    ) => {}
-                synced => synced?,
-            },
+            Ok(found) => {
+                trust::directory(path, &found).map_err(StoreError::Untrusted)?;
+                match sync_parent(path) {
+                    // Not ours to look into, or not flushed that way: then it was not made by us just now either.
+                    Err(StoreError::Io { source, .. })
+                        if matches!(
+                            source.kind(),
+                            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+                        ) => {}
+                    synced => synced?,
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path)?,
             Err(error) => return Err(StoreError::io("look at", path)(error)),
         }
@@ -168,7 +168,7 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

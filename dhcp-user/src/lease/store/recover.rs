@@ -74,7 +74,7 @@ impl LogStore {
     /// Opens the store in the directory `path`, making it if it is not there, and hands every lease to `each`.
     ///
     /// # Errors
-    /// [`StoreError::Locked`], [`StoreError::WorldWritable`], [`StoreError::NotADirectory`], [`StoreError::Schema`],
+    /// [`StoreError::Locked`], [`StoreError::Untrusted`], [`StoreError::NotADirectory`], [`StoreError::Schema`],
     /// [`StoreError::Codec`], [`StoreError::Io`], and [`StoreError::Damaged`] if anything acknowledged is missing or
     /// changed; nothing on disk has been changed then.
     pub fn open(

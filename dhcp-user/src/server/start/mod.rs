@@ -32,11 +32,14 @@ use super::{
     takeover::{Surroundings, remember},
 };
 use crate::{
+    audit::{Journal, Kind, Line, Moment},
     config::model::{AttachMode, Config},
     fastpath::{kernel::KernelPath, pins::PinDirectory, stored},
-    lease::store::{LogStore, Options},
-    time::Span,
-    timeline::{BootId, Resume},
+    lease::store::{LogStore, MetaKey, Options},
+    privilege::capability,
+    server::memory::meta,
+    time::{Span, Timestamp},
+    timeline::{Anchor, BootId, Resume},
 };
 
 /// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
@@ -50,6 +53,8 @@ pub struct Started {
     pub events: SyncSender<Event>,
     /// Where the command line is to find the service.
     pub control_socket: PathBuf,
+    /// Grows while the service works.
+    pub turns: Arc<AtomicU64>,
 }
 
 /// Starts serving `config`.
@@ -64,7 +69,8 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (facts, servers) = interfaces::look_up(&config)?;
     let interfaces = interfaces::numbered(&facts);
     let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
-    let mut keeper = open_store(&config, servers, interfaces.clone(), local)?;
+    let (mut keeper, until) = open_store(&config, servers, interfaces.clone(), local)?;
+    let mut journal = config.audit.as_ref().map(Journal::open).transpose()?;
     let clock = Clock::new(keeper.timeline);
     let pins = if config.interfaces.iter().any(|interface| interface.mode != AttachMode::Off) {
         Some(PinDirectory::open(&config.fastpath.pin_path)?)
@@ -73,22 +79,34 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     };
     let (events, inbox) = sync_channel(EVENTS_QUEUED);
     let (sockets, ports_held) = interfaces::open_sockets(&facts)?;
+    let probing = interfaces::open_probing(&config, &facts)?;
+    if let Some(settings) = config.conflict_detection {
+        keeper.core.engine.detect_conflicts(settings);
+    }
     let mut modes = std::collections::BTreeMap::new();
-    let mut grace = None;
+    let mut barrier = None;
     match pins {
         Some(pins) => {
             let ports = interfaces::ports(&config, &facts, &interfaces);
-            let (attached, barrier) = succession::take_over(&config, pins, ports, &mut keeper)?;
+            let (attached, programs_ended) = succession::take_over(&config, pins, ports, &mut keeper)?;
             modes = attached;
-            grace = Some(threads::start_grace(barrier, events.clone())?);
+            barrier = Some(programs_ended);
         }
         // Nothing grants behind the engine's back from here on.
         None => keeper.note_marks_known_since(clock.now())?,
     }
+    if let Some(journal) = &mut journal {
+        note_start(journal, &keeper, until, clock.now());
+    }
     let loggers = keeper.kernel.iter_mut().flat_map(KernelPath::objects_mut).filter_map(logger).collect();
     keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
+    // Everything that takes privileges is open, and no thread has been started yet that would keep them.
+    capability::drop_all_but_kept()?;
+    let grace = barrier.map(|barrier| threads::start_grace(barrier, events.clone())).transpose()?;
+    let turns = Arc::new(AtomicU64::new(0));
     let queue_drops = Arc::new(AtomicU64::new(0));
     threads::start_receivers(&sockets, &events, &queue_drops)?;
+    threads::start_answers(&probing, &events)?;
     let service = Service {
         keeper,
         modes,
@@ -101,12 +119,32 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         events: inbox,
         queue_drops,
         counts: Counts::default(),
+        echo: probing.echo,
+        journal,
+        turns: Arc::clone(&turns),
     };
-    Ok(Started { service, events, control_socket: config.control.socket.clone() })
+    Ok(Started { service, events, control_socket: config.control.socket.clone(), turns })
 }
 
 const fn authority(config: &Config) -> Span {
     Span::from_secs(config.fastpath.authority_secs as u64)
+}
+
+/// Writes the start to the audit log, and what is not known of the time before: if no predecessor's marks were there to
+/// be read, whatever the kernel renewed since the time was last noted is lost.
+fn note_start(
+    journal: &mut Journal,
+    keeper: &Keeper<LogStore, KernelPath>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) {
+    let wall = Timestamp(clock::wall_ns());
+    let generation = Some(keeper.core.learner.control.generation);
+    journal.note(now, wall, Line { generation, ..Line::new(Kind::Started, now) });
+    if let Some(from) = until.filter(|from| *from < keeper.marks_known_since) {
+        let (from, to) = (Some(Moment(from)), Some(Moment(keeper.marks_known_since)));
+        journal.note(now, wall, Line { from, to, ..Line::new(Kind::Gap, now) });
+    }
 }
 
 /// Opens the store and decides what of it still holds under this configuration.
@@ -115,7 +153,7 @@ fn open_store(
     servers: Vec<Ipv4Addr>,
     interfaces: Vec<Interface>,
     local: Vec<Ipv4Addr>,
-) -> Result<Keeper<LogStore, KernelPath>, StartError> {
+) -> Result<(Keeper<LogStore, KernelPath>, Option<Timestamp>), StartError> {
     let mut leases = Vec::new();
     let (store, recovered) =
         LogStore::open(&config.store.path, &Options::default(), &mut |lease| leases.push(lease))?;
@@ -138,7 +176,9 @@ fn open_store(
     };
     let (keeper, resume) = remember(around, store, &recovered, leases)?;
     report(&resume, found);
-    Ok(keeper)
+    // When the last daemon last noted the time, if there is anything to know about the time since.
+    let anchor = meta(&recovered, MetaKey::TimelineAnchor).and_then(|octets| Anchor::decode(octets).ok());
+    Ok((keeper, anchor.filter(|_| found != 0).map(|anchor| anchor.latest)))
 }
 
 fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {

@@ -1,6 +1,7 @@
 //! The threads beside the service: one receives on each interface, one waits for grace periods.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,10 +11,11 @@ use std::{
     time::Duration,
 };
 
-use super::StartError;
+use super::{StartError, interfaces::Probing};
 use crate::{
     fastpath::grace::Grace,
     net::packet_socket::PacketSocket,
+    probe::arp,
     server::{keeper::Withdrawal, service::Event},
 };
 
@@ -58,6 +60,49 @@ pub(super) fn start_receivers(
             .map_err(StartError::Thread)?;
     }
     Ok(())
+}
+
+/// Starts a thread for each interface, and one for ICMP, that hands answers to probes to the service. Few come, and none
+/// that nobody asked for; one that finds the queue full is as one that was never given.
+pub(super) fn start_answers(probes: &Probing, events: &SyncSender<Event>) -> Result<(), StartError> {
+    for (interface, socket) in probes.arp.iter().enumerate() {
+        let (socket, events) = (Arc::clone(socket), events.clone());
+        let hear = move || {
+            hear(&events, || {
+                let frame = socket.receive()?;
+                let answer = frame.and_then(|frame| arp::answer(&frame.octets));
+                Ok(answer.map(|(address, mac)| Event::InUse(address, Some(mac))))
+            });
+        };
+        spawn(format!("arp-{interface}"), hear)?;
+    }
+    if let Some(socket) = probes.echo.clone() {
+        let events = events.clone();
+        let hear = move || {
+            hear(&events, || Ok(socket.receive()?.map(|address| Event::InUse(address, None))));
+        };
+        spawn("icmp".to_owned(), hear)?;
+    }
+    Ok(())
+}
+
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    thread::Builder::new().name(name).spawn(work).map_err(StartError::Thread).map(drop)
+}
+
+fn hear(events: &SyncSender<Event>, mut receive: impl FnMut() -> io::Result<Option<Event>>) {
+    loop {
+        match receive() {
+            Ok(None) => {}
+            Ok(Some(event)) => {
+                if let Err(TrySendError::Disconnected(_)) = events.try_send(event) {
+                    return;
+                }
+            }
+            // The interface is down, as a rule: it may come up again.
+            Err(_) => thread::sleep(RECEIVE_AGAIN),
+        }
+    }
 }
 
 /// Hands frames to the service until it is gone.
