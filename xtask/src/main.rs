@@ -7,6 +7,8 @@ mod cli;
 mod doctor;
 mod ebpf;
 mod lab;
+mod load;
+mod peers;
 mod process;
 mod run;
 mod sim;
