@@ -37,14 +37,14 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 const ANCHOR_EVERY: Duration = Duration::from_secs(60);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
-/// Events taken up before the work is done.
+/// Events taken up before the work is done, each frame counted as one; a last event may have some more.
 const EVENTS_MAX: usize = 1_024;
 
 /// What the thread is told.
 #[derive(Debug)]
 pub enum Event {
-    /// A frame came up on the interface with this index.
-    Frame(usize, ReceivedFrame),
+    /// Frames came up on the interface with this index.
+    Frames(usize, Vec<ReceivedFrame>),
     /// No program can be using these leases any more.
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
@@ -83,6 +83,8 @@ pub struct Service {
     pub(super) authority: Span,
     pub(super) grace: Option<Sender<Vec<Withdrawal>>>,
     pub(super) events: Receiver<Event>,
+    /// Frames in events that have not been taken up.
+    pub(super) frames_waiting: Arc<AtomicU64>,
     pub(super) queue_drops: Arc<AtomicU64>,
     pub(super) counts: Counts,
 }
@@ -135,8 +137,13 @@ impl Service {
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
             match event {
-                Event::Frame(interface, mut frame) => {
-                    self.keeper.core.receive(now, interface, &mut frame, &mut work);
+                Event::Frames(interface, frames) => {
+                    let count = frames.len();
+                    for mut frame in frames {
+                        self.keeper.core.receive(now, interface, &mut frame, &mut work);
+                    }
+                    self.frames_waiting.fetch_sub(count as u64, Ordering::Relaxed);
+                    room = room.saturating_sub(count.saturating_sub(1));
                 }
                 Event::Graced(withdrawn) => {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
@@ -144,7 +151,7 @@ impl Service {
                 Event::Query(query) => queries.push(query),
                 Event::Stop => stop = true,
             }
-            room -= 1;
+            room = room.saturating_sub(1);
             next = if room == 0 { None } else { self.events.try_recv().ok() };
         }
         self.keeper.core.tick(now, &mut work);
@@ -156,11 +163,14 @@ impl Service {
 
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
     fn finish(&mut self, aftermath: Aftermath) {
-        for outgoing in aftermath.send {
-            let socket = self.sockets.get(outgoing.interface);
-            if let Some(Err(error)) = socket.map(|socket| socket.send(&outgoing.frame)) {
-                self.counts.send_errors += 1;
-                tracing::debug!(%error, "a reply could not be sent");
+        for of_one in aftermath.send.chunk_by(|a, b| a.interface == b.interface) {
+            let Some(interface) = of_one.first().map(|outgoing| outgoing.interface) else { continue };
+            let Some(socket) = self.sockets.get(interface) else { continue };
+            let frames: Vec<&[u8]> = of_one.iter().map(|outgoing| outgoing.frame.as_slice()).collect();
+            let (refused, why) = socket.send(&frames);
+            if let Some(error) = why {
+                self.counts.send_errors += refused;
+                tracing::debug!(refused, %error, "replies could not be sent");
             }
         }
         if !aftermath.withdrawn.is_empty()

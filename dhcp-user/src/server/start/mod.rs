@@ -39,7 +39,7 @@ use crate::{
     timeline::{BootId, Resume},
 };
 
-/// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
+/// Events that may wait for the service: as many as there may be frames, each in an event of its own.
 const EVENTS_QUEUED: usize = 16_384;
 
 /// A service that is ready to run.
@@ -88,7 +88,13 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let loggers = keeper.kernel.iter_mut().flat_map(KernelPath::objects_mut).filter_map(logger).collect();
     keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
     let queue_drops = Arc::new(AtomicU64::new(0));
-    threads::start_receivers(&sockets, &events, &queue_drops)?;
+    let frames_waiting = Arc::new(AtomicU64::new(0));
+    let way_in = threads::Inbox {
+        events: events.clone(),
+        waiting: Arc::clone(&frames_waiting),
+        drops: Arc::clone(&queue_drops),
+    };
+    threads::start_receivers(&sockets, &way_in)?;
     let service = Service {
         keeper,
         modes,
@@ -99,6 +105,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         authority: authority(&config),
         grace,
         events: inbox,
+        frames_waiting,
         queue_drops,
         counts: Counts::default(),
     };
