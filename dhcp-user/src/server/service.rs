@@ -20,15 +20,13 @@ use tokio::sync::oneshot;
 use super::{
     clock::{self, Clock},
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
+    outbox::Outbox,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, StatsView, state_name},
     work::Work,
 };
 use crate::{
-    engine::SlowReason,
-    fastpath::kernel::KernelPath,
-    lease::store::LogStore,
-    net::packet_socket::{PacketSocket, ReceivedFrame},
-    time::Span,
+    engine::SlowReason, fastpath::kernel::KernelPath, lease::store::LogStore,
+    net::packet_socket::ReceivedFrame, time::Span,
 };
 
 /// How often the kernel's marks are read: what `leases list` shows is at most this old.
@@ -76,7 +74,7 @@ pub struct Service {
     pub(super) keeper: Keeper<LogStore, KernelPath>,
     pub(super) modes: BTreeMap<String, String>,
     pub(super) loggers: Vec<EbpfLogger<&'static dyn log::Log>>,
-    pub(super) sockets: Vec<Arc<PacketSocket>>,
+    pub(super) outbox: Outbox,
     /// UDP port 67 on each interface, held so that nobody else takes it.
     pub(super) _ports: Vec<OwnedFd>,
     pub(super) clock: Clock,
@@ -92,7 +90,6 @@ pub struct Service {
 /// What the thread itself counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    send_errors: u64,
     kernel_write_failures: u64,
 }
 
@@ -163,15 +160,8 @@ impl Service {
 
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
     fn finish(&mut self, aftermath: Aftermath) {
-        for of_one in aftermath.send.chunk_by(|a, b| a.interface == b.interface) {
-            let Some(interface) = of_one.first().map(|outgoing| outgoing.interface) else { continue };
-            let Some(socket) = self.sockets.get(interface) else { continue };
-            let frames: Vec<&[u8]> = of_one.iter().map(|outgoing| outgoing.frame.as_slice()).collect();
-            let (refused, why) = socket.send(&frames);
-            if let Some(error) = why {
-                self.counts.send_errors += refused;
-                tracing::debug!(refused, %error, "replies could not be sent");
-            }
+        if !aftermath.send.is_empty() {
+            self.outbox.send(aftermath.send);
         }
         if !aftermath.withdrawn.is_empty()
             && let Some(grace) = &self.grace
@@ -296,7 +286,7 @@ impl Service {
                     .collect(),
                 frames: self.keeper.core.frames.by_name(),
                 queue_drops: self.queue_drops.load(Ordering::Relaxed),
-                send_errors: self.counts.send_errors,
+                send_errors: self.outbox.refused(),
                 store_refusals: self.keeper.store_refusals,
                 commits: self.keeper.commits,
                 unpublishable: self.keeper.core.learner.unpublishable,

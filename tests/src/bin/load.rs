@@ -113,17 +113,9 @@ fn main() -> Result<()> {
         index: ns.if_index(&arguments.interface)?,
         mac: mac_of(&ns, &arguments.interface)?,
     };
-    let relay = arguments.relay.map(|address| Relay {
-        address,
-        mac: end.mac,
-        information: arguments.information,
-    });
-    let way = Way {
-        server: arguments.server,
-        server_mac: arguments.server_mac,
-        relay,
-        vlan: arguments.vlan,
-    };
+    let relay =
+        arguments.relay.map(|address| Relay { address, mac: end.mac, information: arguments.information });
+    let way = Way { server: arguments.server, server_mac: arguments.server_mac, relay, vlan: arguments.vlan };
     let mut fleet = Fleet::new(way, arguments.clients)?;
     let mut socket = BatchSocket::open(&ns, &arguments.interface)?;
     if let Some(first) = arguments.first {
@@ -242,8 +234,7 @@ mod hardware {
 
     /// Reads one.
     pub fn parse_mac(text: &str) -> Result<[u8; 6], String> {
-        let octets: Vec<u8> =
-            text.split(':').map_while(|part| u8::from_str_radix(part, 16).ok()).collect();
+        let octets: Vec<u8> = text.split(':').map_while(|part| u8::from_str_radix(part, 16).ok()).collect();
         octets.try_into().map_err(|_| format!("{text:?} is not six octets like 02:00:00:00:00:0a"))
     }
 

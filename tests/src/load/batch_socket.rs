@@ -111,13 +111,10 @@ impl BatchSocket {
     /// When the interface does not take it. A full queue is no error: those frames are lost, as on a wire.
     pub fn flush(&mut self) -> io::Result<usize> {
         let queued = mem::take(&mut self.queued);
-        let mut parts: [libc::iovec; BATCH] =
-            [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
+        let mut parts: [libc::iovec; BATCH] = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
         // SAFETY: mmsghdr is integers and pointers, for which all zeros are valid.
         let mut messages: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
-        for ((part, message), (frame, len)) in
-            parts.iter_mut().zip(&mut messages).zip(&mut self.outgoing)
-        {
+        for ((part, message), (frame, len)) in parts.iter_mut().zip(&mut messages).zip(&mut self.outgoing) {
             *part = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: *len };
             message.msg_hdr.msg_iov = part;
             message.msg_hdr.msg_iovlen = 1;
@@ -150,8 +147,7 @@ impl BatchSocket {
     ///
     /// When the socket fails.
     pub fn receive(&mut self, mut take: impl FnMut(Incoming<'_>)) -> io::Result<usize> {
-        let mut parts: [libc::iovec; BATCH] =
-            [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
+        let mut parts: [libc::iovec; BATCH] = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
         // SAFETY: mmsghdr is integers and pointers, for which all zeros are valid.
         let mut messages: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         let buffers = self.incoming.iter_mut().zip(&mut self.control);

@@ -92,11 +92,8 @@ impl Figures {
 
     /// Everything, for programs to read.
     pub fn json(&self) -> Value {
-        let faults: serde_json::Map<_, _> = self
-            .faults
-            .iter()
-            .map(|(fault, count)| (fault_name(*fault), json!(count)))
-            .collect();
+        let faults: serde_json::Map<_, _> =
+            self.faults.iter().map(|(fault, count)| (fault_name(*fault), json!(count))).collect();
         json!({
             "per_s": self.per_s(), "loss": self.loss(), "begun": self.begun, "done": self.done,
             "lost": self.lost, "sent": self.sent, "retransmitted": self.retransmitted,

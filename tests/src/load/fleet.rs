@@ -421,7 +421,8 @@ const fn xid(nonce: u8, client: u32) -> u32 {
 /// A request of ours that came back as it was.
 fn mirrored(frame: &[u8]) -> Result<Reply, Fault> {
     let bootp = frame.get(42..).ok_or(Fault::Malformed)?;
-    let quad = |at: usize| bootp.get(at..).and_then(<[u8]>::first_chunk::<4>).copied().ok_or(Fault::Malformed);
+    let quad =
+        |at: usize| bootp.get(at..).and_then(<[u8]>::first_chunk::<4>).copied().ok_or(Fault::Malformed);
     Ok(Reply {
         kind: 5,
         client: bootp.get(28..34).and_then(super::client_of).ok_or(Fault::Stranger)?,

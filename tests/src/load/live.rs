@@ -215,7 +215,8 @@ impl Live {
             }
             Ok((sent, begun.elapsed()))
         })??;
-        let back = |this: &Self| this.total().map(|total| if plan.mirror { total.mirrored } else { total.right });
+        let back =
+            |this: &Self| this.total().map(|total| if plan.mirror { total.mirrored } else { total.right });
         // What is still under way arrives within moments, or never.
         let _ = wait_until(Duration::from_millis(300), "the last frames", || {
             back(self).is_ok_and(|done| done >= sent)

@@ -147,8 +147,7 @@ impl Template {
         if let Some(relay) = way.relay {
             frame = frame.src_mac(relay.mac).dst_mac(way.server_mac);
             if !direct {
-                frame =
-                    frame.src(relay.address).dst(way.server).src_port(67).giaddr(relay.address).hops(1);
+                frame = frame.src(relay.address).dst(way.server).src_port(67).giaddr(relay.address).hops(1);
                 if relay.information {
                     frame = frame.option(82, &[1, 4, 0, 0, 0, 0]);
                 }
@@ -192,11 +191,9 @@ impl Template {
             put(frame, ip + 12, &address);
             put(frame, bootp + 12, &address);
         }
-        for (at, octets) in [
-            (wanted, address),
-            (server_id, letter.server.octets()),
-            (circuit, letter.client.to_be_bytes()),
-        ] {
+        for (at, octets) in
+            [(wanted, address), (server_id, letter.server.octets()), (circuit, letter.client.to_be_bytes())]
+        {
             if at != 0 {
                 put(frame, at, &octets);
             }

@@ -37,8 +37,13 @@ impl Spent {
     pub fn now(server: u32) -> Result<Self> {
         let tick = rustix::param::clock_ticks_per_second() as f64;
         let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
-        let words: Vec<u64> =
-            stat.lines().next().unwrap_or_default().split_whitespace().filter_map(|w| w.parse().ok()).collect();
+        let words: Vec<u64> = stat
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|w| w.parse().ok())
+            .collect();
         // user nice system idle iowait irq softirq steal
         let busy: u64 = [0, 1, 2, 5, 6].iter().filter_map(|&at| words.get(at)).sum();
         Ok(Self {

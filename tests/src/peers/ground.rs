@@ -28,6 +28,9 @@ pub const INTERFACE: &str = "s0";
 pub const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// The router's address at the clients' side.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
+/// The router's hardware address. It is not that of the interface at the clients' end: what the generator's socket has
+/// seen, its kernel has no business with.
+pub const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0c];
 /// The clients' subnet.
 pub const SUBNET: &str = "10.64.0.0/11";
 /// The first address of the pool.
@@ -57,26 +60,25 @@ impl Ground {
     pub fn new() -> Result<Self> {
         let (server, clients) = (NetNs::new("s")?, NetNs::new("c")?);
         let cable = Veth::new(&server, INTERFACE, &clients, "c0")?;
-        let mirror = Veth::with_macs(
-            (&server, "s1", [2, 0, 0, 0, 1, 0x0a]),
-            (&clients, "c1", [2, 0, 0, 0, 1, 0x0b]),
-        )?;
+        let mirror =
+            Veth::with_macs((&server, "s1", [2, 0, 0, 0, 1, 0x0a]), (&clients, "c1", [2, 0, 0, 0, 1, 0x0b]))?;
         veth::add_address(&server, INTERFACE, SERVER, 24)?;
         // Nobody answers ARP at the clients' end: it is a generator of frames.
-        server.ip(&format!("neigh add {ROUTER} lladdr {} dev {INTERFACE} nud permanent", colons(cable.b.mac)))?;
+        server
+            .ip(&format!("neigh add {ROUTER} lladdr {} dev {INTERFACE} nud permanent", colons(ROUTER_MAC)))?;
         server.ip(&format!("route add {SUBNET} via {ROUTER} dev {INTERFACE}"))?;
         Ok(Self { server, clients, cable, mirror })
     }
 
     /// How clients reach the server.
     pub const fn way(&self) -> Way {
-        let relay = Relay { address: GATEWAY, mac: self.cable.b.mac, information: false };
+        let relay = Relay { address: GATEWAY, mac: ROUTER_MAC, information: false };
         Way { server: SERVER, server_mac: self.cable.a.mac, relay: Some(relay), vlan: None }
     }
 
     /// How they reach the mirror.
     pub const fn way_to_mirror(&self) -> Way {
-        let relay = Relay { address: GATEWAY, mac: self.mirror.b.mac, information: false };
+        let relay = Relay { address: GATEWAY, mac: ROUTER_MAC, information: false };
         Way { server: SERVER, server_mac: self.mirror.a.mac, relay: Some(relay), vlan: None }
     }
 }

@@ -166,12 +166,7 @@ impl Crowd {
     /// # Errors
     ///
     /// As [`Self::measure`].
-    pub fn measure_live(
-        &mut self,
-        ground: &Ground,
-        live: &mut Live,
-        running: &Running,
-    ) -> Result<Measured> {
+    pub fn measure_live(&mut self, ground: &Ground, live: &mut Live, running: &Running) -> Result<Measured> {
         live.learn(&self.fleet)?;
         let plan = LivePlan {
             rate: None,

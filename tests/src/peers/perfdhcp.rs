@@ -5,10 +5,13 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result};
 
 use super::{
-    ground::{GATEWAY, Ground, ROUTER, SERVER},
+    ground::{GATEWAY, Ground, ROUTER, ROUTER_MAC, SERVER},
     report::Perfdhcp,
 };
-use crate::{netns::NetNs, veth};
+use crate::{
+    netns::NetNs,
+    veth::{self, colons},
+};
 
 /// Gives the router the addresses that perfdhcp, which speaks through UDP sockets, needs.
 ///
@@ -16,6 +19,7 @@ use crate::{netns::NetNs, veth};
 ///
 /// When `ip` refuses.
 pub fn prepare(ground: &Ground) -> Result<()> {
+    ground.clients.ip(&format!("link set c0 address {}", colons(ROUTER_MAC)))?;
     veth::add_address(&ground.clients, "c0", ROUTER, 24)?;
     // perfdhcp plays a relay at the address it sends from; the server is to take it for the clients' gateway.
     veth::add_address(&ground.clients, "c0", GATEWAY, 11)
@@ -57,11 +61,7 @@ pub fn run(clients: &NetNs, rate: f64, secs: u64) -> Result<Perfdhcp> {
             }
         }
     }
-    anyhow::ensure!(
-        sent > 0,
-        "perfdhcp counted nothing: {text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    anyhow::ensure!(sent > 0, "perfdhcp counted nothing: {text}{}", String::from_utf8_lossy(&output.stderr));
     Ok(Perfdhcp {
         asked_per_s: rate as f64,
         per_s: f64::from(u32::try_from(acked)?) / secs as f64,

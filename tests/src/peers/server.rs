@@ -77,9 +77,10 @@ impl FromStr for Peer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|peer| peer.name() == text).ok_or_else(|| {
-            format!("there is no server {text:?}: {}", Self::ALL.map(Self::name).join(", "))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|peer| peer.name() == text)
+            .ok_or_else(|| format!("there is no server {text:?}: {}", Self::ALL.map(Self::name).join(", ")))
     }
 }
 
@@ -126,8 +127,7 @@ impl Running {
         preloaded: u32,
         probe: u32,
     ) -> Result<Self> {
-        fs::create_dir_all(&places.work)
-            .with_context(|| format!("cannot make {}", places.work.display()))?;
+        fs::create_dir_all(&places.work).with_context(|| format!("cannot make {}", places.work.display()))?;
         let folder = tempfile::Builder::new()
             .prefix(&format!("{peer}-"))
             .tempdir_in(&places.work)
@@ -205,9 +205,8 @@ fn start_other(
     preloaded: u32,
 ) -> Result<Process> {
     let config = folder.join("server.conf");
-    let write = |text: &str| {
-        fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))
-    };
+    let write =
+        |text: &str| fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()));
     let mut command = ground.server.command(program(peer, places)?);
     match peer {
         Peer::Kea | Peer::KeaMt => {

@@ -28,6 +28,7 @@ pub use error::StartError;
 use super::{
     clock::{self, Clock},
     keeper::Keeper,
+    outbox::Outbox,
     service::{Counts, Event, Service},
     takeover::{Surroundings, remember},
 };
@@ -99,7 +100,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         keeper,
         modes,
         loggers,
-        sockets,
+        outbox: Outbox::start(sockets).map_err(StartError::Thread)?,
         _ports: ports_held,
         clock,
         authority: authority(&config),
