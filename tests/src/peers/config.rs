@@ -71,17 +71,18 @@ pub fn kea(folder: &Path, pool: u32, threads: Option<u32>) -> String {
     .to_string()
 }
 
-/// ISC dhcpd's. It would answer early renewals without writing them down (`dhcp-cache-threshold`); clients renew at half
+/// ISC dhcpd's. It takes a renewal that a router brings for one of the link it comes in on, so the server's own link and
+/// the clients' are one shared network, in which that does no harm. It would answer early renewals without writing them down (`dhcp-cache-threshold`); clients renew at half
 /// of their leases, when no cache applies, so it has none here.
 pub fn dhcpd(pool: u32) -> String {
     let network = SUBNET.split('/').next().unwrap_or_default();
     format!(
         "authoritative;\nddns-update-style none;\nping-check false;\ndhcp-cache-threshold 0;\n\
          default-lease-time {LEASE_SECS};\nmax-lease-time {LEASE_SECS};\n\
-         subnet 198.18.0.0 netmask 255.255.255.0 {{ }}\n\
+         shared-network all {{\n subnet 198.18.0.0 netmask 255.255.255.0 {{ }}\n\
          subnet {network} netmask {MASK} {{\n  range {FIRST} {};\n  option routers {GATEWAY};\n  \
          option domain-name-servers {DNS};\n  option domain-name \"{DOMAIN}\";\n  \
-         option dhcp-renewal-time {T1_SECS};\n  option dhcp-rebinding-time {T2_SECS};\n}}\n",
+         option dhcp-renewal-time {T1_SECS};\n  option dhcp-rebinding-time {T2_SECS};\n}}\n}}\n",
         last(pool)
     )
 }

@@ -136,12 +136,14 @@ impl Crowd {
     /// When a reply is wrong, or hardly any comes.
     pub fn measure(&mut self, begin: Kind, running: &Running) -> Result<Measured> {
         let mut estimate = 0.0_f64;
+        let mut last = Figures::default();
         for window in WINDOWS {
             let figures = self.run(begin, Pace::Window(window))?;
             sound(&figures, running.peer)?;
             estimate = estimate.max(figures.per_s());
+            last = figures;
         }
-        ensure!(estimate > 1.0, "{} answers hardly anything", running.peer);
+        ensure!(estimate > 1.0, "{} answers hardly anything:\n{last}", running.peer);
         let mut best = None;
         for step in STEPS {
             let figures = self.run(begin, Pace::Rate(estimate * step))?;
