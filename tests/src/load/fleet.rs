@@ -259,7 +259,7 @@ impl Run<'_> {
             client.waits = Some(match self.plan.begin {
                 // Who has no address asks for one.
                 _ if client.address.is_unspecified() => Kind::Discover,
-                begin if storm && number % 3 != 0 && begin == Kind::Reboot => Kind::Renew,
+                begin if storm && !number.is_multiple_of(3) && begin == Kind::Reboot => Kind::Renew,
                 begin => begin,
             });
             self.under_way += 1;
