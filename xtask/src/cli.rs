@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{bench, check, doctor, ebpf, fuzz, power_loss, run, sim, suite, workspace::Workspace};
+use crate::{bench, check, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, workspace::Workspace};
 
 /// Build, check, test and try simple-dhcpd-datacenter.
 ///
@@ -44,6 +44,11 @@ enum Task {
     Check,
     /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
     Test(suite::TestArgs),
+    /// Load a DHCP server on an interface: renewals, new leases, storms; every reply is checked.
+    ///
+    /// `--interface NAME --server ADDRESS --clients N`, `--renew`, `--dora`, `--storm`, `--rate R` or `--window W`,
+    /// `--relay ADDRESS`, `--vlan N`, `--json`; `--help` says more.
+    Load(load::LoadArgs),
     /// Measure; every figure is a median of several runs, and ratios are of one run.
     Bench(bench::BenchArgs),
 }
@@ -80,6 +85,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Task::PowerLoss(args) => return power_loss::run(&workspace, args),
         Task::Check => check::run(&workspace)?,
         Task::Test(args) => suite::run(&workspace, args)?,
+        Task::Load(args) => load::run(&workspace, args)?,
         Task::Bench(args) => bench::run(&workspace, args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,8 @@ mod doctor;
 mod ebpf;
 mod fuzz;
 mod lab;
+mod load;
+mod peers;
 mod power_loss;
 mod process;
 mod run;

@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
@@ -15,6 +14,8 @@ use libc::{
     BPF_W, c_int, sock_filter,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::batch::{self, ReceiveBuffers};
 
 /// The longest frame taken: a jumbo frame and two tags.
 pub const FRAME_MAX: usize = 9_022;
@@ -69,53 +70,18 @@ impl PacketSocket {
         Ok(Self { socket })
     }
 
-    /// Waits up to 200 ms for a frame; `None` if none came.
+    /// Waits up to 200 ms for a frame and adds it and those that have come with it to `into`, at most
+    /// [`batch::FRAMES_MAX`] of them; none if none came.
     ///
     /// # Errors
     /// What the kernel says, as when the interface goes down.
-    pub fn receive(&self) -> io::Result<Option<ReceivedFrame>> {
-        let mut buffer = [MaybeUninit::<u8>::uninit(); FRAME_MAX];
-        let mut control = ControlBuffer([0; 128]);
-        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        // SAFETY: an all-zero `msghdr` is one without name, parts, control data and flags.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = control.0.len() as _;
-        // SAFETY: `message` points to buffers that live until the call returns, with their lengths.
-        let received = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, 0) };
-        let Ok(len) = usize::try_from(received) else {
-            let error = io::Error::last_os_error();
-            return match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
-                _ => Err(error),
-            };
-        };
-        if message.msg_flags & libc::MSG_TRUNC != 0 {
-            return Ok(None);
-        }
-        // SAFETY: the kernel wrote the first `len` octets of the buffer.
-        let octets = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), len) };
-        let auxiliary = auxiliary_data(&message);
-        let mut frame = Vec::with_capacity(len + 4);
-        match (auxiliary.tag, octets.split_at_checked(12)) {
-            (Some(tag), Some((addresses, rest))) => {
-                frame.extend_from_slice(addresses);
-                frame.extend_from_slice(&tag);
-                frame.extend_from_slice(rest);
-            }
-            _ => frame.extend_from_slice(octets),
-        }
-        Ok(Some(ReceivedFrame { octets: frame, checksum_pending: auxiliary.checksum_pending }))
+    pub fn receive(&self, buffers: &mut ReceiveBuffers, into: &mut Vec<ReceivedFrame>) -> io::Result<()> {
+        buffers.receive(self.socket.as_fd(), into)
     }
 
-    /// Sends a whole frame.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        self.socket.send(frame).map(drop)
+    /// Sends whole frames. Returns how many the kernel did not take, and what it said of the last of them.
+    pub fn send(&self, frames: &[&[u8]]) -> (u64, Option<io::Error>) {
+        batch::send(self.socket.as_fd(), frames)
     }
 }
 
@@ -131,16 +97,16 @@ impl From<PacketSocket> for OwnedFd {
     }
 }
 
-/// `recvmsg` wants control data aligned as `cmsghdr` is.
-#[repr(align(8))]
-struct ControlBuffer([u8; 128]);
-
-struct Auxiliary {
-    tag: Option<[u8; 4]>,
-    checksum_pending: bool,
+/// What the kernel says beside a frame.
+pub(super) struct Auxiliary {
+    /// The VLAN tag it took off.
+    pub tag: Option<[u8; 4]>,
+    /// See [`ReceivedFrame::checksum_pending`].
+    pub checksum_pending: bool,
 }
 
-fn auxiliary_data(message: &libc::msghdr) -> Auxiliary {
+/// Reads what a received message has beside its frame.
+pub(super) fn auxiliary_data(message: &libc::msghdr) -> Auxiliary {
     let mut found = Auxiliary { tag: None, checksum_pending: false };
     // SAFETY: `message` was filled by `recvmsg` and its control buffer is still there.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };

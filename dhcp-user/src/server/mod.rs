@@ -7,7 +7,7 @@
 //! * [`memory`]: what of the store still holds under today's configuration.
 //! * [`takeover`]: what is remembered at a start, and how an earlier daemon's promises are taken over.
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
-//! * [`service`]: the thread around the keeper.
+//! * [`service`]: the thread around the keeper; `outbox`: the way of its replies out.
 //! * `ask`: whether an address is in use before it is offered.
 //! * [`clock`]: the boot clock on the timeline.
 
@@ -17,6 +17,7 @@ pub mod core;
 pub mod keeper;
 pub mod learn;
 pub mod memory;
+mod outbox;
 pub mod service;
 pub mod start;
 pub mod takeover;

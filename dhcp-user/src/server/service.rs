@@ -20,15 +20,16 @@ use tokio::sync::oneshot;
 use super::{
     clock::{self, Clock},
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
+    outbox::Outbox,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, state_name},
-    work::{Outgoing, Work},
+    work::Work,
 };
 use crate::{
     audit::{AuditEvent, Journal, Kind, Known, Line},
     engine::SlowReason,
     fastpath::kernel::KernelPath,
     lease::store::LogStore,
-    net::packet_socket::{PacketSocket, ReceivedFrame},
+    net::packet_socket::ReceivedFrame,
     probe::{Question, echo::EchoSocket},
     time::{Span, Timestamp},
 };
@@ -44,16 +45,16 @@ const IDLE: Duration = Duration::from_millis(100);
 const SEAL_AFTER: Duration = Duration::from_secs(1);
 /// The longest it sleeps while an offer may be waiting for a probe.
 const IDLE_PROBING: Duration = Duration::from_millis(10);
-/// Events taken up before the work is done.
+/// Events taken up before the work is done, each frame counted as one; a last event may have some more.
 const EVENTS_MAX: usize = 1_024;
 
 /// What the thread is told.
 #[derive(Debug)]
 pub enum Event {
-    /// A frame came up on the interface with this index.
-    Frame(usize, ReceivedFrame),
     /// Somebody answered for an address that was asked for; with the hardware address if it was by ARP.
     InUse(Ipv4Addr, Option<[u8; 6]>),
+    /// Frames came up on the interface with this index.
+    Frames(usize, Vec<ReceivedFrame>),
     /// No program can be using these leases any more.
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
@@ -85,13 +86,15 @@ pub struct Service {
     pub(super) keeper: Keeper<LogStore, KernelPath>,
     pub(super) modes: BTreeMap<String, String>,
     pub(super) loggers: Vec<EbpfLogger<&'static dyn log::Log>>,
-    pub(super) sockets: Vec<Arc<PacketSocket>>,
+    pub(super) outbox: Outbox,
     /// UDP port 67 on each interface, held so that nobody else takes it.
     pub(super) _ports: Vec<OwnedFd>,
     pub(super) clock: Clock,
     pub(super) authority: Span,
     pub(super) grace: Option<Sender<Vec<Withdrawal>>>,
     pub(super) events: Receiver<Event>,
+    /// Frames in events that have not been taken up.
+    pub(super) frames_waiting: Arc<AtomicU64>,
     pub(super) queue_drops: Arc<AtomicU64>,
     pub(super) counts: Counts,
     /// Asks for addresses behind relay agents, if that is wanted.
@@ -105,7 +108,6 @@ pub struct Service {
 /// What the thread itself counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    send_errors: u64,
     probe_send_errors: u64,
     kernel_write_failures: u64,
 }
@@ -165,8 +167,13 @@ impl Service {
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
             match event {
-                Event::Frame(interface, mut frame) => {
-                    self.keeper.core.receive(now, interface, &mut frame, &mut work);
+                Event::Frames(interface, frames) => {
+                    let count = frames.len();
+                    for mut frame in frames {
+                        self.keeper.core.receive(now, interface, &mut frame, &mut work);
+                    }
+                    self.frames_waiting.fetch_sub(count as u64, Ordering::Relaxed);
+                    room = room.saturating_sub(count.saturating_sub(1));
                 }
                 Event::InUse(address, mac) => {
                     self.keeper.core.found_in_use(now, address, mac, &mut work);
@@ -177,7 +184,7 @@ impl Service {
                 Event::Query(query) => queries.push(query),
                 Event::Stop => stop = true,
             }
-            room -= 1;
+            room = room.saturating_sub(1);
             next = if room == 0 { None } else { self.events.try_recv().ok() };
         }
         self.keeper.core.tick(now, &mut work);
@@ -191,12 +198,8 @@ impl Service {
     fn finish(&mut self, aftermath: Aftermath) {
         self.record(&aftermath.audit);
         aftermath.ask.iter().for_each(|question| self.ask(question));
-        for outgoing in aftermath.send {
-            let socket = self.sockets.get(outgoing.interface);
-            if let Some(Err(error)) = socket.map(|socket| socket.send(&outgoing.frame)) {
-                self.counts.send_errors += 1;
-                tracing::debug!(%error, "a reply could not be sent");
-            }
+        if !aftermath.send.is_empty() {
+            self.outbox.send(aftermath.send);
         }
         if !aftermath.withdrawn.is_empty()
             && let Some(grace) = &self.grace
@@ -210,15 +213,14 @@ impl Service {
 
     /// Asks whether an address is in use. A question that cannot be sent counts as one that nobody answers.
     fn ask(&mut self, question: &Question) {
-        let sent = match question {
-            Question::Arp(Outgoing { interface, frame }) => {
-                self.sockets.get(*interface).map(|socket| socket.send(frame))
+        match question {
+            Question::Arp(probe) => self.outbox.send(vec![probe.clone()]),
+            Question::Echo(address) => {
+                if let Some(Err(error)) = self.echo.as_ref().map(|socket| socket.ask(*address)) {
+                    self.counts.probe_send_errors += 1;
+                    tracing::debug!(%error, "a probe could not be sent");
+                }
             }
-            Question::Echo(address) => self.echo.as_ref().map(|socket| socket.ask(*address)),
-        };
-        if let Some(Err(error)) = sent {
-            self.counts.probe_send_errors += 1;
-            tracing::debug!(%error, "a probe could not be sent");
         }
     }
 
@@ -347,7 +349,7 @@ impl Service {
                     .collect(),
                 frames: self.keeper.core.frames.by_name(),
                 queue_drops: self.queue_drops.load(Ordering::Relaxed),
-                send_errors: self.counts.send_errors,
+                send_errors: self.outbox.refused(),
                 store_refusals: self.keeper.store_refusals,
                 commits: self.keeper.commits,
                 unpublishable: self.keeper.core.learner.unpublishable,

@@ -28,6 +28,7 @@ pub use error::StartError;
 use super::{
     clock::{self, Clock},
     keeper::Keeper,
+    outbox::Outbox,
     service::{Counts, Event, Service},
     takeover::{Surroundings, remember},
 };
@@ -42,7 +43,7 @@ use crate::{
     timeline::{Anchor, BootId, Resume},
 };
 
-/// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
+/// Events that may wait for the service: as many as there may be frames, each in an event of its own.
 const EVENTS_QUEUED: usize = 16_384;
 
 /// A service that is ready to run.
@@ -105,18 +106,25 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let grace = barrier.map(|barrier| threads::start_grace(barrier, events.clone())).transpose()?;
     let turns = Arc::new(AtomicU64::new(0));
     let queue_drops = Arc::new(AtomicU64::new(0));
-    threads::start_receivers(&sockets, &events, &queue_drops)?;
+    let frames_waiting = Arc::new(AtomicU64::new(0));
+    let way_in = threads::Inbox {
+        events: events.clone(),
+        waiting: Arc::clone(&frames_waiting),
+        drops: Arc::clone(&queue_drops),
+    };
+    threads::start_receivers(&sockets, &way_in)?;
     threads::start_answers(&probing, &events)?;
     let service = Service {
         keeper,
         modes,
         loggers,
-        sockets,
+        outbox: Outbox::start(sockets).map_err(StartError::Thread)?,
         _ports: ports_held,
         clock,
         authority: authority(&config),
         grace,
         events: inbox,
+        frames_waiting,
         queue_drops,
         counts: Counts::default(),
         echo: probing.echo,

@@ -14,11 +14,16 @@ use std::{
 use super::{StartError, interfaces::Probing};
 use crate::{
     fastpath::grace::Grace,
-    net::packet_socket::PacketSocket,
+    net::{
+        batch::ReceiveBuffers,
+        packet_socket::{PacketSocket, ReceivedFrame},
+    },
     probe::arp,
     server::{keeper::Withdrawal, service::Event},
 };
 
+/// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
+const FRAMES_WAITING: u64 = 16_384;
 /// How long receiving rests after it failed.
 const RECEIVE_AGAIN: Duration = Duration::from_millis(500);
 
@@ -46,14 +51,10 @@ pub(super) fn start_grace(
 }
 
 /// Starts a thread for each interface that hands its frames to the service.
-pub(super) fn start_receivers(
-    sockets: &[Arc<PacketSocket>],
-    events: &SyncSender<Event>,
-    queue_drops: &Arc<AtomicU64>,
-) -> Result<(), StartError> {
+pub(super) fn start_receivers(sockets: &[Arc<PacketSocket>], inbox: &Inbox) -> Result<(), StartError> {
     for (interface, socket) in sockets.iter().enumerate() {
-        let (socket, events, queue_drops) = (Arc::clone(socket), events.clone(), Arc::clone(queue_drops));
-        let receive = move || receive(interface, &socket, &events, &queue_drops);
+        let (socket, inbox) = (Arc::clone(socket), inbox.clone());
+        let receive = move || receive(interface, &socket, &inbox);
         thread::Builder::new()
             .name(format!("receive-{interface}"))
             .spawn(receive)
@@ -68,10 +69,12 @@ pub(super) fn start_answers(probes: &Probing, events: &SyncSender<Event>) -> Res
     for (interface, socket) in probes.arp.iter().enumerate() {
         let (socket, events) = (Arc::clone(socket), events.clone());
         let hear = move || {
+            let mut buffers = ReceiveBuffers::default();
             hear(&events, || {
-                let frame = socket.receive()?;
-                let answer = frame.and_then(|frame| arp::answer(&frame.octets));
-                Ok(answer.map(|(address, mac)| Event::InUse(address, Some(mac))))
+                let mut frames = Vec::new();
+                socket.receive(&mut buffers, &mut frames)?;
+                let answers = frames.iter().filter_map(|frame| arp::answer(&frame.octets));
+                Ok(answers.map(|(address, mac)| Event::InUse(address, Some(mac))).collect())
             });
         };
         spawn(format!("arp-{interface}"), hear)?;
@@ -79,7 +82,10 @@ pub(super) fn start_answers(probes: &Probing, events: &SyncSender<Event>) -> Res
     if let Some(socket) = probes.echo.clone() {
         let events = events.clone();
         let hear = move || {
-            hear(&events, || Ok(socket.receive()?.map(|address| Event::InUse(address, None))));
+            hear(&events, || {
+                let address = socket.receive()?;
+                Ok(address.map(|address| Event::InUse(address, None)).into_iter().collect())
+            });
         };
         spawn("icmp".to_owned(), hear)?;
     }
@@ -90,13 +96,14 @@ fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Start
     thread::Builder::new().name(name).spawn(work).map_err(StartError::Thread).map(drop)
 }
 
-fn hear(events: &SyncSender<Event>, mut receive: impl FnMut() -> io::Result<Option<Event>>) {
+fn hear(events: &SyncSender<Event>, mut receive: impl FnMut() -> io::Result<Vec<Event>>) {
     loop {
         match receive() {
-            Ok(None) => {}
-            Ok(Some(event)) => {
-                if let Err(TrySendError::Disconnected(_)) = events.try_send(event) {
-                    return;
+            Ok(heard) => {
+                for event in heard {
+                    if let Err(TrySendError::Disconnected(_)) = events.try_send(event) {
+                        return;
+                    }
                 }
             }
             // The interface is down, as a rule: it may come up again.
@@ -106,27 +113,58 @@ fn hear(events: &SyncSender<Event>, mut receive: impl FnMut() -> io::Result<Opti
 }
 
 /// Hands frames to the service until it is gone.
-fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, queue_drops: &AtomicU64) {
+fn receive(interface: usize, socket: &PacketSocket, inbox: &Inbox) {
     let mut failing = false;
+    let mut buffers = ReceiveBuffers::default();
     loop {
-        let received = socket.receive();
+        let mut frames = Vec::new();
+        let received = socket.receive(&mut buffers, &mut frames);
         match &received {
             Err(error) if !failing => {
                 tracing::warn!(interface, %error, "receiving fails; trying until it works");
             }
-            Ok(_) if failing => tracing::info!(interface, "receiving again"),
+            Ok(()) if failing => tracing::info!(interface, "receiving again"),
             _ => {}
         }
         failing = received.is_err();
-        match received {
-            Ok(None) => {}
-            Ok(Some(frame)) => match events.try_send(Event::Frame(interface, frame)) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => drop(queue_drops.fetch_add(1, Ordering::Relaxed)),
-                Err(TrySendError::Disconnected(_)) => return,
-            },
+        if !frames.is_empty() && !inbox.hand_over(interface, frames) {
+            return;
+        }
+        if failing {
             // The interface is down, as a rule: it may come up again.
-            Err(_) => thread::sleep(RECEIVE_AGAIN),
+            thread::sleep(RECEIVE_AGAIN);
+        }
+    }
+}
+
+/// The way of frames to the service, which holds so many and no more.
+#[derive(Clone)]
+pub(super) struct Inbox {
+    pub events: SyncSender<Event>,
+    pub waiting: Arc<AtomicU64>,
+    pub drops: Arc<AtomicU64>,
+}
+
+impl Inbox {
+    /// Hands frames over, or drops and counts those there is no room for. `false` if the service is gone.
+    fn hand_over(&self, interface: usize, mut frames: Vec<ReceivedFrame>) -> bool {
+        let room = FRAMES_WAITING.saturating_sub(self.waiting.load(Ordering::Relaxed));
+        let excess = frames.len().saturating_sub(usize::try_from(room).unwrap_or(usize::MAX));
+        frames.truncate(frames.len() - excess);
+        self.drops.fetch_add(excess as u64, Ordering::Relaxed);
+        if frames.is_empty() {
+            return true;
+        }
+        let count = frames.len() as u64;
+        self.waiting.fetch_add(count, Ordering::Relaxed);
+        match self.events.try_send(Event::Frames(interface, frames)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.waiting.fetch_sub(count, Ordering::Relaxed);
+                self.drops.fetch_add(count, Ordering::Relaxed);
+                true
+            }
+            Err(TrySendError::Disconnected(_)) => false,
         }
     }
 }
