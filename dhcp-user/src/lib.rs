@@ -12,5 +12,6 @@ pub mod fastpath;
 pub mod lease;
 pub mod net;
 pub mod server;
+pub mod site;
 pub mod time;
 pub mod timeline;
