@@ -19,6 +19,19 @@ pub struct BenchArgs {
 enum Which {
     /// What one frame costs in the kernel program, and renewals per second over veth.
     Fastpath(FastpathArgs),
+    /// What replication between nodes puts on the wire, and how fast it is taken up.
+    Sync(SyncArgs),
+}
+
+/// How to measure replication.
+#[derive(Args, Clone, Debug)]
+struct SyncArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Leases.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    leases: u32,
 }
 
 /// How to measure the fast path.
@@ -41,19 +54,33 @@ struct FastpathArgs {
 ///
 /// When something does not build or the benchmark cannot be started.
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
-    let Which::Fastpath(args) = &args.which;
+    match &args.which {
+        Which::Fastpath(args) => fastpath(workspace, args),
+        Which::Sync(args) => sync(workspace, args),
+    }
+}
+
+fn sync(workspace: &Workspace, args: &SyncArgs) -> Result<()> {
+    ebpf::build(workspace)?;
+    build(workspace, "bench_sync")?;
+    let mut command = Command::new(workspace.target.join("release/bench_sync"));
+    command.arg("--leases").arg(args.leases.to_string());
+    if args.json {
+        command.arg("--json");
+    }
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+fn build(workspace: &Workspace, name: &str) -> Result<()> {
+    let mut build = workspace.cargo();
+    process::run(build.args(["build", "--locked", "--release", "--package", "dhcp-tests", "--bin", name]))?;
+    Ok(())
+}
+
+fn fastpath(workspace: &Workspace, args: &FastpathArgs) -> Result<()> {
     ebpf::build(workspace)?;
     ebpf::build_bench(workspace)?;
-    let mut build = workspace.cargo();
-    process::run(build.args([
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "dhcp-tests",
-        "--bin",
-        "bench_fastpath",
-    ]))?;
+    build(workspace, "bench_fastpath")?;
     let mut command = as_root(&workspace.target.join("release/bench_fastpath"))?;
     command.arg("--object").arg(workspace.ebpf_bench_object()).arg("--runs").arg(args.runs.to_string());
     if args.json {
