@@ -16,5 +16,6 @@ pub mod net;
 pub mod privilege;
 pub mod probe;
 pub mod server;
+pub mod site;
 pub mod time;
 pub mod timeline;

@@ -27,6 +27,8 @@ enum Which {
     ///
     /// `--json`, `--clients N`, `--servers ours,kea`; `--help` says more.
     Storm(Passed),
+    /// What replication between nodes puts on the wire, and how fast it is taken up.
+    Sync(SyncArgs),
 }
 
 /// Words for the benchmark itself.
@@ -35,6 +37,17 @@ enum Which {
 struct Passed {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<OsString>,
+}
+
+/// How to measure replication.
+#[derive(Args, Clone, Debug)]
+struct SyncArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Leases.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    leases: u32,
 }
 
 /// How to measure the fast path.
@@ -61,7 +74,19 @@ pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
         Which::Fastpath(args) => fastpath(workspace, args),
         Which::Peers(passed) => beside_others(workspace, "bench_peers", &passed.args),
         Which::Storm(passed) => beside_others(workspace, "bench_storm", &passed.args),
+        Which::Sync(args) => sync(workspace, args),
     }
+}
+
+fn sync(workspace: &Workspace, args: &SyncArgs) -> Result<()> {
+    ebpf::build(workspace)?;
+    build_bin(workspace, "bench_sync")?;
+    let mut command = Command::new(workspace.target.join("release/bench_sync"));
+    command.arg("--leases").arg(args.leases.to_string());
+    if args.json {
+        command.arg("--json");
+    }
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
 }
 
 /// A benchmark that runs our daemon and others'.

@@ -67,6 +67,12 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     if config.interfaces.is_empty() {
         return Err(StartError::NoInterface);
     }
+    if config.multi_site.as_ref().is_some_and(|sites| sites.enabled) {
+        tracing::warn!(
+            "dhcp.datacenter.multi_site is enabled, but this version serves as a single node: another node with the same \
+             pools would give the same addresses to other clients; give each node pools of its own"
+        );
+    }
     let (facts, servers) = interfaces::look_up(&config)?;
     let interfaces = interfaces::numbered(&facts);
     let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
