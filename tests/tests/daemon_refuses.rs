@@ -400,3 +400,26 @@ fn nobody_to_ask() {
     let error = lab::lease(&daemon, Ipv4Addr::new(198, 18, 1, 7)).unwrap_err().to_string();
     assert_says(&error, &["there is no lease of 198.18.1.7"]);
 }
+
+/// A kernel that lacks what the program calls is played by a library that answers for it, and by a release that is old.
+#[test]
+fn on_a_kernel_without_a_needed_feature() {
+    let (server, _cable) = server_with_cable().unwrap();
+    let library = server.folder.path().join("old_kernel.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/old_kernel.c");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    assert!(built.unwrap().success());
+    let file = write_config(&server, &server.config()).unwrap();
+    let mut command = server.ns.command("setarch");
+    command.arg("--uname-2.6").arg(binary().unwrap()).arg("--config").arg(file).env("LD_PRELOAD", &library);
+    let (code, text) = run(&mut command).unwrap();
+    assert_eq!(code, Some(FAILED), "{text}");
+    assert_says(
+        &text,
+        &[
+            "the kernel refuses the XDP program",
+            "unknown func bpf_xdp_load_bytes",
+            "Linux 5.18 or later is needed, and this is 2.6.",
+        ],
+    );
+}

@@ -9,6 +9,7 @@ mod ebpf;
 mod fuzz;
 mod lab;
 mod load;
+mod netif;
 mod peers;
 mod power_loss;
 mod process;

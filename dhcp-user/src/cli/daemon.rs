@@ -89,7 +89,8 @@ pub fn unload(path: &Path) -> u8 {
 }
 
 fn start_logging(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What the kernel program says is asked for by `fastpath.kernel_log`: then it is wanted.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,dhcp_ebpf=debug"));
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
