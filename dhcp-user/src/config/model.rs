@@ -26,6 +26,8 @@ pub struct Config {
     pub conflict_detection: Option<ConflictDetection>,
     /// The audit log; `None` if none is kept.
     pub audit: Option<Audit>,
+    /// How much reaches the daemon at most.
+    pub limits: Limits,
     /// The guide's multi-site keys, if present.
     pub multi_site: Option<MultiSite>,
 }
@@ -222,6 +224,39 @@ pub struct FastPath {
     pub answers_max: u32,
     /// What the kernel program says into the daemon's log.
     pub kernel_log: KernelLog,
+}
+
+/// How many frames the kernel passes up at most; what is beyond is dropped and counted.
+/// By default there are no limits; the configuration file's defaults are others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one client, by its hardware address.
+    pub client: FrameRate,
+    /// Of one relay agent, by its `giaddr`.
+    pub relay: FrameRate,
+    /// Of all together.
+    pub overall: FrameRate,
+}
+
+/// A rate of frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameRate {
+    /// Frames a second; 0 for no limit.
+    pub per_sec: u32,
+    /// Frames at once after a time of silence.
+    pub burst: u32,
+}
+
+impl Limits {
+    /// As the kernel's programs are told.
+    pub const fn for_kernel(&self) -> dhcp_common::limit::Limits {
+        let Self { client, relay, overall } = self;
+        dhcp_common::limit::Limits::new(
+            (client.per_sec, client.burst),
+            (relay.per_sec, relay.burst),
+            (overall.per_sec, overall.burst),
+        )
+    }
 }
 
 /// What the kernel program says into the daemon's log. What is off is not even in the program: the verifier removes it.

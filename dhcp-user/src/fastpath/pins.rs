@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <pin_path>/leases  blocks  answers  control  counters    the maps in use, for bpftool and for the next daemon
+//! <pin_path>/client_buckets  relay_buckets  share_buckets   what is left of the limits on what is passed up
 //! <pin_path>/link-<interface>                               what keeps the program attached
 //! <pin_path>/next-...                                       maps of a daemon that is starting
 //! ```
@@ -23,12 +24,16 @@ use crate::privilege::trust;
 const BPFFS_MAGIC: u64 = 0xcafe_4a11;
 
 /// The maps that are pinned, by name in the object and in the directory.
-pub const MAPS: [(&str, &str); 5] = [
+pub const MAPS: [(&str, &str); 8] = [
     (name::LEASES, "leases"),
     (name::BLOCKS, "blocks"),
     (name::ANSWERS, "answers"),
     (name::CONTROL, "control"),
     (name::COUNTERS, "counters"),
+    // Shared by the programs of all interfaces, as the daemon is that they keep frames from.
+    (name::CLIENT_BUCKETS, "client_buckets"),
+    (name::RELAY_BUCKETS, "relay_buckets"),
+    (name::SHARE_BUCKETS, "share_buckets"),
 ];
 
 /// The directory of pins, locked while this lives.

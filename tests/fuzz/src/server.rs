@@ -75,7 +75,7 @@ impl Server {
         control.key.iter_mut().flatten().for_each(|word| *word = rng.next_u64());
         let layout = Layout::new(&config);
         let answers_max = 64;
-        let host = HostMaps::new(layout, answers_max, control);
+        let host = HostMaps::new(layout, answers_max, control, Limits::OFF);
         let learner = Learner {
             control,
             answers: AnswerTable::new(answers_max),

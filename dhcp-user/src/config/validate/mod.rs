@@ -9,6 +9,7 @@ use super::{
 };
 use crate::time::Span;
 
+mod limits;
 mod policy;
 mod reservation;
 mod sites;
@@ -39,6 +40,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
     let conflict_detection = conflict_detection(&dhcp.conflict_detection, &path_of_detection, problems);
     let audit = audit(&dhcp.audit, &store, &path.key("audit"), problems);
     let fastpath = fastpath(&dhcp.fastpath, &path.key("fastpath"), problems);
+    let limits = limits::limits(&dhcp.limits, &path.key("limits"), problems);
     let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
     let sites_path = path.key("datacenter");
     let multi_site = match multi_site {
@@ -55,6 +57,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         fastpath,
         conflict_detection,
         audit,
+        limits,
         multi_site,
     })
 }

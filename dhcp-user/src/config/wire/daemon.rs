@@ -1,4 +1,5 @@
-//! `dhcp.interfaces`, `dhcp.store`, `dhcp.control`, `dhcp.audit` and `dhcp.fastpath`, as written: what concerns this machine, not
+//! `dhcp.interfaces`, `dhcp.store`, `dhcp.control`, `dhcp.audit`, `dhcp.fastpath` and `dhcp.limits`, as written: what
+//! concerns this machine, not
 //! the clients.
 
 use std::{fmt, path::PathBuf};
@@ -189,6 +190,47 @@ impl Default for FastPath {
             horizon_percent: 200.0,
             answers_max: 4096,
             kernel_log: KernelLog::Off,
+        }
+    }
+}
+
+/// How many frames reach the daemon at most.
+#[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Limits {
+    /// Whether anything is limited at all.
+    pub(in crate::config) enabled: bool,
+    /// Frames a second of one client, by its hardware address; 0 for no limit.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(in crate::config) client_per_sec: u32,
+    /// Frames one client may send at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(in crate::config) client_burst: u32,
+    /// Frames a second of all clients behind one relay agent, by its `giaddr`; 0 for no limit.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub(in crate::config) relay_per_sec: u32,
+    /// Frames that may come through one relay agent at once.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(in crate::config) relay_burst: u32,
+    /// Frames a second of all together; 0 for no limit. Half of it is for whoever comes first; an eighth each is kept for
+    /// holders of leases, for REQUESTs, for clients that ask again, and for clients that ask for the first time.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub(in crate::config) overall_per_sec: u32,
+    /// Frames that may come at once, shared out in the same way.
+    #[schemars(range(min = 8, max = 10_000_000))]
+    pub(in crate::config) overall_burst: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            client_per_sec: 5,
+            client_burst: 30,
+            relay_per_sec: 10_000,
+            relay_burst: 10_000,
+            overall_per_sec: 20_000,
+            overall_burst: 10_000,
         }
     }
 }

@@ -11,7 +11,7 @@ mod sites;
 mod subnet;
 
 pub(super) use self::{
-    daemon::{Audit, ConflictDetection, Control, FastPath, InterfaceEntry, Store},
+    daemon::{Audit, ConflictDetection, Control, FastPath, InterfaceEntry, Limits, Store},
     object::Object,
     settings::{OptionEntry, Settings},
     sites::{Allocation, Datacenter, Failover, MultiSite, Site, Synchronization},
@@ -62,6 +62,10 @@ with_settings! {
         /// The audit log: who held which address when.
         #[serde(default)]
         pub(in crate::config) audit: Object<Audit>,
+        /// How much of what the kernel does not answer reaches the daemon. Renewals answered in the kernel are not
+        /// limited.
+        #[serde(default)]
+        pub(in crate::config) limits: Object<Limits>,
         /// Operation across sites.
         #[serde(default)]
         pub(in crate::config) datacenter: Option<Object<Datacenter>>,

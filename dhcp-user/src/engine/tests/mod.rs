@@ -18,8 +18,8 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 use super::*;
 use crate::{
     config::model::{
-        AttachMode, Control, FastPath, Interface, KernelLog, Link, OptionValue, Policy, Pool, Reservation,
-        Store, Subnet, VlanTags,
+        AttachMode, Control, FastPath, Interface, KernelLog, Limits, Link, OptionValue, Policy, Pool,
+        Reservation, Store, Subnet, VlanTags,
     },
     lease::record::{ClientKey, HardwareAddress},
     time::Span,
@@ -95,6 +95,7 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
         },
         conflict_detection: None,
         audit: None,
+        limits: Limits::default(),
         multi_site: None,
     }
 }
