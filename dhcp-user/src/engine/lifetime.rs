@@ -199,6 +199,7 @@ impl Engine {
     /// Counts an address as quarantined, and frees the oldest if those are too many.
     pub(super) fn quarantined(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
         if let Some(oldest) = self.allocator.quarantined(address, &mut self.leases) {
+            self.counts.quarantines_cut_short += 1;
             self.end_quarantine(now, oldest, effects);
         }
     }

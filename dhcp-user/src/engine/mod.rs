@@ -61,6 +61,16 @@ pub struct Engine {
     allocator: Allocator,
     offers: Offers,
     probes: Probes,
+    counts: Pressure,
+}
+
+/// What had to give way because there were not enough addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Offers withdrawn before their time, for another client.
+    pub offers_gave_way: u64,
+    /// Addresses that came out of quarantine before their time, for so many others of their pool were declined.
+    pub quarantines_cut_short: u64,
 }
 
 /// A message on its way through the engine.
@@ -80,7 +90,15 @@ impl Engine {
     pub fn new(config: Arc<Config>, servers: Vec<Ipv4Addr>, mut leases: LeaseTable) -> Self {
         let topology = Arc::new(Topology::new(config));
         let allocator = allocator(&topology, &mut leases);
-        Self { topology, servers, leases, allocator, offers: Offers::default(), probes: Probes::default() }
+        Self {
+            topology,
+            servers,
+            leases,
+            allocator,
+            offers: Offers::default(),
+            probes: Probes::default(),
+            counts: Pressure::default(),
+        }
     }
 
     /// Puts another configuration in force. Leases stay; what they are entitled to is judged anew when their clients
@@ -107,6 +125,11 @@ impl Engine {
     /// How many offers are open.
     pub fn offers_len(&self) -> usize {
         self.offers.len()
+    }
+
+    /// What had to give way so far.
+    pub fn pressure(&self) -> Pressure {
+        self.counts
     }
 
     /// How many addresses of a subnet's pools are free and not offered. `subnet` is its index in the configuration.

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::{self, Clock},
+    inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     outbox::Outbox,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, state_name},
@@ -93,9 +94,7 @@ pub struct Service {
     pub(super) authority: Span,
     pub(super) grace: Option<Sender<Vec<Withdrawal>>>,
     pub(super) events: Receiver<Event>,
-    /// Frames in events that have not been taken up.
-    pub(super) frames_waiting: Arc<AtomicU64>,
-    pub(super) queue_drops: Arc<AtomicU64>,
+    pub(super) inbox: Arc<Inbox>,
     pub(super) counts: Counts,
     /// Asks for addresses behind relay agents, if that is wanted.
     pub(super) echo: Option<Arc<EchoSocket>>,
@@ -110,6 +109,7 @@ pub struct Service {
 pub struct Counts {
     probe_send_errors: u64,
     kernel_write_failures: u64,
+    quarantines_cut_short: u64,
 }
 
 impl Service {
@@ -170,9 +170,9 @@ impl Service {
                 Event::Frames(interface, frames) => {
                     let count = frames.len();
                     for mut frame in frames {
+                        self.inbox.taken(&frame);
                         self.keeper.core.receive(now, interface, &mut frame, &mut work);
                     }
-                    self.frames_waiting.fetch_sub(count as u64, Ordering::Relaxed);
                     room = room.saturating_sub(count.saturating_sub(1));
                 }
                 Event::InUse(address, mac) => {
@@ -245,9 +245,24 @@ impl Service {
                 self.counts.kernel_write_failures = failed;
             }
         }
+        self.alarm();
         let aftermath = self.keeper.sweep(clock::boot_ns(), since_boot_ns, self.authority)?;
         self.finish(aftermath);
         Ok(())
+    }
+
+    /// Says, the first time, that clients decline more than a pool can spare; the counter tells how it goes on.
+    fn alarm(&mut self) {
+        let cut_short = self.keeper.core.engine.pressure().quarantines_cut_short;
+        if cut_short > 0 && self.counts.quarantines_cut_short == 0 {
+            tracing::error!(
+                "clients have declined a quarter of a pool within an hour: the addresses declined first are given out \
+                 again, in use or not. Either something answers ARP for addresses that are not its own, or a client \
+                 declines whatever it gets; `leases list` shows who (quarantined), `stats` counts on \
+                 (quarantines_cut_short)"
+            );
+        }
+        self.counts.quarantines_cut_short = cut_short;
     }
 
     fn stop(mut self) -> Result<(), KeeperError> {
@@ -327,12 +342,14 @@ impl Service {
                     .filter(|&&reason| reason != Reason::Answered && counters.get(reason) != 0)
                     .map(|&reason| (reason.as_str().to_owned(), counters.get(reason)))
                     .collect(),
+                limits: self.keeper.core.engine.config().limits.into(),
                 interfaces: self.modes.clone(),
                 answers: self.keeper.core.learner.answers.len() as u64,
                 answers_max: self.keeper.core.learner.answers.max().into(),
                 lease_slots: kernel.layout().leases().into(),
             })
         });
+        let pressure = self.keeper.core.engine.pressure();
         let messages: BTreeMap<_, _> = self.keeper.core.messages().filter(|(_, count)| *count != 0).collect();
         let acks = messages.iter().filter(|(reason, _)| is_ack(**reason)).map(|(_, count)| count).sum();
         let mut leases = BTreeMap::new();
@@ -348,12 +365,15 @@ impl Service {
                     .map(|(reason, count)| (reason.as_str().to_owned(), count))
                     .collect(),
                 frames: self.keeper.core.frames.by_name(),
-                queue_drops: self.queue_drops.load(Ordering::Relaxed),
+                queue_drops: self.inbox.full(),
+                queue_gave_way: self.inbox.gave_way(),
                 send_errors: self.outbox.refused(),
                 store_refusals: self.keeper.store_refusals,
                 commits: self.keeper.commits,
                 unpublishable: self.keeper.core.learner.unpublishable,
                 offers: self.keeper.core.engine.offers_len() as u64,
+                offers_gave_way: pressure.offers_gave_way,
+                quarantines_cut_short: pressure.quarantines_cut_short,
             },
             leases,
             probes: self.keeper.core.engine.config().conflict_detection.map(|_| ProbeStats {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use dhcp_common::{abi::Control, request::Interface};
+use dhcp_common::{abi::Control, limit::Limits, request::Interface};
 use dhcp_tests::{
     oracle::{host::HostMaps, world::server_mac},
     packet::Frame,

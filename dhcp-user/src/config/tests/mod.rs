@@ -3,6 +3,7 @@
 mod bad;
 mod files;
 mod good;
+mod limits;
 mod mutation;
 mod schema;
 mod sites;

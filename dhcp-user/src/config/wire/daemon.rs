@@ -227,10 +227,10 @@ impl Default for Limits {
             enabled: true,
             client_per_sec: 5,
             client_burst: 30,
-            relay_per_sec: 10_000,
-            relay_burst: 10_000,
-            overall_per_sec: 20_000,
-            overall_burst: 10_000,
+            relay_per_sec: 50_000,
+            relay_burst: 16_000,
+            overall_per_sec: 100_000,
+            overall_burst: 16_000,
         }
     }
 }

@@ -27,6 +27,7 @@ pub use error::StartError;
 
 use super::{
     clock::{self, Clock},
+    inbox::{self, Inbox},
     keeper::Keeper,
     outbox::Outbox,
     service::{Counts, Event, Service},
@@ -43,8 +44,8 @@ use crate::{
     timeline::{Anchor, BootId, Resume},
 };
 
-/// Events that may wait for the service: as many as there may be frames, each in an event of its own.
-const EVENTS_QUEUED: usize = 16_384;
+/// Events that may wait for the service: as many frames as may, and what is not a frame.
+const EVENTS_QUEUED: usize = inbox::FRAMES_MAX + 1_024;
 
 /// A service that is ready to run.
 pub struct Started {
@@ -84,7 +85,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     } else {
         None
     };
-    let (events, inbox) = sync_channel(EVENTS_QUEUED);
+    let (events, queue) = sync_channel(EVENTS_QUEUED);
     let (sockets, ports_held) = interfaces::open_sockets(&facts)?;
     let probing = interfaces::open_probing(&config, &facts)?;
     if let Some(settings) = config.conflict_detection {
@@ -111,14 +112,8 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     capability::drop_all_but_kept()?;
     let grace = barrier.map(|barrier| threads::start_grace(barrier, events.clone())).transpose()?;
     let turns = Arc::new(AtomicU64::new(0));
-    let queue_drops = Arc::new(AtomicU64::new(0));
-    let frames_waiting = Arc::new(AtomicU64::new(0));
-    let way_in = threads::Inbox {
-        events: events.clone(),
-        waiting: Arc::clone(&frames_waiting),
-        drops: Arc::clone(&queue_drops),
-    };
-    threads::start_receivers(&sockets, &way_in)?;
+    let inbox = Arc::new(Inbox::default());
+    threads::start_receivers(&sockets, &events, &inbox)?;
     threads::start_answers(&probing, &events)?;
     let service = Service {
         keeper,
@@ -129,9 +124,8 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         clock,
         authority: authority(&config),
         grace,
-        events: inbox,
-        frames_waiting,
-        queue_drops,
+        events: queue,
+        inbox,
         counts: Counts::default(),
         echo: probing.echo,
         journal,

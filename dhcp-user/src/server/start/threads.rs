@@ -4,7 +4,6 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, Sender, SyncSender, TrySendError, channel},
     },
     thread,
@@ -14,16 +13,11 @@ use std::{
 use super::{StartError, interfaces::Probing};
 use crate::{
     fastpath::grace::Grace,
-    net::{
-        batch::ReceiveBuffers,
-        packet_socket::{PacketSocket, ReceivedFrame},
-    },
+    net::{batch::ReceiveBuffers, packet_socket::PacketSocket},
     probe::arp,
-    server::{keeper::Withdrawal, service::Event},
+    server::{inbox::Inbox, keeper::Withdrawal, service::Event},
 };
 
-/// Frames that may wait for the service; beyond them frames are dropped and counted, and clients ask again.
-const FRAMES_WAITING: u64 = 16_384;
 /// How long receiving rests after it failed.
 const RECEIVE_AGAIN: Duration = Duration::from_millis(500);
 
@@ -51,10 +45,14 @@ pub(super) fn start_grace(
 }
 
 /// Starts a thread for each interface that hands its frames to the service.
-pub(super) fn start_receivers(sockets: &[Arc<PacketSocket>], inbox: &Inbox) -> Result<(), StartError> {
+pub(super) fn start_receivers(
+    sockets: &[Arc<PacketSocket>],
+    events: &SyncSender<Event>,
+    inbox: &Arc<Inbox>,
+) -> Result<(), StartError> {
     for (interface, socket) in sockets.iter().enumerate() {
-        let (socket, inbox) = (Arc::clone(socket), inbox.clone());
-        let receive = move || receive(interface, &socket, &inbox);
+        let (socket, events, inbox) = (Arc::clone(socket), events.clone(), Arc::clone(inbox));
+        let receive = move || receive(interface, &socket, &events, &inbox);
         thread::Builder::new()
             .name(format!("receive-{interface}"))
             .spawn(receive)
@@ -113,7 +111,7 @@ fn hear(events: &SyncSender<Event>, mut receive: impl FnMut() -> io::Result<Vec<
 }
 
 /// Hands frames to the service until it is gone.
-fn receive(interface: usize, socket: &PacketSocket, inbox: &Inbox) {
+fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, inbox: &Inbox) {
     let mut failing = false;
     let mut buffers = ReceiveBuffers::default();
     loop {
@@ -127,44 +125,14 @@ fn receive(interface: usize, socket: &PacketSocket, inbox: &Inbox) {
             _ => {}
         }
         failing = received.is_err();
-        if !frames.is_empty() && !inbox.hand_over(interface, frames) {
+        frames.retain_mut(|frame| inbox.admits(frame));
+        // There is room in the queue for everything that is admitted: this does not wait.
+        if !frames.is_empty() && events.send(Event::Frames(interface, frames)).is_err() {
             return;
         }
         if failing {
             // The interface is down, as a rule: it may come up again.
             thread::sleep(RECEIVE_AGAIN);
-        }
-    }
-}
-
-/// The way of frames to the service, which holds so many and no more.
-#[derive(Clone)]
-pub(super) struct Inbox {
-    pub events: SyncSender<Event>,
-    pub waiting: Arc<AtomicU64>,
-    pub drops: Arc<AtomicU64>,
-}
-
-impl Inbox {
-    /// Hands frames over, or drops and counts those there is no room for. `false` if the service is gone.
-    fn hand_over(&self, interface: usize, mut frames: Vec<ReceivedFrame>) -> bool {
-        let room = FRAMES_WAITING.saturating_sub(self.waiting.load(Ordering::Relaxed));
-        let excess = frames.len().saturating_sub(usize::try_from(room).unwrap_or(usize::MAX));
-        frames.truncate(frames.len() - excess);
-        self.drops.fetch_add(excess as u64, Ordering::Relaxed);
-        if frames.is_empty() {
-            return true;
-        }
-        let count = frames.len() as u64;
-        self.waiting.fetch_add(count, Ordering::Relaxed);
-        match self.events.try_send(Event::Frames(interface, frames)) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                self.waiting.fetch_sub(count, Ordering::Relaxed);
-                self.drops.fetch_add(count, Ordering::Relaxed);
-                true
-            }
-            Err(TrySendError::Disconnected(_)) => false,
         }
     }
 }
