@@ -70,6 +70,15 @@ impl Daemon {
     ///
     /// When it cannot be started.
     pub fn spawn(ns: &NetNs, folder: &Path, config: &Value) -> Result<Self> {
+        Self::spawn_as(&binary()?, ns, folder, config)
+    }
+
+    /// As [`Daemon::spawn`], from a program file of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn spawn_as(program: &Path, ns: &NetNs, folder: &Path, config: &Value) -> Result<Self> {
         let Some(socket) = config.pointer("/dhcp/control/socket").and_then(Value::as_str) else {
             bail!("the configuration names no dhcp.control.socket");
         };
@@ -77,11 +86,16 @@ impl Daemon {
         let text = serde_json::to_string_pretty(config).context("cannot write the configuration as JSON")?;
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         let log = folder.join("daemon.log");
-        let process = Process::start(&mut command(ns, &file)?, &log)?;
+        let process = Process::start(&mut command(program, ns, &file), &log)?;
         Ok(Self { process, socket: socket.into(), config: file, log })
     }
 
-    fn wait_ready(&mut self) -> Result<()> {
+    /// Waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// When it ends before or does not in time; the error has its log.
+    pub fn wait_ready(&mut self) -> Result<()> {
         let socket = self.socket.clone();
         wait_for(READY_DEADLINE, "the daemon to answer on its control socket", || {
             if answers(&socket) {
@@ -104,7 +118,7 @@ impl Daemon {
         self.process.kill()?;
         // A killed daemon leaves its socket behind; one that still accepted would be mistaken for the new one.
         let _ = fs::remove_file(&self.socket);
-        self.process = Process::start(&mut command(ns, &self.config)?, &self.log)?;
+        self.process = Process::start(&mut command(&binary()?, ns, &self.config), &self.log)?;
         self.wait_ready()
     }
 
@@ -180,8 +194,8 @@ fn answers(socket: &Path) -> bool {
     ask().unwrap_or(false)
 }
 
-fn command(ns: &NetNs, config: &Path) -> Result<Command> {
-    let mut command = ns.command(binary()?);
+fn command(program: &Path, ns: &NetNs, config: &Path) -> Command {
+    let mut command = ns.command(program);
     command.arg("--config").arg(config);
-    Ok(command)
+    command
 }

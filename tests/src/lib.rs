@@ -20,5 +20,6 @@ pub mod raw;
 pub mod relay;
 pub mod responder;
 pub mod sim;
+pub mod torture;
 pub mod veth;
 pub mod wait;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{bench, check, doctor, ebpf, run, sim, suite, workspace::Workspace};
+use crate::{bench, check, doctor, ebpf, run, sim, suite, torture, workspace::Workspace};
 
 /// Build, check, test and try simple-dhcpd-datacenter.
 ///
@@ -34,6 +34,10 @@ enum Task {
     /// No root, no network: everything is virtual and a seed always tells the same story. `--seeds N --first S --steps M
     /// --seconds T --json --planted NAME`; `--planted list` names the deliberate faults it must find.
     Sim(sim::SimArgs),
+    /// Kill the daemon at random moments under load, start it again, and check that every promise is kept.
+    ///
+    /// Real kernel, real disk, in namespaces; takes root and some minutes. `--cycles N --leases N --seed S --json`.
+    Torture(torture::TortureArgs),
     /// Check formatting, lints and the tree's own rules (file sizes, nothing put off).
     Check,
     /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
@@ -70,6 +74,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Task::Doctor(args) => return doctor::run(&workspace, args),
         Task::Run(args) => return run::run(&workspace, args),
         Task::Sim(args) => return sim::run(&workspace, args),
+        Task::Torture(args) => torture::run(&workspace, args)?,
         Task::Check => check::run(&workspace)?,
         Task::Test(args) => suite::run(&workspace, args)?,
         Task::Bench(args) => bench::run(&workspace, args)?,
