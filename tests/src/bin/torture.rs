@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use dhcp_tests::torture::{self, Plan, Report};
+use dhcp_tests::torture::{self, Plan, Planted, Report};
 
 /// Kill the daemon at random moments under load, start it again, and check from replies alone that every promise is kept.
 #[derive(Parser)]
@@ -25,6 +25,9 @@ struct Args {
     /// Renewals sent in a second.
     #[arg(long, default_value_t = 500)]
     renewals_per_s: u32,
+    /// Plant a deliberate fault, to see that it is found.
+    #[arg(long)]
+    planted: Option<Planted>,
     /// Print JSON on stdout; progress is on stderr.
     #[arg(long)]
     json: bool,
@@ -32,8 +35,8 @@ struct Args {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let Args { cycles, leases, seed, lease_secs, renewals_per_s, json } = args;
-    let plan = Plan { cycles, leases, seed, lease_secs, renewals_per_s, progress: true };
+    let Args { cycles, leases, seed, lease_secs, renewals_per_s, planted, json } = args;
+    let plan = Plan { cycles, leases, seed, lease_secs, renewals_per_s, planted, progress: true };
     let report = torture::run(&plan)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);

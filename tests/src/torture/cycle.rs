@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     daemon::{self, Daemon},
     lab::Server,
-    torture::{PATIENCE, Phase, Plan, Report, Shared, boot_ns},
+    torture::{PATIENCE, Phase, Plan, Planted, Report, Shared, boot_ns},
     wait::wait_for,
 };
 
@@ -151,6 +151,12 @@ impl<'a> Killer<'a> {
             daemon.kill()?;
         }
         self.shared.enter(Phase::Down);
+        // A start that was killed early may have left nothing to detach or delete.
+        match self.plan.planted {
+            Some(Planted::Detach) => drop(self.server.unload()),
+            Some(Planted::Forget) => drop(fs::remove_dir_all(self.server.store())),
+            None => {}
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use clap::ValueEnum;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde_json::json;
@@ -26,6 +27,15 @@ use crate::{
 
 /// Leases there may be: more do not fit into the pool of a /16 with room for those that come and go.
 pub const LEASES_MAX: u32 = 50_000;
+
+/// A deliberate fault, to see that it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+pub enum Planted {
+    /// The program is detached after every kill, so the kernel answers nothing without a daemon.
+    Detach,
+    /// The leases are deleted after every kill, so the next daemon knows of no promise.
+    Forget,
+}
 
 /// What to do.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -40,6 +50,8 @@ pub struct Plan {
     pub lease_secs: u32,
     /// Renewals sent in a second.
     pub renewals_per_s: u32,
+    /// A deliberate fault.
+    pub planted: Option<Planted>,
     /// Print a line at every tenth cycle on stderr.
     pub progress: bool,
 }
