@@ -22,5 +22,6 @@ pub mod raw;
 pub mod relay;
 pub mod responder;
 pub mod sim;
+pub mod torture;
 pub mod veth;
 pub mod wait;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{bench, check, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, workspace::Workspace};
+use crate::{
+    bench, check, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture, workspace::Workspace,
+};
 
 /// Build, check, test and try simple-dhcpd-datacenter.
 ///
@@ -40,6 +42,10 @@ enum Task {
     Fuzz(fuzz::FuzzArgs),
     /// Cut the power under the lease store at every write and flush of a long life, and again while it recovers.
     PowerLoss(power_loss::PowerLossArgs),
+    /// Kill the daemon at random moments under load, start it again, and check that every promise is kept.
+    ///
+    /// Real kernel, real disk, in namespaces; takes root and some minutes. `--cycles N --leases N --seed S --json`.
+    Torture(torture::TortureArgs),
     /// Check formatting, lints and the tree's own rules (file sizes, nothing put off).
     Check,
     /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
@@ -83,6 +89,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Task::Sim(args) => return sim::run(&workspace, args),
         Task::Fuzz(args) => return fuzz::run(&workspace, args),
         Task::PowerLoss(args) => return power_loss::run(&workspace, args),
+        Task::Torture(args) => torture::run(&workspace, args)?,
         Task::Check => check::run(&workspace)?,
         Task::Test(args) => suite::run(&workspace, args)?,
         Task::Load(args) => load::run(&workspace, args)?,

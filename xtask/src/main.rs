@@ -16,6 +16,7 @@ mod process;
 mod run;
 mod sim;
 mod suite;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;

@@ -200,10 +200,11 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         self.withdrawals.remove(&address);
         let Some(lease) = self.core.engine.leases().get(address) else { return };
         let marked = self.kernel.as_ref().and_then(|kernel| kernel.renewed_boot_ns(address));
-        let last = match marked {
-            Some(boot_ns) => Some(self.timeline.timestamp(boot_ns)),
+        let last = match marked.map(|boot_ns| self.timeline.timestamp(boot_ns)) {
+            // A mark carried over from an earlier program tells nothing of later ones that were lost.
+            Some(at) if at.max(lease.granted_at) >= self.marks_known_since => Some(at),
             None if lease.granted_at >= self.marks_known_since => Some(Timestamp::ZERO),
-            None => None,
+            Some(_) | None => None,
         };
         self.core.withdrawn(now, address, last, work);
     }
