@@ -32,9 +32,16 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const GROWTH_MAX_KIB: u64 = 24 * 1024;
 
 fn memory_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap()
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))
+        .expect("the kernel tells a process's memory");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("the kernel tells a process's memory");
+    line.split_whitespace()
+        .next()
+        .and_then(|kib| kib.parse().ok())
+        .expect("the kernel tells a process's memory")
 }
 
 /// A number that looks random, another one for each `number` (SplitMix64).
@@ -163,8 +170,9 @@ fn without_limits_the_daemon_bounds_itself() {
     }
     client.dora().unwrap();
     let stats = Stats::of(&daemon).unwrap();
-    let daemon_says =
-        |what: &str| stats.0.pointer(&format!("/daemon/{what}")).and_then(|n| n.as_u64()).unwrap();
+    let daemon_says = |what: &str| {
+        stats.0.pointer(&format!("/daemon/{what}")).and_then(serde_json::Value::as_u64).expect("stats has it")
+    };
     assert!(daemon_says("offers") <= 256, "{:#}", stats.0);
     assert!(daemon_says("offers_gave_way") > 0, "{:#}", stats.0);
     assert_eq!(stats.passed("limited_new"), 0);
