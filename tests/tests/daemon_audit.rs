@@ -198,6 +198,8 @@ fn a_full_disk_stops_no_client_and_is_on_record() {
     std::fs::create_dir(&log).unwrap();
     let mut config = one_address(&server);
     set(&mut config, "/dhcp/audit/path", json!(log));
+    // One client asks as often as it takes to fill the disk.
+    set(&mut config, "/dhcp/limits", json!({"enabled": false}));
     // A disk of its own, in a mount namespace that ends with the daemon.
     let script = format!("mount -t tmpfs -o size=16k,mode=750 none {} && exec \"$@\"", log.display());
     let through = ["unshare", "-m", "sh", "-c", &script, "sh"];
