@@ -23,6 +23,12 @@ pub mod name {
     pub const CONTROL: &str = "CONTROL";
     /// Per-CPU array of one [`crate::reason::Counters`].
     pub const COUNTERS: &str = "COUNTERS";
+    /// Array of one word for each client ([`crate::limit`]).
+    pub const CLIENT_BUCKETS: &str = "CLIENT_BUCKETS";
+    /// Array of one word for each relay agent.
+    pub const RELAY_BUCKETS: &str = "RELAY_BUCKETS";
+    /// Array of one word for each share of what goes up.
+    pub const SHARE_BUCKETS: &str = "SHARE_BUCKETS";
     /// Array of maps of no other use than the grace period the kernel waits for when one is replaced.
     pub const GRACE: &str = "GRACE";
     /// The program that answers renewals.

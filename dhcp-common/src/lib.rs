@@ -5,6 +5,7 @@
 //! * [`request`]: a frame is, or is not, a BOOTP request for us.
 //! * [`renewal`]: the decision: which of the reasons in [`reason`] a frame meets, and where the answer is.
 //! * [`reply`]: the answer written over the request.
+//! * [`limit`]: how much of what is not answered may go up.
 //! * [`frame`]: the packet as a trait, with a host backend; the kernel's backend is in `dhcp-ebpf`.
 //!
 //! Everything is pure and compiles for both sides, so what the tests and the simulator run is what the kernel runs.
@@ -17,6 +18,7 @@ pub mod checksum;
 pub mod fingerprint;
 pub mod frame;
 pub mod lease_cell;
+pub mod limit;
 pub mod reason;
 pub mod renewal;
 pub mod reply;

@@ -97,6 +97,18 @@ reasons! {
     NoTailroom no_tailroom,
     /// A frame was dropped because writing the answer failed half-way; always zero.
     WriteFailed write_failed,
+    /// Dropped: the client asks faster than the limit for one client.
+    LimitedClient limited_client,
+    /// Dropped: the relay agent's clients ask faster than the limit for one relay.
+    LimitedRelay limited_relay,
+    /// Dropped: more clients ask for the first time than the overall limit lets through.
+    LimitedNew limited_new,
+    /// Dropped: more clients ask again than the overall limit lets through.
+    LimitedAgain limited_again,
+    /// Dropped: more REQUESTs come in than the overall limit lets through.
+    LimitedRequest limited_request,
+    /// Dropped: more holders of known leases send what only the daemon can answer than the overall limit lets through.
+    LimitedKnown limited_known,
 }
 
 impl Reason {
@@ -133,7 +145,7 @@ mod tests {
             *total.get_mut(reason) = i as u64 + 1;
         }
         assert_eq!(total.answered, 1);
-        assert_eq!(total.write_failed, Reason::COUNT as u64);
+        assert_eq!(total.limited_known, Reason::COUNT as u64);
         let mut twice = total;
         twice.add(&total);
         for &reason in Reason::ALL {

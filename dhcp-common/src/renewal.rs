@@ -119,8 +119,9 @@ pub fn decide<'m, F: Frame, M: Maps>(
     Ok(Grant { renewal, answer, lease, echo_sum, now_boot_ns })
 }
 
+/// The entry where the lease of an address would be.
 #[inline(always)]
-fn find_lease<M: Maps>(maps: &M, address: [u8; 4]) -> Result<LeaseCell, Reason> {
+pub(crate) fn find_lease<M: Maps>(maps: &M, address: [u8; 4]) -> Result<LeaseCell, Reason> {
     let [a, b, c, last] = address;
     let block = maps.block([a, b, c, 0]).ok_or(Reason::UnknownAddress)?;
     if last < block.low || last > block.high {

@@ -121,8 +121,9 @@ impl Datagram {
         self.ipv4 + IPV4_UDP_LEN
     }
 
+    /// Start of the IPv4 header, and the VLAN identifiers before it.
     #[inline(always)]
-    fn skip_tags<F: Frame>(frame: &F) -> Result<(usize, [u16; 2]), Reason> {
+    pub(crate) fn skip_tags<F: Frame>(frame: &F) -> Result<(usize, [u16; 2]), Reason> {
         let &[type_a, type_b] = frame.bytes::<2>(12).ok_or(Reason::Truncated)?;
         if [type_a, type_b] == ETHERTYPE_IPV4 {
             return Ok((ETHERNET_LEN, [0, 0]));

@@ -1,10 +1,16 @@
 //! What `renew` does with a frame, apart from the entry point, so that a benchmark can run the very same instructions.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
-use dhcp_common::{frame::Frame, reason::Reason, renewal};
+use dhcp_common::{
+    frame::Frame,
+    limit::{goes_up, is_dropped},
+    reason::Reason,
+    renewal,
+};
 
 use crate::{
     frame::XdpFrame,
+    limit::limited,
     maps::{self, KernelMaps},
 };
 
@@ -17,13 +23,17 @@ pub fn renew(ctx: &XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx);
     let reason = renewal::answer(&mut frame, &KernelMaps, &maps::interface()) as usize;
     // All ways meet here: the verifier looks at what follows once, not once for each reason.
-    let reason = frame.forget(reason) & REASON_MASK;
+    let passed_for = frame.forget(reason) & REASON_MASK;
+    let reason = if goes_up(passed_for) { limited(ctx.ctx, passed_for as u32) as usize } else { passed_for };
     maps::count(counters, reason);
     if reason == Reason::Answered as usize {
         xdp_action::XDP_TX
     } else if reason == Reason::WriteFailed as usize {
         // Cannot happen (see `reply`); a frame half-written must neither leave nor reach the host.
         report_write_failure(ctx);
+        xdp_action::XDP_DROP
+    } else if is_dropped(reason) {
+        aya_log_ebpf::debug!(ctx, "a frame for reason {} is dropped for reason {}", passed_for, reason);
         xdp_action::XDP_DROP
     } else {
         if reason > Reason::NotDhcp as usize {

@@ -8,6 +8,7 @@
 
 mod answer;
 mod frame;
+mod limit;
 mod maps;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};

@@ -1,9 +1,13 @@
-//! Every reason the kernel can count, each shown by a frame that comes to it: passed with no octet changed, and that one
-//! counter moved by one (the laboratory's judge asserts both).
+//! Every reason the kernel can count, each shown by a frame that comes to it: passed (dropped, where a limit says so)
+//! with no octet changed, and that one counter moved by one (the laboratory's judge asserts both).
 
 use std::net::Ipv4Addr;
 
-use dhcp_common::{abi::LeaseEntry, reason::Reason};
+use dhcp_common::{
+    abi::LeaseEntry,
+    limit::{Limits, Rate, SHARES, is_dropped},
+    reason::Reason,
+};
 use dhcp_tests::{
     oracle::{
         lab::{Lab, RELAY_INFORMATION, SERVER, Who, by_relay},
@@ -60,9 +64,43 @@ fn bring_about(reason: Reason, lab: &mut Lab) -> Vec<u8> {
             lab.world.set_authority_until_boot_ns(clock::boot_ns());
             renewal
         }
+        Reason::LimitedClient => before_it(lab, &[Who::Plain.says(1)], Who::Plain.says(1)),
+        Reason::LimitedRelay => before_it(lab, &[by_relay(Who::Plain.says(1))], by_relay(Who::Boots.says(1))),
+        // Two each, for every share and the common one hold a token.
+        Reason::LimitedNew => {
+            before_it(lab, &[Who::Plain.says(1), Who::Boots.says(1)], by_relay(Who::Relayed.says(1)))
+        }
+        Reason::LimitedAgain => before_it(lab, &[(); 3].map(|()| Who::Plain.says(1)), Who::Plain.says(1)),
+        Reason::LimitedRequest => {
+            before_it(lab, &[Who::Plain.says(3), Who::Boots.says(3)], Who::Plain.says(3))
+        }
+        Reason::LimitedKnown => {
+            let other = || Who::Plain.renews().option(12, b"new-name");
+            before_it(lab, &[other(), other()], other())
+        }
         Reason::NoTailroom | Reason::WriteFailed => unreachable!("shown below, or impossible"),
     };
     frame.build()
+}
+
+/// The frame for a reason that needs others before it, which are passed.
+fn before_it(lab: &mut Lab, frames: &[Frame], frame: Frame) -> Frame {
+    for frame in frames {
+        let verdict = lab.judge(&frame.clone().build()).expect("the frame is judged");
+        assert!(!is_dropped(verdict.reason as usize), "{} comes too early", verdict.reason.as_str());
+    }
+    frame
+}
+
+/// Buckets with one token each, and no second one while a test runs: of clients, of relays, or of all.
+fn limits(reason: Reason) -> Limits {
+    let one = Rate { interval_ns: 3_600 * SECOND_NS, ahead_ns: 0 };
+    match reason {
+        Reason::LimitedClient => Limits { client: one, ..Limits::OFF },
+        Reason::LimitedRelay => Limits { relay: one, ..Limits::OFF },
+        reason if is_dropped(reason as usize) => Limits { shares: [one; SHARES as usize], ..Limits::OFF },
+        _ => Limits::OFF,
+    }
 }
 
 /// Publishes the first client's lease anew with something else in it.
@@ -80,9 +118,9 @@ fn every_reason_has_its_frame() {
         if matches!(reason, Reason::NoTailroom | Reason::WriteFailed) {
             continue;
         }
-        let mut lab = Lab::new().unwrap();
-        let before = lab.world.kernel.counters().unwrap();
+        let mut lab = Lab::with_limits(limits(reason)).unwrap();
         let frame = bring_about(reason, &mut lab);
+        let before = lab.world.kernel.counters().unwrap();
         let verdict = lab.judge(&frame).unwrap();
         assert_eq!(verdict.reason, reason, "{}", reason.as_str());
         let after = lab.world.kernel.counters().unwrap();

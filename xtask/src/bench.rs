@@ -1,12 +1,12 @@
 //! `cargo xtask bench`: builds what a benchmark needs, optimised, and becomes it. The measuring itself is in
 //! `tests/src/bench`.
 
-use std::{os::unix::process::CommandExt as _, process::Command};
+use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::{apt, ebpf, process, workspace::Workspace};
+use crate::{apt, ebpf, peers, process, workspace::Workspace};
 
 /// Which benchmark.
 #[derive(Args, Clone, Debug)]
@@ -19,6 +19,35 @@ pub struct BenchArgs {
 enum Which {
     /// What one frame costs in the kernel program, and renewals per second over veth.
     Fastpath(FastpathArgs),
+    /// Renewals and new leases per second, latency and cost, of this and other DHCP servers (Debian's) side by side.
+    ///
+    /// `--json`, `--runs N`, `--servers ours,kea,kea_mt,dhcpd,dnsmasq`, `--clients N`, `--secs S`; `--help` says more.
+    Peers(Passed),
+    /// A datacenter comes back after a power cut: how long until every client has its address.
+    ///
+    /// `--json`, `--clients N`, `--servers ours,kea`; `--help` says more.
+    Storm(Passed),
+    /// What replication between nodes puts on the wire, and how fast it is taken up.
+    Sync(SyncArgs),
+}
+
+/// Words for the benchmark itself.
+#[derive(Args, Clone, Debug)]
+#[command(disable_help_flag = true)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+/// How to measure replication.
+#[derive(Args, Clone, Debug)]
+struct SyncArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Leases.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    leases: u32,
 }
 
 /// How to measure the fast path.
@@ -41,19 +70,49 @@ struct FastpathArgs {
 ///
 /// When something does not build or the benchmark cannot be started.
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
-    let Which::Fastpath(args) = &args.which;
+    match &args.which {
+        Which::Fastpath(args) => fastpath(workspace, args),
+        Which::Peers(passed) => beside_others(workspace, "bench_peers", &passed.args),
+        Which::Storm(passed) => beside_others(workspace, "bench_storm", &passed.args),
+        Which::Sync(args) => sync(workspace, args),
+    }
+}
+
+fn sync(workspace: &Workspace, args: &SyncArgs) -> Result<()> {
+    ebpf::build(workspace)?;
+    build_bin(workspace, "bench_sync")?;
+    let mut command = Command::new(workspace.target.join("release/bench_sync"));
+    command.arg("--leases").arg(args.leases.to_string());
+    if args.json {
+        command.arg("--json");
+    }
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+/// A benchmark that runs our daemon and others'.
+fn beside_others(workspace: &Workspace, name: &str, args: &[OsString]) -> Result<()> {
+    ebpf::build(workspace)?;
+    ebpf::build_load(workspace)?;
+    workspace.build_daemon(true)?;
+    build_bin(workspace, name)?;
+    let mut command = as_root(&workspace.target.join("release").join(name))?;
+    if !args.iter().any(|word| word == "--help") {
+        command.arg("--packages").arg(peers::unpack(workspace)?);
+    }
+    command.arg("--object").arg(workspace.ebpf_load_object());
+    command.arg("--work").arg(workspace.target.join("peers/run")).args(args);
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+pub fn build_bin(workspace: &Workspace, name: &str) -> Result<()> {
+    let mut build = workspace.cargo();
+    process::run(build.args(["build", "--locked", "--release", "--package", "dhcp-tests", "--bin", name]))
+}
+
+fn fastpath(workspace: &Workspace, args: &FastpathArgs) -> Result<()> {
     ebpf::build(workspace)?;
     ebpf::build_bench(workspace)?;
-    let mut build = workspace.cargo();
-    process::run(build.args([
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "dhcp-tests",
-        "--bin",
-        "bench_fastpath",
-    ]))?;
+    build_bin(workspace, "bench_fastpath")?;
     let mut command = as_root(&workspace.target.join("release/bench_fastpath"))?;
     command.arg("--object").arg(workspace.ebpf_bench_object()).arg("--runs").arg(args.runs.to_string());
     if args.json {
@@ -66,7 +125,7 @@ pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
 }
 
 /// Loading programs and making namespaces takes root; nothing is built as root.
-fn as_root(program: &std::path::Path) -> Result<Command> {
+pub fn as_root(program: &std::path::Path) -> Result<Command> {
     if apt::is_root() {
         return Ok(Command::new(program));
     }

@@ -13,6 +13,8 @@ mod abi;
 mod answer;
 #[path = "../frame.rs"]
 mod frame;
+#[path = "../limit.rs"]
+mod limit;
 #[path = "../maps.rs"]
 mod maps;
 

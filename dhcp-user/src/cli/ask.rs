@@ -92,7 +92,9 @@ pub fn stats(asking: &Asking) -> Result<()> {
             writeln!(out, "KERNEL    on {}", modes.join(", "))?;
             row(&mut out, "renewals answered", kernel.answered)?;
             for (reason, count) in &kernel.reasons {
-                row(&mut out, &format!("passed: {reason}"), *count)?;
+                // A frame is passed for a reason, or dropped for a limit.
+                let became = if reason.starts_with("limited_") { "dropped" } else { "passed" };
+                row(&mut out, &format!("{became}: {reason}"), *count)?;
             }
             writeln!(out, "  {:<32} {} of {}", "answers held", kernel.answers, kernel.answers_max)?;
         }
@@ -108,11 +110,32 @@ pub fn stats(asking: &Asking) -> Result<()> {
     for (name, count) in [
         ("batches made durable", daemon.commits),
         ("dropped, queue full", daemon.queue_drops),
+        ("dropped, queue half full", daemon.queue_gave_way),
+        ("offers withdrawn for others", daemon.offers_gave_way),
+        ("quarantines cut short", daemon.quarantines_cut_short),
         ("replies not sent, errors", daemon.send_errors),
         ("replies not sent, store full", daemon.store_refusals),
         ("renewals the kernel cannot learn", daemon.unpublishable),
     ] {
         row(&mut out, name, count)?;
+    }
+    if let Some(probes) = &stats.probes {
+        writeln!(out, "ADDRESSES ASKED FOR")?;
+        for (name, count) in [
+            ("asked for", probes.engine.asked),
+            ("offers that waited", probes.engine.waited),
+            ("found in use", probes.engine.conflicts),
+            ("offered without asking", probes.engine.unprobed),
+            ("questions not sent, errors", probes.send_errors),
+        ] {
+            row(&mut out, name, count)?;
+        }
+    }
+    if let Some(audit) = &stats.audit {
+        writeln!(out, "AUDIT LOG")?;
+        row(&mut out, "lines written", audit.lines)?;
+        row(&mut out, "lines lost", audit.lost)?;
+        row(&mut out, "renewals without a line", audit.coalesced)?;
     }
     writeln!(out, "LEASES")?;
     for (state, count) in &stats.leases {

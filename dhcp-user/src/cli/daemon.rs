@@ -1,6 +1,16 @@
 //! Running the daemon, checking its configuration, and taking away what it left in the kernel.
 
-use std::{io::IsTerminal, path::Path, thread};
+use std::{
+    io::IsTerminal,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::SyncSender,
+    },
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +25,7 @@ use crate::{
     config::{self, Config},
     control::server,
     fastpath::pins,
+    privilege::manager,
     server::{
         service::Event,
         start::{Started, start},
@@ -82,7 +93,8 @@ pub fn unload(path: &Path) -> u8 {
 }
 
 fn start_logging(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What the kernel program says is asked for by `fastpath.kernel_log`: then it is wanted.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,dhcp_ebpf=debug"));
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -95,12 +107,21 @@ fn start_logging(json: bool) {
 }
 
 fn serve(config: Config) -> Result<()> {
+    // First of all, so that a second daemon is refused before it touches anything.
+    let listener = server::bind(&config.control.socket)?;
+    let own_socket = config.control.socket.clone();
+    let Started { service, events, control_socket, turns } = start(config).inspect_err(|_| {
+        // Whoever finds it would take it for a daemon's that died.
+        drop(std::fs::remove_file(own_socket));
+    })?;
+    // Not before: its threads are to start without the privileges that the start has given up.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("no asynchronous runtime")?;
     runtime.block_on(async {
+<<<<<<< HEAD
         // First of all, so that a second daemon is refused before it touches anything.
         let listener = server::bind(&config.control.socket)?;
         let own_socket = config.control.socket.clone();
@@ -110,6 +131,8 @@ fn serve(config: Config) -> Result<()> {
                 // Whoever finds it would take it for a daemon's that died.
                 drop(std::fs::remove_file(own_socket));
             })?;
+=======
+>>>>>>> main
         let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
         let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
         let (ended, end) = tokio::sync::oneshot::channel();
@@ -120,11 +143,26 @@ fn serve(config: Config) -> Result<()> {
         let handle = ServiceHandle::new(events.clone());
         api.serve(Behind { service: handle, feed, flushes, config }, listener);
         tracing::info!(control = %control_socket.display(), "serving");
+<<<<<<< HEAD
         let mut end = end;
         let ended = loop {
             tokio::select! {
                 _ = interrupt.recv() => drop(events.try_send(Event::Stop)),
                 _ = terminate.recv() => drop(events.try_send(Event::Stop)),
+=======
+        manager::ready();
+        let mut watchdog = Watchdog::new(turns);
+        let mut control = tokio::spawn(server::serve(listener, events.clone()));
+        let mut end = end;
+        let ended = loop {
+            tokio::select! {
+                _ = interrupt.recv() => stop(&events),
+                _ = terminate.recv() => stop(&events),
+                () = watchdog.wait() => watchdog.tell(),
+                failed = &mut control, if !control.is_finished() => {
+                    tracing::error!(?failed, "the control socket answers no more");
+                }
+>>>>>>> main
                 ended = &mut end => break ended,
             }
         };
@@ -133,4 +171,38 @@ fn serve(config: Config) -> Result<()> {
         }
         ended.context("the service's thread died")?.context("stopped")
     })
+}
+
+fn stop(events: &SyncSender<Event>) {
+    manager::stopping();
+    drop(events.try_send(Event::Stop));
+}
+
+/// Tells the service manager that the service's thread works: only while it does.
+struct Watchdog {
+    period: Option<Duration>,
+    turns: Arc<AtomicU64>,
+    seen: u64,
+}
+
+impl Watchdog {
+    fn new(turns: Arc<AtomicU64>) -> Self {
+        Self { period: manager::watchdog_period(), turns, seen: 0 }
+    }
+
+    /// Until the manager is to hear of us; for ever if it does not care.
+    async fn wait(&self) {
+        match self.period {
+            Some(period) => tokio::time::sleep(period).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn tell(&mut self) {
+        let turns = self.turns.load(Ordering::Relaxed);
+        if turns != self.seen {
+            manager::alive();
+        }
+        self.seen = turns;
+    }
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
 mod ask;
+mod audit;
 mod daemon;
 mod manage;
 mod remote;
@@ -44,6 +45,7 @@ enum Command {
     },
     /// Counters of the kernel program and the daemon.
     Stats(Asking),
+<<<<<<< HEAD
     /// Subnets and how full their pools are.
     Subnets(Asking),
     /// Addresses kept for one client each.
@@ -52,6 +54,21 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: manage::Token,
+=======
+    /// Who held an address, and when, by the audit log; works without a running daemon.
+    Audit {
+        /// The address.
+        address: std::net::Ipv4Addr,
+        /// Only at this moment: RFC 3339, such as 2026-01-31T12:00:00Z; UTC.
+        #[arg(long, value_name = "TIME", value_parser = audit::moment)]
+        at: Option<crate::audit::Moment>,
+        /// The log's directory, in place of the configuration's.
+        #[arg(long, value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+>>>>>>> main
     },
     /// Detach the XDP program and remove its pins: for a daemon that is not to come back.
     Unload,
@@ -104,6 +121,7 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Leases { command: Leases::Show { address, asking } }) => {
             ask::show_lease(address, &asking)
         }
+<<<<<<< HEAD
         Some(Command::Leases { command: Leases::Release { address, asking } }) => {
             manage::change_lease(Method::DELETE, address, "", &asking)
         }
@@ -112,6 +130,10 @@ pub fn run(line: CommandLine) -> u8 {
         }
         Some(Command::Leases { command: Leases::Export { format, asking } }) => {
             manage::export(format, &asking)
+=======
+        Some(Command::Audit { address, at, path, json }) => {
+            return audit::audit(&line.config, address, at, path, json);
+>>>>>>> main
         }
         Some(Command::Stats(asking)) => ask::stats(&asking),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),

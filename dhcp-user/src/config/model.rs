@@ -10,6 +10,8 @@ use std::{
 
 use ipnet::Ipv4Net;
 
+use crate::time::Span;
+
 /// The whole configuration of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -27,6 +29,12 @@ pub struct Config {
     pub api: Api,
     /// The kernel fast path.
     pub fastpath: FastPath,
+    /// Whether addresses are asked for before they are offered; `None` if not.
+    pub conflict_detection: Option<ConflictDetection>,
+    /// The audit log; `None` if none is kept.
+    pub audit: Option<Audit>,
+    /// How much reaches the daemon at most.
+    pub limits: Limits,
     /// The guide's multi-site keys, if present.
     pub multi_site: Option<MultiSite>,
 }
@@ -177,6 +185,7 @@ pub struct Control {
     pub socket: PathBuf,
 }
 
+<<<<<<< HEAD
 /// The management API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
@@ -262,6 +271,38 @@ impl ApiRole {
             Self::Admin => "admin",
         }
     }
+=======
+/// Asking whether an address is in use before it is offered (RFC 2131 section 4.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConflictDetection {
+    /// Also (by ICMP echo) in subnets that are reached through relay agents; ARP serves the others.
+    pub relayed: bool,
+    /// How long an answer is waited for.
+    pub wait: Span,
+    /// How long an address in use is given to nobody.
+    pub conflict: Span,
+    /// How long an address that was silent is not asked for again.
+    pub silent: Span,
+    /// Questions open at once; beyond them offers are made without.
+    pub in_flight_max: usize,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Octets after which another file is begun.
+    pub file_octets: u64,
+    /// How many files are kept.
+    pub files_max: u32,
+    /// How long a file is kept, days; `None` without end.
+    pub days_max: Option<u32>,
+    /// How often renewals of one holding are written at most, seconds; 0: each that is seen.
+    pub renewals_secs: u32,
+    /// Flush to the disk with every batch of grants.
+    pub sync: bool,
+>>>>>>> main
 }
 
 /// The kernel fast path.
@@ -278,6 +319,39 @@ pub struct FastPath {
     pub answers_max: u32,
     /// What the kernel program says into the daemon's log.
     pub kernel_log: KernelLog,
+}
+
+/// How many frames the kernel passes up at most; what is beyond is dropped and counted.
+/// By default there are no limits; the configuration file's defaults are others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one client, by its hardware address.
+    pub client: FrameRate,
+    /// Of one relay agent, by its `giaddr`.
+    pub relay: FrameRate,
+    /// Of all together.
+    pub overall: FrameRate,
+}
+
+/// A rate of frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameRate {
+    /// Frames a second; 0 for no limit.
+    pub per_sec: u32,
+    /// Frames at once after a time of silence.
+    pub burst: u32,
+}
+
+impl Limits {
+    /// As the kernel's programs are told.
+    pub const fn for_kernel(&self) -> dhcp_common::limit::Limits {
+        let Self { client, relay, overall } = self;
+        dhcp_common::limit::Limits::new(
+            (client.per_sec, client.burst),
+            (relay.per_sec, relay.burst),
+            (overall.per_sec, overall.burst),
+        )
+    }
 }
 
 /// What the kernel program says into the daemon's log. What is off is not even in the program: the verifier removes it.

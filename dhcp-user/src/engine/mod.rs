@@ -13,6 +13,7 @@ mod extend;
 mod lifetime;
 mod offers;
 mod options;
+mod probes;
 mod reason;
 mod relay;
 mod reply;
@@ -27,14 +28,16 @@ use rand::RngCore;
 
 pub use self::{
     effects::{Destination, Effects, Ingress, Omitted, Outcome, Reply},
-    lifetime::{CLOCK_ERROR, QUARANTINE},
+    lifetime::{CLOCK_ERROR, QUARANTINE, kernel_grant},
     offers::{OFFER_TIME, OFFERS_MAX},
+    probes::ProbeCounts,
     reason::SlowReason,
     relay::RelayInformation,
     request::Request,
 };
 use self::{
     offers::Offers,
+    probes::Probes,
     request::kind,
     topology::{Terms, Topology},
 };
@@ -57,6 +60,17 @@ pub struct Engine {
     leases: LeaseTable,
     allocator: Allocator,
     offers: Offers,
+    probes: Probes,
+    counts: Pressure,
+}
+
+/// What had to give way because there were not enough addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Offers withdrawn before their time, for another client.
+    pub offers_gave_way: u64,
+    /// Addresses that came out of quarantine before their time, for so many others of their pool were declined.
+    pub quarantines_cut_short: u64,
 }
 
 /// A message on its way through the engine.
@@ -76,7 +90,15 @@ impl Engine {
     pub fn new(config: Arc<Config>, servers: Vec<Ipv4Addr>, mut leases: LeaseTable) -> Self {
         let topology = Arc::new(Topology::new(config));
         let allocator = allocator(&topology, &mut leases);
-        Self { topology, servers, leases, allocator, offers: Offers::default() }
+        Self {
+            topology,
+            servers,
+            leases,
+            allocator,
+            offers: Offers::default(),
+            probes: Probes::default(),
+            counts: Pressure::default(),
+        }
     }
 
     /// Puts another configuration in force. Leases stay; what they are entitled to is judged anew when their clients
@@ -85,6 +107,8 @@ impl Engine {
         self.topology = Arc::new(Topology::new(config));
         self.allocator = allocator(&self.topology, &mut self.leases);
         self.offers = Offers::default();
+        let settings = self.probes.settings().and(self.topology.config.conflict_detection);
+        self.probes.restart(settings);
         self.servers = servers;
     }
 
@@ -101,6 +125,11 @@ impl Engine {
     /// How many offers are open.
     pub fn offers_len(&self) -> usize {
         self.offers.len()
+    }
+
+    /// What had to give way so far.
+    pub fn pressure(&self) -> Pressure {
+        self.counts
     }
 
     /// How many addresses of a subnet's pools are free and not offered. `subnet` is its index in the configuration.
@@ -220,7 +249,8 @@ impl Engine {
             None => true,
             Some(lease) => match lease.state {
                 LeaseState::Free => true,
-                LeaseState::Quarantined => false,
+                // Found there when nobody was to be: the host that was found may ask for what it has.
+                LeaseState::Quarantined => lease.client.is_nobody() && lease.hardware == request.hardware,
                 LeaseState::Bound => {
                     self.owns(request, lease) && self.leases.leaving(address) != Some(Leaving::Declined)
                 }

@@ -13,6 +13,9 @@ use crate::{
 
 /// How long an address is kept for the client it was offered to.
 pub const OFFER_TIME: Span = Span::from_secs(30);
+/// How long an offer stands at least, even where nothing else is left to offer: as long as a client on the same link
+/// takes to say that it wants it.
+pub const OFFER_TIME_MIN: Span = Span::from_millis(20);
 /// How many offers are kept; beyond that the oldest gives way.
 pub const OFFERS_MAX: usize = 1 << 17;
 
@@ -28,6 +31,7 @@ pub(super) struct Offers {
     by_address: HashMap<Ipv4Addr, Offer>,
     by_client: HashMap<(usize, ClientKey), Ipv4Addr>,
     ends: BTreeSet<(Timestamp, Ipv4Addr)>,
+    ends_by_subnet: BTreeSet<(usize, Timestamp, Ipv4Addr)>,
 }
 
 impl Offers {
@@ -67,6 +71,7 @@ impl Offers {
         }
         let until = now + OFFER_TIME;
         self.ends.insert((until, address));
+        self.ends_by_subnet.insert((subnet, until, address));
         self.by_client.insert((subnet, client.clone()), address);
         self.by_address.insert(address, Offer { client: client.clone(), subnet, until });
         gone
@@ -76,8 +81,20 @@ impl Offers {
     pub fn remove(&mut self, address: Ipv4Addr) -> bool {
         let Some(offer) = self.by_address.remove(&address) else { return false };
         self.ends.remove(&(offer.until, address));
+        self.ends_by_subnet.remove(&(offer.subnet, offer.until, address));
         self.by_client.remove(&(offer.subnet, offer.client));
         true
+    }
+
+    /// Takes the oldest offer of a subnet, for whoever comes next when there is nothing else: most likely nobody wants it.
+    pub fn take_oldest(&mut self, now: Timestamp, subnet: usize) -> Option<Ipv4Addr> {
+        let first = (subnet, Timestamp::ZERO, Ipv4Addr::UNSPECIFIED);
+        let &(found, until, address) = self.ends_by_subnet.range(first..).next()?;
+        if found != subnet || until + OFFER_TIME_MIN > now + OFFER_TIME {
+            return None;
+        }
+        self.remove(address);
+        Some(address)
     }
 
     /// Takes an offer whose time is over.

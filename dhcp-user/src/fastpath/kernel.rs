@@ -14,6 +14,7 @@ use aya::{
 use dhcp_common::{
     abi::{self, Answer, Block, Control, LeaseEntry, name},
     lease_cell::LeaseCell,
+    limit::Limits,
     reason::Counters,
     request::Interface,
 };
@@ -43,6 +44,17 @@ pub struct Port {
     pub interface: Interface,
     /// How to attach.
     pub mode: AttachMode,
+}
+
+/// What the programs are loaded with beside the leases.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many answers there is room for.
+    pub answers_max: u32,
+    /// What goes up to the daemon at most.
+    pub limits: Limits,
+    /// What the programs say into the daemon's log.
+    pub kernel_log: KernelLog,
 }
 
 /// A renewal that the kernel granted.
@@ -144,16 +156,15 @@ impl KernelPath {
         pins: PinDirectory,
         ports: Vec<Port>,
         layout: Layout,
-        answers_max: u32,
         control: &Control,
-        kernel_log: KernelLog,
+        settings: &Settings,
     ) -> Result<Self, FastPathError> {
         pins.remove_unfinished()?;
         let table = layout.table();
         let slots = u32::try_from(table.len()).unwrap_or(u32::MAX);
         let mut objects = Vec::with_capacity(ports.len());
         for port in ports {
-            let object = load_object(&pins, &port, &layout, slots, answers_max, kernel_log)?;
+            let object = load_object(&pins, &port, &layout, slots, settings)?;
             objects.push((port, object));
         }
         let (_, first) = objects.first_mut().ok_or(FastPathError::Missing("interface to run on"))?;
@@ -311,10 +322,9 @@ fn load_object(
     port: &Port,
     layout: &Layout,
     slots: u32,
-    answers_max: u32,
-    kernel_log: KernelLog,
+    settings: &Settings,
 ) -> Result<Ebpf, FastPathError> {
-    let log_level = match kernel_log {
+    let log_level = match settings.kernel_log {
         KernelLog::Off => 0_u8,
         KernelLog::Error => aya_log::Level::Error as u8,
         KernelLog::Debug => aya_log::Level::Debug as u8,
@@ -323,10 +333,11 @@ fn load_object(
     loader
         .map_max_entries(name::LEASES, layout.leases().max(1))
         .map_max_entries(name::BLOCKS, slots)
-        .map_max_entries(name::ANSWERS, answers_max.max(1))
+        .map_max_entries(name::ANSWERS, settings.answers_max.max(1))
         .override_global("INTERFACE_NUMBER", &port.interface.number, true)
         .override_global("INTERFACE_MAC", &port.interface.mac, true)
         .override_global("BLOCK_SLOTS", &slots, true)
+        .override_global("LIMITS", &settings.limits, true)
         .override_global(aya_log::LEVEL, &log_level, true);
     for (map, file) in MAPS {
         // The first object makes and pins the maps, the next ones find them there.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <pin_path>/leases  blocks  answers  control  counters    the maps in use, for bpftool and for the next daemon
+//! <pin_path>/client_buckets  relay_buckets  share_buckets   what is left of the limits on what is passed up
 //! <pin_path>/link-<interface>                               what keeps the program attached
 //! <pin_path>/next-...                                       maps of a daemon that is starting
 //! ```
@@ -17,17 +18,22 @@ use dhcp_common::abi::name;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstatfs, open};
 
 use super::error::FastPathError;
+use crate::privilege::trust;
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPFFS_MAGIC: u64 = 0xcafe_4a11;
 
 /// The maps that are pinned, by name in the object and in the directory.
-pub const MAPS: [(&str, &str); 5] = [
+pub const MAPS: [(&str, &str); 8] = [
     (name::LEASES, "leases"),
     (name::BLOCKS, "blocks"),
     (name::ANSWERS, "answers"),
     (name::CONTROL, "control"),
     (name::COUNTERS, "counters"),
+    // Shared by the programs of all interfaces, as the daemon is that they keep frames from.
+    (name::CLIENT_BUCKETS, "client_buckets"),
+    (name::RELAY_BUCKETS, "relay_buckets"),
+    (name::SHARE_BUCKETS, "share_buckets"),
 ];
 
 /// The directory of pins, locked while this lives.
@@ -56,6 +62,9 @@ impl PinDirectory {
             return Err(FastPathError::NotBpffs { path: path.to_owned() });
         }
         fs::create_dir_all(path).map_err(failed("mkdir"))?;
+        // Everyone may make directories on most BPF file systems: this one must be ours.
+        let found = fs::metadata(path).map_err(failed("stat"))?;
+        trust::directory(path, &found).map_err(FastPathError::Untrusted)?;
         let lock = open_directory(path).map_err(io::Error::from).map_err(failed("open"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),

@@ -318,6 +318,17 @@ impl LeaseTable {
         Some(self.entry(list.head)?.record.address)
     }
 
+    /// The first addresses of a list, `count` of them at most.
+    pub(super) fn first_of(&self, list: &List, count: usize) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        let mut slot = list.head;
+        let next = std::iter::from_fn(move || {
+            let entry = self.entry(slot)?;
+            slot = entry.next;
+            Some(entry.record.address)
+        });
+        next.take(count)
+    }
+
     /// Appends an address that is in no list; nothing if it has no lease.
     pub(super) fn push_back(&mut self, list: &mut List, address: Ipv4Addr, listed: Listed) {
         let tail = list.tail;

@@ -9,7 +9,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::core::FrameCounts;
 use crate::{
-    config::model::{Config, Subnet},
+    audit::AuditCounts,
+    config::model::{Config, Limits, Subnet},
+    engine::ProbeCounts,
     lease::record::{ClientKey, LeaseRecord, LeaseState},
 };
 
@@ -67,6 +69,20 @@ pub struct StatsView {
     pub daemon: DaemonStats,
     /// Leases by state.
     pub leases: BTreeMap<String, u64>,
+    /// What was asked before offers; absent if nothing is.
+    pub probes: Option<ProbeStats>,
+    /// The audit log's; absent if none is kept.
+    pub audit: Option<AuditCounts>,
+}
+
+/// Questions whether addresses are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeStats {
+    /// The engine's counts.
+    #[serde(flatten)]
+    pub engine: ProbeCounts,
+    /// Questions that could not be sent; nobody answers those.
+    pub send_errors: u64,
 }
 
 /// The kernel program's counters.
@@ -74,8 +90,10 @@ pub struct StatsView {
 pub struct KernelStats {
     /// Renewals answered.
     pub answered: u64,
-    /// Frames passed up (or, never, dropped), by reason; reasons never met are left out.
+    /// Frames passed up (or dropped: `limited_...`), by reason; reasons never met are left out.
     pub reasons: BTreeMap<String, u64>,
+    /// The limits on what is passed up.
+    pub limits: LimitsView,
     /// How the program runs on each interface: `driver`, `generic` or `took_over`.
     pub interfaces: BTreeMap<String, String>,
     /// Answers the kernel holds, and the most it can.
@@ -84,6 +102,37 @@ pub struct KernelStats {
     pub answers_max: u64,
     /// Entries of the lease map.
     pub lease_slots: u64,
+}
+
+/// The limits on what the kernel passes up; see `dhcp.limits` of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsView {
+    /// Frames a second of one client, 0 for no limit.
+    pub client_per_sec: u32,
+    /// Frames of one client at once.
+    pub client_burst: u32,
+    /// Frames a second of one relay agent, 0 for no limit.
+    pub relay_per_sec: u32,
+    /// Frames of one relay agent at once.
+    pub relay_burst: u32,
+    /// Frames a second of all together, 0 for no limit.
+    pub overall_per_sec: u32,
+    /// Frames of all together at once.
+    pub overall_burst: u32,
+}
+
+impl From<Limits> for LimitsView {
+    fn from(limits: Limits) -> Self {
+        let Limits { client, relay, overall } = limits;
+        Self {
+            client_per_sec: client.per_sec,
+            client_burst: client.burst,
+            relay_per_sec: relay.per_sec,
+            relay_burst: relay.burst,
+            overall_per_sec: overall.per_sec,
+            overall_burst: overall.burst,
+        }
+    }
 }
 
 /// The daemon's counters.
@@ -95,8 +144,10 @@ pub struct DaemonStats {
     pub messages: BTreeMap<String, u64>,
     /// Frames that never reached the engine.
     pub frames: BTreeMap<String, u64>,
-    /// Frames dropped because the daemon was behind.
+    /// Frames dropped because no more may wait.
     pub queue_drops: u64,
+    /// Frames of clients that neither have nor take an address, dropped because half as many wait as may.
+    pub queue_gave_way: u64,
     /// Replies that could not be sent.
     pub send_errors: u64,
     /// Replies not sent because their leases could not be made durable.
@@ -107,6 +158,10 @@ pub struct DaemonStats {
     pub unpublishable: u64,
     /// Offers open.
     pub offers: u64,
+    /// Offers withdrawn before their time because there was no other address to offer.
+    pub offers_gave_way: u64,
+    /// Addresses that came out of quarantine before their time because a quarter of their pool was declined.
+    pub quarantines_cut_short: u64,
 }
 
 impl FrameCounts {

@@ -9,13 +9,14 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dhcp_common::{
     abi::{Control, LeaseEntry},
+    limit::Limits,
     request::Interface,
 };
 use dhcp_user::{
     config,
     fastpath::{
         answers::{AnswerTable, Interned},
-        kernel::{KernelPath, Port},
+        kernel::{KernelPath, Port, Settings},
         layout::Layout,
         pins::{self, PinDirectory},
         render::{Exchange, Rendering},
@@ -108,14 +109,12 @@ impl World {
             interface: INTERFACE,
             mode: config::model::AttachMode::Driver,
         };
-        let path = KernelPath::load(
-            directory,
-            vec![port],
-            layout,
-            ANSWERS_MAX,
-            &control,
-            config::model::KernelLog::Off,
-        )?;
+        let settings = Settings {
+            answers_max: ANSWERS_MAX,
+            limits: Limits::OFF,
+            kernel_log: config::model::KernelLog::Off,
+        };
+        let path = KernelPath::load(directory, vec![port], layout, &control, &settings)?;
         path.set_authority_until_boot_ns(u64::MAX);
         let requests = [Request::udhcpc()?, Request::dhclient()?];
         let mut this = Self { path, requests, published_per_s: 0.0 };

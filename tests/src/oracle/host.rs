@@ -1,11 +1,17 @@
 //! The maps on the host: the shared code asks them as it asks the kernel's, so that both must come to the same result.
 
-use std::{cell::UnsafeCell, net::Ipv4Addr, ptr::NonNull};
+use std::{
+    cell::{RefCell, UnsafeCell},
+    collections::HashMap,
+    net::Ipv4Addr,
+    ptr::NonNull,
+};
 
 use dhcp_common::{
     abi::{Answer, Block, Control, LeaseEntry},
     frame::{Scratch, SliceFrame},
     lease_cell::LeaseCell,
+    limit::{self, Asker, Buckets, Limits, Word},
     reason::Reason,
     renewal::{self, Maps},
     request::Interface,
@@ -23,15 +29,18 @@ pub struct HostMaps {
     leases: Vec<UnsafeCell<LeaseEntry>>,
     answers: Vec<Answer>,
     scratch: UnsafeCell<Scratch>,
+    limits: Limits,
+    /// Places for clients and relay agents that are in use, and the shares.
+    buckets: [RefCell<HashMap<u32, Box<UnsafeCell<u64>>>>; 3],
 }
 
 impl HostMaps {
     /// Empty maps for `layout` and `answers_max` answers.
-    pub fn new(layout: Layout, answers_max: u32, control: Control) -> Self {
+    pub fn new(layout: Layout, answers_max: u32, control: Control, limits: Limits) -> Self {
         let leases = (0..layout.leases()).map(|_| UnsafeCell::new(LeaseEntry::default())).collect();
         let answers = (0..answers_max).map(|_| Answer::default()).collect();
         let scratch = UnsafeCell::new([0; size_of::<Scratch>()]);
-        Self { control, layout, leases, answers, scratch }
+        Self { control, layout, leases, answers, scratch, limits, buckets: Default::default() }
     }
 
     /// Writes an answer.
@@ -69,7 +78,11 @@ impl HostMaps {
         let Some(mut slice) = SliceFrame::new(&mut buffer, frame.len()) else {
             return (Reason::Truncated, Vec::new());
         };
-        let reason = renewal::answer(&mut slice, self, interface);
+        let passed_for = renewal::answer(&mut slice, self, interface);
+        let refused = Some(passed_for)
+            .filter(|&reason| limit::goes_up(reason as usize))
+            .and_then(|_| limit::refuses(&Asker::find(&slice)?, self));
+        let reason = refused.unwrap_or(passed_for);
         let out = slice.octets().to_vec();
         (reason, out)
     }
@@ -105,5 +118,36 @@ impl Maps for HostMaps {
 
     fn now_boot_ns(&self) -> u64 {
         clock::boot_ns()
+    }
+}
+
+impl HostMaps {
+    fn bucket(&self, table: usize, index: u32) -> Option<Word> {
+        let mut places = self.buckets.get(table)?.borrow_mut();
+        let place = NonNull::new(places.entry(index).or_default().get())?;
+        // SAFETY: boxed, so it stays where it is while the table grows, and nobody makes references to its value.
+        Some(unsafe { Word::new(place) })
+    }
+}
+
+impl Buckets for HostMaps {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn client(&self, index: u32) -> Option<Word> {
+        self.bucket(0, index)
+    }
+
+    fn relay(&self, index: u32) -> Option<Word> {
+        self.bucket(1, index)
+    }
+
+    fn share(&self, index: u32) -> Option<Word> {
+        self.bucket(2, index)
+    }
+
+    fn knows(&self, address: [u8; 4], chaddr: u64) -> bool {
+        limit::knows(self, address, chaddr)
     }
 }

@@ -4,11 +4,16 @@
 use std::fmt::{self, Write as _};
 
 use anyhow::Result;
-use dhcp_common::reason::{Counters, Reason};
+use dhcp_common::{
+    limit::is_dropped,
+    reason::{Counters, Reason},
+};
 use dhcp_user::{engine::SlowReason, server::work::Work};
 
 use super::world::{World, receive};
 
+/// `XDP_DROP` of linux/bpf.h.
+pub const XDP_DROP: u32 = 1;
 /// `XDP_PASS` of linux/bpf.h.
 pub const XDP_PASS: u32 = 2;
 /// `XDP_TX` of linux/bpf.h.
@@ -91,7 +96,11 @@ impl World {
             if trial.frame != out {
                 return diverged("kernel and host leave different frames".to_owned(), &trial.frame, &out);
             }
-            let action = if reason == Reason::Answered { XDP_TX } else { XDP_PASS };
+            let action = match reason {
+                Reason::Answered => XDP_TX,
+                dropped if is_dropped(dropped as usize) => XDP_DROP,
+                _ => XDP_PASS,
+            };
             if trial.action != action {
                 let what = format!("{} with action {}", reason.as_str(), trial.action);
                 return diverged(what, &trial.frame, &out);

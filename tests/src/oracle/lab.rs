@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
-use dhcp_common::reason::Reason;
+use dhcp_common::{limit::Limits, reason::Reason};
 
 use super::{
     judge::{Verdict, hex},
@@ -208,7 +208,16 @@ impl Lab {
     ///
     /// When the kernel refuses, or a client does not get its address.
     pub fn new() -> Result<Self> {
-        let mut lab = Self { world: World::new(JSON, 7)? };
+        Self::with_limits(Limits::OFF)
+    }
+
+    /// The same with limits on what goes up, which nothing has used yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_limits(limits: Limits) -> Result<Self> {
+        let mut lab = Self { world: World::with_limits(JSON, 7, limits)? };
         for who in [Who::Plain, Who::Boots, Who::Tagged, Who::Stacked] {
             let address = lab.join(|kind| who.says(kind))?;
             ensure!(address == who.address(), "{who:?} got {address}");

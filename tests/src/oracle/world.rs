@@ -6,6 +6,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use anyhow::{Context as _, Result, ensure};
 use dhcp_common::{
     abi::{Control, LeaseEntry},
+    limit::Limits,
     reason::Counters,
     request::Interface,
 };
@@ -17,7 +18,7 @@ use dhcp_user::{
     engine::{Engine, SlowReason},
     fastpath::{
         answers::AnswerTable,
-        kernel::{KernelPath, Port},
+        kernel::{KernelPath, Port, Settings},
         layout::Layout,
         pins::PinDirectory,
     },
@@ -57,12 +58,22 @@ pub struct World {
 }
 
 impl World {
-    /// Puts `json` in force; every interface in it names its address. `seed` makes key and allocation.
+    /// Puts `json` in force, without its limits: what becomes of a frame does not depend on the frames before. Every
+    /// interface in it names its address. `seed` makes key and allocation.
     ///
     /// # Errors
     ///
     /// When the configuration is refused or the kernel refuses to load the program.
     pub fn new(json: &str, seed: u64) -> Result<Self> {
+        Self::with_limits(json, seed, Limits::OFF)
+    }
+
+    /// The same, with limits.
+    ///
+    /// # Errors
+    ///
+    /// As [`World::new`].
+    pub fn with_limits(json: &str, seed: u64, limits: Limits) -> Result<Self> {
         let config = Arc::new(config::parse(json, "a test's configuration")?);
         let servers = config
             .interfaces
@@ -81,9 +92,8 @@ impl World {
             PinDirectory::open(pins.path())?,
             ports(&config, &interfaces),
             layout.clone(),
-            answers_max,
             &control,
-            KernelLog::Off,
+            &Settings { answers_max, limits, kernel_log: KernelLog::Off },
         )?;
         let learner =
             Learner { control, answers: AnswerTable::new(answers_max), interfaces, unpublishable: 0 };
@@ -93,7 +103,7 @@ impl World {
             core: Core::new(engine, learner, servers.clone(), seed),
             counted: kernel.counters()?,
             kernel,
-            host: HostMaps::new(layout, answers_max, control),
+            host: HostMaps::new(layout, answers_max, control, limits),
             clock: Clock::new(timeline),
             servers,
             _pins: pins,

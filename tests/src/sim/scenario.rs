@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use dhcp_user::config::model::{
-    AttachMode, Config, Control, FastPath, Interface, KernelLog, Link, OptionValue, Policy, Pool, Store,
-    Subnet, VlanTags,
+    AttachMode, Config, Control, FastPath, Interface, KernelLog, Limits, Link, OptionValue, Policy, Pool,
+    Store, Subnet, VlanTags,
 };
 use ipnet::Ipv4Net;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
@@ -250,6 +250,9 @@ impl Scenario {
                 answers_max: self.answers_max,
                 kernel_log: KernelLog::Off,
             },
+            conflict_detection: None,
+            audit: None,
+            limits: Limits::default(),
             multi_site: None,
         }
     }

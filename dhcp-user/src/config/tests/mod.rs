@@ -4,6 +4,7 @@ mod api;
 mod bad;
 mod files;
 mod good;
+mod limits;
 mod mutation;
 mod schema;
 mod sites;

@@ -12,8 +12,12 @@ mod sites;
 mod subnet;
 
 pub(super) use self::{
+<<<<<<< HEAD
     api::Api,
     daemon::{Control, FastPath, InterfaceEntry, Store},
+=======
+    daemon::{Audit, ConflictDetection, Control, FastPath, InterfaceEntry, Limits, Store},
+>>>>>>> main
     object::Object,
     settings::{OptionEntry, Settings},
     sites::{Allocation, Datacenter, Failover, MultiSite, Site, Synchronization},
@@ -61,6 +65,16 @@ with_settings! {
         /// The kernel fast path.
         #[serde(default)]
         pub(in crate::config) fastpath: Object<FastPath>,
+        /// Whether an address is in use before it is offered.
+        #[serde(default)]
+        pub(in crate::config) conflict_detection: Object<ConflictDetection>,
+        /// The audit log: who held which address when.
+        #[serde(default)]
+        pub(in crate::config) audit: Object<Audit>,
+        /// How much of what the kernel does not answer reaches the daemon. Renewals answered in the kernel are not
+        /// limited.
+        #[serde(default)]
+        pub(in crate::config) limits: Object<Limits>,
         /// Operation across sites.
         #[serde(default)]
         pub(in crate::config) datacenter: Option<Object<Datacenter>>,

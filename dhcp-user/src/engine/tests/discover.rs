@@ -110,6 +110,36 @@ fn offers_lapse_and_keep_their_turn() {
     assert_eq!(read(&lab.send(&discover(5))).yiaddr, taken[0]);
 }
 
+/// A flood of DISCOVERs that nobody follows up takes every address there is, for moments only: who comes next gets the
+/// oldest offer, and who takes its own at once keeps it.
+#[test]
+fn unwanted_offers_give_way_when_nothing_else_is_left() {
+    let mut lab = Lab::new(three_subnets());
+    lab.interface = 1;
+    for stranger in 1..=200 {
+        lab.now = lab.now + Span::from_millis(10);
+        lab.expect(&discover(stranger), SlowReason::Offered);
+    }
+    assert_eq!(lab.engine.offers_len(), 4);
+    assert_eq!(lab.engine.pressure().offers_gave_way, 196);
+    let address = read(&lab.expect(&discover(250), SlowReason::Offered)).yiaddr;
+    lab.now = lab.now + Span::from_millis(15);
+    lab.expect(&discover(201), SlowReason::Offered);
+    let request = message(3, 250).with(50, &address.octets()).with(54, &SECOND_SERVER.octets());
+    lab.expect(&request, SlowReason::AckedNew);
+    for stranger in 1..=200 {
+        lab.now = lab.now + Span::from_millis(10);
+        let offer = lab.expect(&discover(stranger), SlowReason::Offered);
+        assert_ne!(read(&offer).yiaddr, address, "a lease is no offer");
+    }
+    assert_eq!(lab.engine.free_addresses(2), 0);
+    // Within twenty milliseconds nobody loses an offer to another.
+    lab.pass(1);
+    let outcomes: Vec<_> = (1..=5).map(|client| lab.send(&discover(client)).reason).collect();
+    assert_eq!(outcomes[..3], [SlowReason::Offered; 3]);
+    assert_eq!(outcomes[3..], [SlowReason::IgnoredNoFreeAddress; 2]);
+}
+
 #[test]
 fn the_longest_free_address_is_reused_first_and_its_last_client_gets_it_back() {
     let mut lab = Lab::new(three_subnets());

@@ -1,6 +1,7 @@
 //! The engine against its rules, one file for each group of them. Here: a small laboratory that all of them use, a
 //! builder of messages and a reader of replies that share no code with the engine.
 
+mod conflict;
 mod discover;
 mod extend;
 mod lifetime;
@@ -17,8 +18,8 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 use super::*;
 use crate::{
     config::model::{
-        AttachMode, Control, FastPath, Interface, KernelLog, Link, OptionValue, Policy, Pool, Reservation,
-        Store, Subnet, VlanTags,
+        AttachMode, Control, FastPath, Interface, KernelLog, Limits, Link, OptionValue, Policy, Pool,
+        Reservation, Store, Subnet, VlanTags,
     },
     lease::record::{ClientKey, HardwareAddress},
     time::Span,
@@ -93,6 +94,9 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
             answers_max: 16,
             kernel_log: KernelLog::Off,
         },
+        conflict_detection: None,
+        audit: None,
+        limits: Limits::default(),
         multi_site: None,
     }
 }

@@ -102,6 +102,7 @@ fn declining_everything_empties_no_pool() {
     let resting = lab.engine.leases().iter().filter(|record| record.state == LeaseState::Quarantined).count();
     assert_eq!(resting, 25, "a quarter of the pool");
     assert_eq!(oldest, (100..115).map(ip).collect::<Vec<_>>());
+    assert_eq!(lab.engine.pressure().quarantines_cut_short, 15);
 }
 
 #[test]

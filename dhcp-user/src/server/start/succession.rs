@@ -11,7 +11,7 @@ use crate::{
         attach::Attached,
         error::FastPathError,
         grace::Grace,
-        kernel::{KernelPath, Mark, Port, Predecessor},
+        kernel::{KernelPath, Mark, Port, Predecessor, Settings},
         layout::Layout,
         pins::PinDirectory,
     },
@@ -63,8 +63,8 @@ impl Succession for KernelSuccession<'_> {
     fn load(&mut self, control: &Control) -> Result<KernelPath, FastPathError> {
         let (pins, ports) = self.fresh.take().ok_or(FastPathError::Missing("interface to run on"))?;
         let FastPath { answers_max, kernel_log, .. } = self.config.fastpath;
-        let layout = Layout::new(self.config);
-        let mut path = KernelPath::load(pins, ports, layout, answers_max, control, kernel_log)?;
+        let settings = Settings { answers_max, limits: self.config.limits.for_kernel(), kernel_log };
+        let mut path = KernelPath::load(pins, ports, Layout::new(self.config), control, &settings)?;
         self.grace = Some(path.take_grace().ok_or(FastPathError::Missing("GRACE"))?);
         Ok(path)
     }
