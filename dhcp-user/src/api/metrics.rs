@@ -60,6 +60,30 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
     made.count("dhcp_daemon_queue_drops_total", "Frames dropped: the queue was full.", daemon.queue_drops)?;
     made.count("dhcp_daemon_send_errors_total", "Replies that could not be sent.", daemon.send_errors)?;
     made.count("dhcp_daemon_unpublishable_total", "Renewals the kernel cannot learn.", daemon.unpublishable)?;
+    for (name, help, count) in [
+        ("dhcp_daemon_queue_gave_way_total", "Frames dropped for others more urgent.", daemon.queue_gave_way),
+        ("dhcp_daemon_offers_gave_way_total", "Offers taken back for others.", daemon.offers_gave_way),
+        (
+            "dhcp_daemon_quarantines_cut_short_total",
+            "Declined addresses given again before their time.",
+            daemon.quarantines_cut_short,
+        ),
+    ] {
+        made.count(name, help, count)?;
+    }
+    if let Some(audit) = &stats.audit {
+        made.count("dhcp_audit_lines_total", "Lines of the audit log.", audit.lines)?;
+        made.count("dhcp_audit_lost_total", "Lines of the audit log that could not be written.", audit.lost)?;
+    }
+    if let Some(probes) = &stats.probes {
+        made.count(
+            "dhcp_probes_total",
+            "Addresses asked for before they were offered.",
+            probes.engine.asked,
+        )?;
+        made.count("dhcp_probe_conflicts_total", "Addresses found in use.", probes.engine.conflicts)?;
+        made.count("dhcp_probe_send_errors_total", "Questions that could not be sent.", probes.send_errors)?;
+    }
     made.gauge("dhcp_daemon_offers", "Open offers.", daemon.offers)?;
     made.count("dhcp_store_commits_total", "Batches made durable.", daemon.commits)?;
     let refusals = daemon.store_refusals;

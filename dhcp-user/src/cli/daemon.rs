@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::EnvFilter;
 
 use super::EXIT_USAGE;
@@ -110,10 +113,10 @@ fn serve(config: Config) -> Result<()> {
     // First of all, so that a second daemon is refused before it touches anything.
     let listener = server::bind(&config.control.socket)?;
     let own_socket = config.control.socket.clone();
-    let Started { service, events, control_socket, turns } = start(config).inspect_err(|_| {
-        // Whoever finds it would take it for a daemon's that died.
-        drop(std::fs::remove_file(own_socket));
-    })?;
+    // Whoever finds it would take it for a daemon's that died.
+    let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let Started { service, events, control_socket, feed, flushes, config, turns } =
+        start(config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     // Not before: its threads are to start without the privileges that the start has given up.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -121,18 +124,6 @@ fn serve(config: Config) -> Result<()> {
         .build()
         .context("no asynchronous runtime")?;
     runtime.block_on(async {
-<<<<<<< HEAD
-        // First of all, so that a second daemon is refused before it touches anything.
-        let listener = server::bind(&config.control.socket)?;
-        let own_socket = config.control.socket.clone();
-        let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
-        let Started { service, events, control_socket, feed, flushes, config } =
-            start(config).inspect_err(|_| {
-                // Whoever finds it would take it for a daemon's that died.
-                drop(std::fs::remove_file(own_socket));
-            })?;
-=======
->>>>>>> main
         let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
         let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
         let (ended, end) = tokio::sync::oneshot::channel();
@@ -141,28 +132,16 @@ fn serve(config: Config) -> Result<()> {
             .spawn(move || drop(ended.send(service.run())))
             .context("no thread for the service")?;
         let handle = ServiceHandle::new(events.clone());
-        api.serve(Behind { service: handle, feed, flushes, config }, listener);
+        api.serve(Behind { service: handle, feed, flushes, config }, UnixListener::from_std(listener)?);
         tracing::info!(control = %control_socket.display(), "serving");
-<<<<<<< HEAD
-        let mut end = end;
-        let ended = loop {
-            tokio::select! {
-                _ = interrupt.recv() => drop(events.try_send(Event::Stop)),
-                _ = terminate.recv() => drop(events.try_send(Event::Stop)),
-=======
         manager::ready();
         let mut watchdog = Watchdog::new(turns);
-        let mut control = tokio::spawn(server::serve(listener, events.clone()));
         let mut end = end;
         let ended = loop {
             tokio::select! {
                 _ = interrupt.recv() => stop(&events),
                 _ = terminate.recv() => stop(&events),
                 () = watchdog.wait() => watchdog.tell(),
-                failed = &mut control, if !control.is_finished() => {
-                    tracing::error!(?failed, "the control socket answers no more");
-                }
->>>>>>> main
                 ended = &mut end => break ended,
             }
         };

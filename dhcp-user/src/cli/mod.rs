@@ -45,7 +45,6 @@ enum Command {
     },
     /// Counters of the kernel program and the daemon.
     Stats(Asking),
-<<<<<<< HEAD
     /// Subnets and how full their pools are.
     Subnets(Asking),
     /// Addresses kept for one client each.
@@ -54,7 +53,7 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: manage::Token,
-=======
+    },
     /// Who held an address, and when, by the audit log; works without a running daemon.
     Audit {
         /// The address.
@@ -68,7 +67,6 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
->>>>>>> main
     },
     /// Detach the XDP program and remove its pins: for a daemon that is not to come back.
     Unload,
@@ -121,7 +119,6 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Leases { command: Leases::Show { address, asking } }) => {
             ask::show_lease(address, &asking)
         }
-<<<<<<< HEAD
         Some(Command::Leases { command: Leases::Release { address, asking } }) => {
             manage::change_lease(Method::DELETE, address, "", &asking)
         }
@@ -130,10 +127,9 @@ pub fn run(line: CommandLine) -> u8 {
         }
         Some(Command::Leases { command: Leases::Export { format, asking } }) => {
             manage::export(format, &asking)
-=======
+        }
         Some(Command::Audit { address, at, path, json }) => {
             return audit::audit(&line.config, address, at, path, json);
->>>>>>> main
         }
         Some(Command::Stats(asking)) => ask::stats(&asking),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),

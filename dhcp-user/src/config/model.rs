@@ -185,7 +185,6 @@ pub struct Control {
     pub socket: PathBuf,
 }
 
-<<<<<<< HEAD
 /// The management API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
@@ -271,7 +270,8 @@ impl ApiRole {
             Self::Admin => "admin",
         }
     }
-=======
+}
+
 /// Asking whether an address is in use before it is offered (RFC 2131 section 4.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConflictDetection {
@@ -302,7 +302,6 @@ pub struct Audit {
     pub renewals_secs: u32,
     /// Flush to the disk with every batch of grants.
     pub sync: bool,
->>>>>>> main
 }
 
 /// The kernel fast path.

@@ -13,6 +13,7 @@ use super::{
     work::Work,
 };
 use crate::{
+    audit::{AuditEvent, Granter},
     config::model::Config,
     engine::Effects,
     lease::record::{ClientKey, LeaseRecord, LeaseState},
@@ -225,11 +226,12 @@ impl Service {
         };
         let mut work = Work::default();
         work.take(effects);
-        let (commits, wants_commit) = (self.keeper.commits, !work.batch.is_empty());
-        self.note_changes(&work);
-        let aftermath = self.keeper.settle(now, work)?;
-        self.finish(aftermath);
-        let durable = !wants_commit || self.keeper.commits != commits;
+        if let (Act::Extend, Some(lease)) = (act, self.keeper.core.engine.leases().get(address)) {
+            let until = lease.expires;
+            work.audit.push(AuditEvent::Renewed { address, by: Granter::Daemon, at: now, until });
+        }
+        let wants_commit = !work.batch.is_empty();
+        let durable = self.settle(now, work)? || !wants_commit;
         let lease = self.keeper.core.engine.leases().get(address);
         let done = match lease {
             Some(lease) if durable => Ok(self.lease_view(lease)),
@@ -260,11 +262,20 @@ impl Service {
         effects.ok_or(ActError::NotBound)
     }
 
-    /// Tells whoever follows what becomes of leases.
-    pub(super) fn note_changes(&self, work: &Work) {
-        if !work.batch.leases.is_empty() {
-            self.feed.leases(&work.batch.leases);
+    /// Settles work, finishes what that leaves to do, and tells whoever follows what became of leases; whether anything
+    /// was made durable.
+    ///
+    /// # Errors
+    /// As [`Keeper::settle`](super::keeper::Keeper::settle).
+    pub(super) fn settle(&mut self, now: Timestamp, work: Work) -> Result<bool, super::keeper::KeeperError> {
+        let (commits, changed) = (self.keeper.commits, work.batch.leases.clone());
+        let aftermath = self.keeper.settle(now, work)?;
+        self.finish(aftermath);
+        let durable = self.keeper.commits != commits;
+        if durable && !changed.is_empty() {
+            self.feed.leases(changed);
         }
+        Ok(durable)
     }
 }
 

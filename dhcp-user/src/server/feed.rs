@@ -63,18 +63,17 @@ impl Default for Feed {
 
 impl Feed {
     /// Adds what became of leases.
-    pub fn leases(&self, records: &[LeaseRecord]) {
+    pub fn leases(&self, records: Vec<LeaseRecord>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        // No more than are kept: a flood must not be copied to be thrown away.
-        ring.last += records.len().saturating_sub(EVENTS_KEPT) as u64;
-        for record in records.iter().skip(records.len().saturating_sub(EVENTS_KEPT)) {
+        for mut record in records {
             ring.last += 1;
             let id = ring.last;
             if ring.events.len() == EVENTS_KEPT {
                 ring.events.pop_front();
             }
-            let bare = LeaseRecord { relay_information: Box::default(), ..record.clone() };
-            ring.events.push_back((id, bare));
+            // Not shown, and what makes records large.
+            record.relay_information = Box::default();
+            ring.events.push_back((id, record));
         }
         let last = ring.last;
         drop(ring);
@@ -144,16 +143,17 @@ mod tests {
     fn a_reader_resumes_where_it_was_and_is_told_what_it_missed() {
         let feed = Feed::default();
         assert_eq!(feed.after(0, 9), Taken { events: Vec::new(), missed: 0 });
-        feed.leases(&[record(1), record(2), record(3)]);
+        feed.leases(vec![record(1), record(2), record(3)]);
         assert_eq!(ids(&feed.after(0, 9)), [1, 2, 3]);
         assert_eq!(ids(&feed.after(1, 1)), [2]);
         assert_eq!(ids(&feed.after(3, 9)), [0; 0]);
         assert_eq!(ids(&feed.after(77, 9)), [1, 2, 3], "a number from before a restart");
         let many: Vec<_> = (0..EVENTS_KEPT as u32 + 5).map(record).collect();
-        feed.leases(&many);
+        let count = many.len() as u64;
+        feed.leases(many);
         let taken = feed.after(3, usize::MAX);
         assert_eq!((taken.missed, taken.events.len()), (5, EVENTS_KEPT));
         assert_eq!(taken.events.last().unwrap().id, feed.last());
-        assert_eq!(feed.last(), 3 + many.len() as u64);
+        assert_eq!(feed.last(), 3 + count);
     }
 }

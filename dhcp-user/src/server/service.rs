@@ -190,9 +190,7 @@ impl Service {
             next = if room == 0 { None } else { self.events.try_recv().ok() };
         }
         self.keeper.core.tick(now, &mut work);
-        self.note_changes(&work);
-        let aftermath = self.keeper.settle(now, work)?;
-        self.finish(aftermath);
+        self.settle(now, work)?;
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,

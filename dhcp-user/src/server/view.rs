@@ -76,7 +76,7 @@ pub struct StatsView {
 }
 
 /// Questions whether addresses are in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProbeStats {
     /// The engine's counts.
     #[serde(flatten)]
@@ -105,7 +105,7 @@ pub struct KernelStats {
 }
 
 /// The limits on what the kernel passes up; see `dhcp.limits` of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LimitsView {
     /// Frames a second of one client, 0 for no limit.
     pub client_per_sec: u32,

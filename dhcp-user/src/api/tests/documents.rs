@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use super::*;
 use crate::api::{
     access::rights::{Need, RIGHTS},
     description,

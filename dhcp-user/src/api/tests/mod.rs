@@ -137,6 +137,9 @@ fn stats() -> StatsView {
             messages: [("offered".to_owned(), 3)].into(),
             frames: [("received".to_owned(), 9)].into(),
             queue_drops: 0,
+            queue_gave_way: 0,
+            offers_gave_way: 0,
+            quarantines_cut_short: 0,
             send_errors: 0,
             store_refusals: 0,
             commits: 5,
@@ -144,6 +147,8 @@ fn stats() -> StatsView {
             offers: 0,
         },
         leases: [("bound".to_owned(), 9)].into(),
+        probes: None,
+        audit: None,
     }
 }
 

@@ -9,11 +9,8 @@ use super::{
 };
 use crate::time::Span;
 
-<<<<<<< HEAD
 mod api;
-=======
 mod limits;
->>>>>>> main
 mod policy;
 mod reservation;
 mod sites;
@@ -40,13 +37,10 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
             format!("longer than the {SOCKET_OCTETS_MAX} octets a Unix socket's path can have; shorten it");
         problems.add(&socket_path.key("socket"), message);
     }
-<<<<<<< HEAD
     let api = api::api(&dhcp.api, &store.path, &path.key("api"), problems);
-=======
     let path_of_detection = path.key("conflict_detection");
     let conflict_detection = conflict_detection(&dhcp.conflict_detection, &path_of_detection, problems);
     let audit = audit(&dhcp.audit, &store, &path.key("audit"), problems);
->>>>>>> main
     let fastpath = fastpath(&dhcp.fastpath, &path.key("fastpath"), problems);
     let limits = limits::limits(&dhcp.limits, &path.key("limits"), problems);
     let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
@@ -56,22 +50,19 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         None => None,
     };
     let authoritative = dhcp.authoritative;
-<<<<<<< HEAD
-    Some(Config { interfaces, subnets, authoritative, store, control, api, fastpath, multi_site })
-=======
     Some(Config {
         interfaces,
         subnets,
         authoritative,
         store,
         control,
+        api,
         fastpath,
         conflict_detection,
         audit,
         limits,
         multi_site,
     })
->>>>>>> main
 }
 
 /// More than any machine has ports; each costs sockets and an attached program. VLANs need no entry of their own.

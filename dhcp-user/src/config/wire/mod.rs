@@ -12,12 +12,8 @@ mod sites;
 mod subnet;
 
 pub(super) use self::{
-<<<<<<< HEAD
     api::Api,
-    daemon::{Control, FastPath, InterfaceEntry, Store},
-=======
     daemon::{Audit, ConflictDetection, Control, FastPath, InterfaceEntry, Limits, Store},
->>>>>>> main
     object::Object,
     settings::{OptionEntry, Settings},
     sites::{Allocation, Datacenter, Failover, MultiSite, Site, Synchronization},

@@ -72,6 +72,14 @@ impl TimedStore {
         Arc::clone(&self.times)
     }
 
+    /// As [`LogStore::seal`].
+    ///
+    /// # Errors
+    /// As that.
+    pub fn seal(&mut self) -> Result<(), StoreError> {
+        self.store.seal()
+    }
+
     /// As [`LogStore::close`].
     ///
     /// # Errors

@@ -152,7 +152,7 @@ const fn authority(config: &Config) -> Span {
 /// be read, whatever the kernel renewed since the time was last noted is lost.
 fn note_start(
     journal: &mut Journal,
-    keeper: &Keeper<LogStore, KernelPath>,
+    keeper: &Keeper<TimedStore, KernelPath>,
     until: Option<Timestamp>,
     now: Timestamp,
 ) {
