@@ -31,7 +31,9 @@ const RENEWALS_MAX: usize = 4_096;
 const WALL_AGREES: Span = Span::from_secs(1);
 
 /// What is counted, for `stats`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct AuditCounts {
     /// Lines written since the start.
     pub lines: u64,

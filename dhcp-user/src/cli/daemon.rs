@@ -13,11 +13,18 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::EnvFilter;
 
 use super::EXIT_USAGE;
 use crate::{
+    api::{
+        ask::ServiceHandle,
+        start::{Behind, prepare},
+    },
     config::{self, Config},
     control::server,
     fastpath::pins,
@@ -106,10 +113,10 @@ fn serve(config: Config) -> Result<()> {
     // First of all, so that a second daemon is refused before it touches anything.
     let listener = server::bind(&config.control.socket)?;
     let own_socket = config.control.socket.clone();
-    let Started { service, events, control_socket, turns } = start(config).inspect_err(|_| {
-        // Whoever finds it would take it for a daemon's that died.
-        drop(std::fs::remove_file(own_socket));
-    })?;
+    // Whoever finds it would take it for a daemon's that died.
+    let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let Started { service, events, control_socket, feed, flushes, config, turns } =
+        start(config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     // Not before: its threads are to start without the privileges that the start has given up.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -124,19 +131,17 @@ fn serve(config: Config) -> Result<()> {
             .name("service".to_owned())
             .spawn(move || drop(ended.send(service.run())))
             .context("no thread for the service")?;
+        let handle = ServiceHandle::new(events.clone());
+        api.serve(Behind { service: handle, feed, flushes, config }, UnixListener::from_std(listener)?);
         tracing::info!(control = %control_socket.display(), "serving");
         manager::ready();
         let mut watchdog = Watchdog::new(turns);
-        let mut control = tokio::spawn(server::serve(listener, events.clone()));
         let mut end = end;
         let ended = loop {
             tokio::select! {
                 _ = interrupt.recv() => stop(&events),
                 _ = terminate.recv() => stop(&events),
                 () = watchdog.wait() => watchdog.tell(),
-                failed = &mut control, if !control.is_finished() => {
-                    tracing::error!(?failed, "the control socket answers no more");
-                }
                 ended = &mut end => break ended,
             }
         };

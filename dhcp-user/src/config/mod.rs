@@ -20,6 +20,7 @@ mod tests;
 mod validate;
 mod wire;
 
+pub(crate) use self::validate::text::{hex, is_domain_name};
 pub use self::{digest::digest, file::FILE_OCTETS_MAX, model::Config, problem::Problems};
 
 /// Why there is no configuration.

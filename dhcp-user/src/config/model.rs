@@ -1,7 +1,12 @@
 //! The validated configuration: what the rest of the daemon works with. Every value here has been checked; every
 //! inherited setting (global, subnet, pool, host) has been resolved, so nobody downstream asks "is it set, and where?".
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use ipnet::Ipv4Net;
 
@@ -20,6 +25,8 @@ pub struct Config {
     pub store: Store,
     /// The local socket the command line talks to.
     pub control: Control,
+    /// The management API.
+    pub api: Api,
     /// The kernel fast path.
     pub fastpath: FastPath,
     /// Whether addresses are asked for before they are offered; `None` if not.
@@ -176,6 +183,93 @@ pub struct Store {
 pub struct Control {
     /// Path of the Unix socket.
     pub socket: PathBuf,
+}
+
+/// The management API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Whether it is served over the network; the local socket serves it anyway.
+    pub enabled: bool,
+    /// Where.
+    pub listen: SocketAddr,
+    /// HTTPS; if not, `listen` is a loopback address.
+    pub tls: bool,
+    /// Certificate chain and private key, PEM files; `None` for one that signs itself.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Certificates that sign clients' certificates, a PEM file.
+    pub client_ca: Option<PathBuf>,
+    /// What clients with a certificate may do, names distinct.
+    pub clients: Vec<ApiClient>,
+    /// A directory for certificate, key, tokens and the record of changes.
+    pub state_path: PathBuf,
+    /// A listener of its own for metrics and health, without TLS and tokens.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Requests one address may make in a second, in the long run.
+    pub requests_per_sec: u32,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
+            tls: true,
+            certificate: None,
+            client_ca: None,
+            clients: Vec::new(),
+            state_path: "/var/lib/simple-dhcpd/api".into(),
+            metrics_listen: None,
+            requests_per_sec: 1_000,
+        }
+    }
+}
+
+/// Who a client with a certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiClient {
+    /// The common name of the certificate's subject.
+    pub name: String,
+    /// What it may do.
+    pub role: ApiRole,
+    /// The only subnets whose leases it may see and change; empty for all.
+    pub subnets: Vec<Ipv4Net>,
+}
+
+/// What somebody may do by the API; each may do what those before it may.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Deserialize,
+    serde::Serialize,
+    schemars::JsonSchema,
+    utoipa::ToSchema,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ApiRole {
+    /// Look.
+    Viewer,
+    /// Release, extend and reserve.
+    Operator,
+    /// Everything: tokens and the record of changes too.
+    Admin,
+}
+
+impl ApiRole {
+    /// Its name in tokens, configuration and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// Asking whether an address is in use before it is offered (RFC 2131 section 4.4.1).

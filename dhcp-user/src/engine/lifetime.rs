@@ -74,6 +74,39 @@ impl Engine {
         effects.withdraw.push(address);
     }
 
+    /// Takes a bound lease from its client, for an operator, by the way a RELEASE goes. `None` if there is none, or its
+    /// address was declined.
+    pub fn release_for_operator(&mut self, now: Timestamp, address: Ipv4Addr) -> Option<Effects> {
+        self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound)?;
+        match self.leases.leaving(address) {
+            Some(Leaving::Declined) => return None,
+            Some(Leaving::Returned(_)) => return Some(Effects::default()),
+            Some(Leaving::Expired) | None => {}
+        }
+        let mut effects = Effects::default();
+        self.send_away(now, address, Leaving::Returned(now), &mut effects);
+        Some(effects)
+    }
+
+    /// Grants a bound lease its lease time anew from now, for an operator, as if its client had renewed it. The length
+    /// stays: it is what a mark of the kernel stands for. `None` if there is none, or it is on its way out.
+    pub fn extend_for_operator(&mut self, now: Timestamp, address: Ipv4Addr) -> Option<Effects> {
+        let lease = self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound)?;
+        if self.leases.leaving(address).is_some() {
+            return None;
+        }
+        let expires = now + lease.expires.since(lease.granted_at);
+        let horizon = lease.horizon.max(expires);
+        self.leases.extend(address, now, expires, horizon);
+        let mut effects = Effects::default();
+        self.keep_ahead(address, &mut effects);
+        if effects.commit.is_empty() {
+            effects.commit.extend(self.leases.get(address).cloned());
+            effects.publish.push(address);
+        }
+        Some(effects)
+    }
+
     /// The kernel renewed a lease at `at`, for the lease time of its last grant. Keeps its horizon far enough ahead for
     /// the next renewal to stay in the kernel.
     pub fn renewed_by_kernel(&mut self, _now: Timestamp, address: Ipv4Addr, at: Timestamp) -> Effects {

@@ -137,6 +137,11 @@ impl Engine {
         self.topology.pools(subnet).map(|pool| self.allocator.free(pool)).sum()
     }
 
+    /// How many addresses of one of a subnet's pools are free and not offered; by their indices in the configuration.
+    pub fn free_in_pool(&self, subnet: usize, pool: usize) -> u64 {
+        self.topology.pools(subnet).nth(pool).map_or(0, |pool| self.allocator.free(pool))
+    }
+
     /// Remembers what the kernel knows of a lease's renewals; the record to commit, `None` if there is no such lease.
     /// A form belongs here only if it grants ([`renewal_secs`](Self::renewal_secs)) the lease time of the last grant,
     /// `expires - granted_at`: that is what a kernel's mark of a renewal is taken for.

@@ -32,7 +32,9 @@ const AHEAD_EVERY: Span = Span::from_millis(200);
 const SILENT_MAX: usize = 1 << 16;
 
 /// What was counted, for `stats`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct ProbeCounts {
     /// Questions asked.
     pub asked: u64,

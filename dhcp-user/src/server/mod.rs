@@ -10,11 +10,14 @@
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
 //! * [`service`]: the thread around the keeper; `outbox`: the way of its replies out.
 //! * `ask`: whether an address is in use before it is offered.
+//! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases lately.
 //! * [`clock`]: the boot clock on the timeline.
 
 mod ask;
 pub mod clock;
 pub mod core;
+pub mod desk;
+pub mod feed;
 pub mod inbox;
 pub mod keeper;
 pub mod learn;

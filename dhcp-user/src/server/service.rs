@@ -19,17 +19,19 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::{self, Clock},
+    desk::{Change, Page, ServiceHealth, Wanted},
+    feed::Feed,
     inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     outbox::Outbox,
-    view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, state_name},
+    view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
 use crate::{
     audit::{AuditEvent, Journal, Kind, Known, Line},
     engine::SlowReason,
     fastpath::kernel::KernelPath,
-    lease::store::LogStore,
+    lease::store::TimedStore,
     net::packet_socket::ReceivedFrame,
     probe::{Question, echo::EchoSocket},
     time::{Span, Timestamp},
@@ -67,24 +69,23 @@ pub enum Event {
 /// What somebody asks.
 #[derive(Debug)]
 pub enum Query {
-    /// Leases after an address, at most so many.
-    Leases {
-        /// The last address already seen.
-        after: Option<Ipv4Addr>,
-        /// The most to give.
-        limit: usize,
-        /// Where to.
-        to: oneshot::Sender<Vec<LeaseView>>,
-    },
+    /// A page of the leases that are wanted.
+    Page(Wanted, oneshot::Sender<Page>),
     /// One lease.
     Lease(Ipv4Addr, oneshot::Sender<Option<LeaseView>>),
     /// Counters.
     Stats(oneshot::Sender<StatsView>),
+    /// Subnets and their pools.
+    Subnets(oneshot::Sender<Vec<SubnetView>>),
+    /// Whether all parts are there.
+    Health(oneshot::Sender<ServiceHealth>),
+    /// A change to a lease.
+    Change(Change),
 }
 
 /// The parts the thread works with.
 pub struct Service {
-    pub(super) keeper: Keeper<LogStore, KernelPath>,
+    pub(super) keeper: Keeper<TimedStore, KernelPath>,
     pub(super) modes: BTreeMap<String, String>,
     pub(super) loggers: Vec<EbpfLogger<&'static dyn log::Log>>,
     pub(super) outbox: Outbox,
@@ -96,6 +97,7 @@ pub struct Service {
     pub(super) events: Receiver<Event>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) counts: Counts,
+    pub(super) feed: Arc<Feed>,
     /// Asks for addresses behind relay agents, if that is wanted.
     pub(super) echo: Option<Arc<EchoSocket>>,
     /// The audit log, if one is kept.
@@ -188,14 +190,18 @@ impl Service {
             next = if room == 0 { None } else { self.events.try_recv().ok() };
         }
         self.keeper.core.tick(now, &mut work);
-        let aftermath = self.keeper.settle(now, work)?;
-        self.finish(aftermath);
-        queries.into_iter().for_each(|query| self.answer(query));
+        self.settle(now, work)?;
+        for query in queries {
+            match query {
+                Query::Change(change) => self.change(now, change)?,
+                other => self.answer(other),
+            }
+        }
         Ok(stop)
     }
 
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
-    fn finish(&mut self, aftermath: Aftermath) {
+    pub(super) fn finish(&mut self, aftermath: Aftermath) {
         self.record(&aftermath.audit);
         aftermath.ask.iter().for_each(|question| self.ask(question));
         if !aftermath.send.is_empty() {
@@ -286,7 +292,11 @@ impl Service {
     fn answer(&self, query: Query) {
         // Whoever asked may be gone; that is theirs to know.
         match query {
-            Query::Leases { after, limit, to } => drop(to.send(self.leases(after, limit))),
+            Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
+            Query::Subnets(to) => drop(to.send(self.subnet_views())),
+            Query::Health(to) => drop(to.send(self.health())),
+            // A change is made between batches, not answered.
+            Query::Change(_) => {}
             Query::Lease(address, to) => {
                 drop(
                     to.send(
@@ -298,20 +308,7 @@ impl Service {
         }
     }
 
-    fn leases(&self, after: Option<Ipv4Addr>, limit: usize) -> Vec<LeaseView> {
-        let mut leases: Vec<_> = self
-            .keeper
-            .core
-            .engine
-            .leases()
-            .iter()
-            .filter(|lease| after.is_none_or(|after| lease.address > after))
-            .collect();
-        leases.sort_unstable_by_key(|lease| lease.address);
-        leases.into_iter().take(limit).map(|lease| self.lease_view(lease)).collect()
-    }
-
-    fn lease_view(&self, lease: &crate::lease::record::LeaseRecord) -> LeaseView {
+    pub(super) fn lease_view(&self, lease: &crate::lease::record::LeaseRecord) -> LeaseView {
         let kernel = self.keeper.kernel.as_ref().and_then(|kernel| kernel.entry(lease.address));
         let by_kernel = kernel.is_some_and(|(_, cell)| {
             let marked = cell.renewed_boot_ns();
@@ -326,7 +323,8 @@ impl Service {
                 .map(|(_, name)| name.to_owned())
                 .collect(),
         });
-        LeaseView::new(lease, self.clock.now(), by_kernel, view)
+        let leaving = self.keeper.core.engine.leases().leaving(lease.address).is_some();
+        LeaseView { leaving, ..LeaseView::new(lease, self.clock.now(), by_kernel, view) }
     }
 
     fn stats(&self) -> StatsView {
@@ -352,10 +350,10 @@ impl Service {
         let pressure = self.keeper.core.engine.pressure();
         let messages: BTreeMap<_, _> = self.keeper.core.messages().filter(|(_, count)| *count != 0).collect();
         let acks = messages.iter().filter(|(reason, _)| is_ack(**reason)).map(|(_, count)| count).sum();
-        let mut leases = BTreeMap::new();
-        for lease in self.keeper.core.engine.leases().iter() {
-            *leases.entry(state_name(lease.state).to_owned()).or_insert(0) += 1;
-        }
+        let counts = self.keeper.core.engine.leases().counts();
+        let leases = [("bound", counts.bound), ("free", counts.free), ("quarantined", counts.quarantined)];
+        let leases = leases.into_iter().filter(|(_, count)| *count != 0);
+        let leases = leases.map(|(state, count)| (state.to_owned(), count)).collect();
         StatsView {
             kernel,
             daemon: DaemonStats {

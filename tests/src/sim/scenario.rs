@@ -242,6 +242,7 @@ impl Scenario {
             authoritative: true,
             store: Store { path: "sim".into() },
             control: Control { socket: "sim".into() },
+            api: Default::default(),
             fastpath: FastPath {
                 pin_path: "sim".into(),
                 authority_secs: self.authority_secs,

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::time::Span;
 
+mod api;
 mod limits;
 mod policy;
 mod reservation;
@@ -36,6 +37,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
             format!("longer than the {SOCKET_OCTETS_MAX} octets a Unix socket's path can have; shorten it");
         problems.add(&socket_path.key("socket"), message);
     }
+    let api = api::api(&dhcp.api, &store.path, &path.key("api"), problems);
     let path_of_detection = path.key("conflict_detection");
     let conflict_detection = conflict_detection(&dhcp.conflict_detection, &path_of_detection, problems);
     let audit = audit(&dhcp.audit, &store, &path.key("audit"), problems);
@@ -54,6 +56,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         authoritative,
         store,
         control,
+        api,
         fastpath,
         conflict_detection,
         audit,

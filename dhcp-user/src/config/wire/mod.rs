@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod api;
 mod daemon;
 mod object;
 mod settings;
@@ -11,6 +12,7 @@ mod sites;
 mod subnet;
 
 pub(super) use self::{
+    api::Api,
     daemon::{Audit, ConflictDetection, Control, FastPath, InterfaceEntry, Limits, Store},
     object::Object,
     settings::{OptionEntry, Settings},
@@ -53,6 +55,9 @@ with_settings! {
         /// The local socket the command line talks to.
         #[serde(default)]
         pub(in crate::config) control: Object<Control>,
+        /// The management API over HTTPS.
+        #[serde(default)]
+        pub(in crate::config) api: Object<Api>,
         /// The kernel fast path.
         #[serde(default)]
         pub(in crate::config) fastpath: Object<FastPath>,

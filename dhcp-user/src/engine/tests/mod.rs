@@ -86,6 +86,7 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
         authoritative: true,
         store: Store { path: "store".into() },
         control: Control { socket: "control".into() },
+        api: Default::default(),
         fastpath: FastPath {
             pin_path: "pins".into(),
             authority_secs: 60,

@@ -20,6 +20,7 @@ mod memory;
 mod recover;
 mod segment;
 mod survey;
+mod timed;
 
 pub use batch::{ANSWER_BYTES_MAX, Batch, META_BYTES_MAX, MetaKey, StoredAnswer};
 pub use codec::{CodecError, FIELD_OCTETS_MAX, decode_lease, encode_lease};
@@ -27,6 +28,7 @@ pub use error::StoreError;
 pub use log::{LogStore, StoreSize};
 pub use memory::{Contents, Failure, MemoryStore};
 pub use recover::{Options, Recovered, Report};
+pub use timed::{FLUSH_BOUNDS_US, FlushSnapshot, FlushTimes, TimedStore};
 
 /// Where batches of changes are made durable.
 pub trait LeaseStore: Send {

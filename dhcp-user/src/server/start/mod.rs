@@ -27,6 +27,7 @@ pub use error::StartError;
 
 use super::{
     clock::{self, Clock},
+    feed::Feed,
     inbox::{self, Inbox},
     keeper::Keeper,
     outbox::Outbox,
@@ -37,7 +38,7 @@ use crate::{
     audit::{Journal, Kind, Line, Moment},
     config::model::{AttachMode, Config},
     fastpath::{kernel::KernelPath, pins::PinDirectory, stored},
-    lease::store::{LogStore, MetaKey, Options},
+    lease::store::{FlushTimes, LogStore, MetaKey, Options, TimedStore},
     privilege::capability,
     server::memory::meta,
     time::{Span, Timestamp},
@@ -55,6 +56,12 @@ pub struct Started {
     pub events: SyncSender<Event>,
     /// Where the command line is to find the service.
     pub control_socket: PathBuf,
+    /// What becomes of leases.
+    pub feed: Arc<Feed>,
+    /// How long the store's flushes take.
+    pub flushes: Arc<FlushTimes>,
+    /// The configuration it serves.
+    pub config: Arc<Config>,
     /// Grows while the service works.
     pub turns: Arc<AtomicU64>,
 }
@@ -115,6 +122,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
     threads::start_answers(&probing, &events)?;
+    let (feed, flushes) = (Arc::<Feed>::default(), keeper.store.times());
     let service = Service {
         keeper,
         modes,
@@ -130,8 +138,10 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         echo: probing.echo,
         journal,
         turns: Arc::clone(&turns),
+        feed: Arc::clone(&feed),
     };
-    Ok(Started { service, events, control_socket: config.control.socket.clone(), turns })
+    let control_socket = config.control.socket.clone();
+    Ok(Started { service, events, control_socket, feed, flushes, config, turns })
 }
 
 const fn authority(config: &Config) -> Span {
@@ -142,7 +152,7 @@ const fn authority(config: &Config) -> Span {
 /// be read, whatever the kernel renewed since the time was last noted is lost.
 fn note_start(
     journal: &mut Journal,
-    keeper: &Keeper<LogStore, KernelPath>,
+    keeper: &Keeper<TimedStore, KernelPath>,
     until: Option<Timestamp>,
     now: Timestamp,
 ) {
@@ -161,7 +171,7 @@ fn open_store(
     servers: Vec<Ipv4Addr>,
     interfaces: Vec<Interface>,
     local: Vec<Ipv4Addr>,
-) -> Result<(Keeper<LogStore, KernelPath>, Option<Timestamp>), StartError> {
+) -> Result<(Keeper<TimedStore, KernelPath>, Option<Timestamp>), StartError> {
     let mut leases = Vec::new();
     let (store, recovered) =
         LogStore::open(&config.store.path, &Options::default(), &mut |lease| leases.push(lease))?;
@@ -182,7 +192,7 @@ fn open_store(
         random_key,
         seed: u64::from_le_bytes(seed),
     };
-    let (keeper, resume) = remember(around, store, &recovered, leases)?;
+    let (keeper, resume) = remember(around, TimedStore::new(store), &recovered, leases)?;
     report(&resume, found);
     // When the last daemon last noted the time, if there is anything to know about the time since.
     let anchor = meta(&recovered, MetaKey::TimelineAnchor).and_then(|octets| Anchor::decode(octets).ok());
