@@ -127,7 +127,7 @@ impl Certificate {
             seen = now;
             match self.reload() {
                 Ok(()) => {
-                    tracing::info!(certificate = %self.certificate.display(), "a new certificate is in use")
+                    tracing::info!(certificate = %self.certificate.display(), "a new certificate is in use");
                 }
                 // Often only one of the two files is new yet: the other follows, and this is tried again.
                 Err(error) => tracing::warn!(%error, "the certificate in use stays"),

@@ -65,7 +65,7 @@ pub(super) struct NewToken {
 }
 
 /// `leases release` and `leases extend`.
-pub(super) fn change_lease(method: Method, address: Ipv4Addr, act: &str, asking: &Asking) -> Result<()> {
+pub(super) fn change_lease(method: &Method, address: Ipv4Addr, act: &str, asking: &Asking) -> Result<()> {
     let daemon = asking.daemon()?;
     let path = format!("/api/v1/leases/{address}{act}");
     let lease: LeaseView = wait(async { Ok(daemon.send(method.clone(), &path, None).await?) })?;
@@ -73,9 +73,9 @@ pub(super) fn change_lease(method: Method, address: Ipv4Addr, act: &str, asking:
         return print_json(&lease);
     }
     let mut out = std::io::stdout().lock();
-    match method {
+    match *method {
         Method::DELETE => {
-            writeln!(out, "{address} is being released; `leases show {address}` tells when it is free")?
+            writeln!(out, "{address} is being released; `leases show {address}` tells when it is free")?;
         }
         _ => writeln!(out, "{address} is {} until {}", lease.state, lease.expires_at)?,
     }

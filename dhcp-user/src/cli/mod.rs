@@ -120,10 +120,10 @@ pub fn run(line: CommandLine) -> u8 {
             ask::show_lease(address, &asking)
         }
         Some(Command::Leases { command: Leases::Release { address, asking } }) => {
-            manage::change_lease(Method::DELETE, address, "", &asking)
+            manage::change_lease(&Method::DELETE, address, "", &asking)
         }
         Some(Command::Leases { command: Leases::Extend { address, asking } }) => {
-            manage::change_lease(Method::POST, address, "/extend", &asking)
+            manage::change_lease(&Method::POST, address, "/extend", &asking)
         }
         Some(Command::Leases { command: Leases::Export { format, asking } }) => {
             manage::export(format, &asking)

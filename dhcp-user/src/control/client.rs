@@ -86,7 +86,7 @@ impl Daemon {
         }
     }
 
-    fn failed(&self, error: impl ToString) -> AskError {
+    fn failed(&self, error: &impl ToString) -> AskError {
         AskError::Conversation { daemon: self.name(), error: error.to_string() }
     }
 
@@ -112,13 +112,13 @@ impl Daemon {
         let exchange = async {
             let response = self.exchange(method, path, body).await?;
             let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-            body.map(http_body_util::Collected::to_bytes).map_err(|error| self.failed(error))
+            body.map(http_body_util::Collected::to_bytes).map_err(|error| self.failed(&error))
         };
         let body = timeout(PATIENCE, exchange)
             .await
-            .map_err(|_| self.failed(format!("no answer within {} s", PATIENCE.as_secs())))??;
+            .map_err(|_| self.failed(&format!("no answer within {} s", PATIENCE.as_secs())))??;
         let text: &[u8] = if body.is_empty() { b"null" } else { &body };
-        serde_json::from_slice(text).map_err(|error| self.failed(error))
+        serde_json::from_slice(text).map_err(|error| self.failed(&error))
     }
 
     /// Gets `path` and hands its body on as it comes, however long it is.
@@ -132,17 +132,17 @@ impl Daemon {
     ) -> Result<(), AskError> {
         let response = timeout(PATIENCE, self.exchange(Method::GET, path, Bytes::new()))
             .await
-            .map_err(|_| self.failed("it begins to answer too late"))??;
+            .map_err(|_| self.failed(&"it begins to answer too late"))??;
         let mut body = response.into_body();
         loop {
             let frame =
-                timeout(PATIENCE, body.frame()).await.map_err(|_| self.failed("its answer stalls"))?;
+                timeout(PATIENCE, body.frame()).await.map_err(|_| self.failed(&"its answer stalls"))?;
             match frame {
                 None => return Ok(()),
-                Some(Err(error)) => return Err(self.failed(error)),
+                Some(Err(error)) => return Err(self.failed(&error)),
                 Some(Ok(frame)) => {
                     if let Some(data) = frame.data_ref() {
-                        take(data).map_err(|error| self.failed(error))?;
+                        take(data).map_err(|error| self.failed(&error))?;
                     }
                 }
             }
@@ -186,7 +186,7 @@ impl Daemon {
         body: Bytes,
     ) -> Result<Response<Incoming>, AskError> {
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.failed(error))?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.failed(&error))?;
         // It ends by itself once the answer is read or dropped.
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
@@ -196,8 +196,8 @@ impl Daemon {
         if let Self::Remote { token: Some(token), .. } = self {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(body)).map_err(|error| self.failed(error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.failed(error))?;
+        let request = request.body(Full::new(body)).map_err(|error| self.failed(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.failed(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -209,7 +209,7 @@ impl Daemon {
 async fn refusal(response: Response<Incoming>) -> AskError {
     let status: StatusCode = response.status();
     let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => AskError::Refused(problem.detail),
         Err(_) => AskError::Refused(format!("{status}: {}", String::from_utf8_lossy(&body))),

@@ -16,7 +16,7 @@ fn record(n: u32) -> LeaseRecord {
     let expires = Timestamp::ZERO + Span::from_secs(1_000);
     LeaseRecord {
         address: Ipv4Addr::from_bits(0x0a00_0000 + n),
-        state: if n % 10 == 0 { LeaseState::Free } else { LeaseState::Bound },
+        state: if n.is_multiple_of(10) { LeaseState::Free } else { LeaseState::Bound },
         client: ClientKey::Hardware(hardware),
         hardware,
         hostname: format!("Host-{n}").into_bytes().into(),

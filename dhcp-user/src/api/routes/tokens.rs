@@ -124,7 +124,7 @@ pub(super) async fn create(State(api): State<Api>, Body(new): Body<NewToken>) ->
     let made = tokio::task::spawn_blocking(move || {
         api.tokens.create(new.name, new.role, new.subnets, now_secs(), lasts_secs)
     });
-    let (record, token) = made.await.map_err(|_| unwritten())?.map_err(refused)?;
+    let (record, token) = made.await.map_err(|_| unwritten())?.map_err(|error| refused(&error))?;
     let note = Note(format!("token {} ({}), {}", record.id, record.name, record.role.as_str()));
     let mut response = (StatusCode::CREATED, Json(shown(record, Some(token)))).into_response();
     response.extensions_mut().insert(note);
@@ -144,7 +144,7 @@ pub(super) async fn revoke(
     Segment(id): Segment<String>,
 ) -> Result<StatusCode, Problem> {
     let revoked = tokio::task::spawn_blocking(move || api.tokens.revoke(&id));
-    revoked.await.map_err(|_| unwritten())?.map_err(refused)?;
+    revoked.await.map_err(|_| unwritten())?.map_err(|error| refused(&error))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -152,7 +152,7 @@ fn unwritten() -> Problem {
     Problem::unavailable("the tokens could not be written")
 }
 
-fn refused(error: TokenError) -> Problem {
+fn refused(error: &TokenError) -> Problem {
     let status = match error {
         TokenError::Unknown(_) => StatusCode::NOT_FOUND,
         TokenError::TooMany => StatusCode::CONFLICT,
