@@ -49,6 +49,8 @@ pub struct Daemon {
     socket: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    /// Words before the daemon's own command line, such as setpriv's.
+    through: Vec<String>,
 }
 
 impl Daemon {
@@ -64,12 +66,47 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// As [`Daemon::start`], by another program that runs it, such as setpriv with its arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`].
+    pub fn start_through(ns: &NetNs, folder: &Path, config: &Value, through: &[&str]) -> Result<Self> {
+        let through = through.iter().map(|&word| word.to_owned()).collect();
+        let mut daemon = Self::spawn_through(ns, folder, config, through)?;
+        daemon.wait_ready()?;
+        Ok(daemon)
+    }
+
     /// As [`Daemon::start`], without waiting: for a daemon that is expected to refuse.
     ///
     /// # Errors
     ///
     /// When it cannot be started.
     pub fn spawn(ns: &NetNs, folder: &Path, config: &Value) -> Result<Self> {
+        Self::spawn_with(&binary()?, ns, folder, config, Vec::new())
+    }
+
+    fn spawn_through(ns: &NetNs, folder: &Path, config: &Value, through: Vec<String>) -> Result<Self> {
+        Self::spawn_with(&binary()?, ns, folder, config, through)
+    }
+
+    /// As [`Daemon::spawn`], from a program file of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn spawn_as(program: &Path, ns: &NetNs, folder: &Path, config: &Value) -> Result<Self> {
+        Self::spawn_with(program, ns, folder, config, Vec::new())
+    }
+
+    fn spawn_with(
+        program: &Path,
+        ns: &NetNs,
+        folder: &Path,
+        config: &Value,
+        through: Vec<String>,
+    ) -> Result<Self> {
         let Some(socket) = config.pointer("/dhcp/control/socket").and_then(Value::as_str) else {
             bail!("the configuration names no dhcp.control.socket");
         };
@@ -77,11 +114,16 @@ impl Daemon {
         let text = serde_json::to_string_pretty(config).context("cannot write the configuration as JSON")?;
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         let log = folder.join("daemon.log");
-        let process = Process::start(&mut command(ns, &file)?, &log)?;
-        Ok(Self { process, socket: socket.into(), config: file, log })
+        let process = Process::start(&mut command(program, ns, &file, &through), &log)?;
+        Ok(Self { process, socket: socket.into(), config: file, log, through })
     }
 
-    fn wait_ready(&mut self) -> Result<()> {
+    /// Waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// When it ends before or does not in time; the error has its log.
+    pub fn wait_ready(&mut self) -> Result<()> {
         let socket = self.socket.clone();
         wait_for(READY_DEADLINE, "the daemon to answer on its control socket", || {
             if answers(&socket) {
@@ -104,7 +146,7 @@ impl Daemon {
         self.process.kill()?;
         // A killed daemon leaves its socket behind; one that still accepted would be mistaken for the new one.
         let _ = fs::remove_file(&self.socket);
-        self.process = Process::start(&mut command(ns, &self.config)?, &self.log)?;
+        self.process = Process::start(&mut command(&binary()?, ns, &self.config, &self.through), &self.log)?;
         self.wait_ready()
     }
 
@@ -196,8 +238,15 @@ fn answers(socket: &Path) -> bool {
     ask().unwrap_or(false)
 }
 
-fn command(ns: &NetNs, config: &Path) -> Result<Command> {
-    let mut command = ns.command(binary()?);
+fn command(daemon: &Path, ns: &NetNs, config: &Path, through: &[String]) -> Command {
+    let mut command = match through {
+        [] => ns.command(daemon),
+        [program, arguments @ ..] => {
+            let mut command = ns.command(program);
+            command.args(arguments).arg(daemon);
+            command
+        }
+    };
     command.arg("--config").arg(config);
-    Ok(command)
+    command
 }

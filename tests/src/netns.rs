@@ -34,6 +34,7 @@ static CLEANED: Once = Once::new();
 pub struct NetNs {
     name: String,
     file: Arc<File>,
+    owned: bool,
 }
 
 impl NetNs {
@@ -56,7 +57,7 @@ impl NetNs {
                 return Err(error).with_context(|| format!("cannot open {path}"));
             }
         };
-        let this = Self { name, file };
+        let this = Self { name, file, owned: true };
         this.ip("link set lo up")?;
         this.run(|| {
             for part in ["all", "default"] {
@@ -66,6 +67,29 @@ impl NetNs {
             }
         })?;
         Ok(this)
+    }
+
+    /// A namespace that somebody else made, by the name `ip netns` lists it under; it stays when this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that name.
+    pub fn existing(name: &str) -> Result<Self> {
+        let path = format!("{NETNS_DIR}/{name}");
+        let file = File::open(&path)
+            .with_context(|| format!("no network namespace {name} (`ip netns` lists those there are)"))?;
+        Ok(Self { name: name.to_owned(), file: Arc::new(file), owned: false })
+    }
+
+    /// The namespace this thread is in; it has no name.
+    ///
+    /// # Errors
+    ///
+    /// Without `/proc`.
+    pub fn of_this_thread() -> Result<Self> {
+        let path = "/proc/thread-self/ns/net";
+        let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
+        Ok(Self { name: String::new(), file: Arc::new(file), owned: false })
     }
 
     /// Its name, as `ip netns` lists it.
@@ -114,7 +138,11 @@ impl NetNs {
     ///
     /// When `ip` fails; the error has its words.
     pub fn ip(&self, arguments: &str) -> Result<String> {
-        process::stdout(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()))
+        let mut command = Command::new("ip");
+        if !self.name.is_empty() {
+            command.args(["-n", &self.name]);
+        }
+        process::stdout(command.args(arguments.split_whitespace()))
     }
 
     /// The number of an interface in the namespace.
@@ -138,7 +166,9 @@ impl NetNs {
 
 impl Drop for NetNs {
     fn drop(&mut self) {
-        remove(&self.name);
+        if self.owned {
+            remove(&self.name);
+        }
     }
 }
 

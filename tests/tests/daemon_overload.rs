@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{Context as _, Result, ensure};
 use dhcp_tests::{
     client::scripted::{REPLY, Scripted},
+    daemon::Daemon,
     lab::{Cable, Server, Stats, set},
     packet::Frame,
     raw::RawSocket,
@@ -28,7 +30,11 @@ const AGAIN: (Duration, u32) = (Duration::from_secs(1), 15);
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// What the daemon may grow by.
-const GROWTH_MAX_OCTETS: u64 = 24 << 20;
+const GROWTH_MAX_KIB: u64 = 24 * 1024;
+
+fn memory_kib(daemon: &Daemon) -> u64 {
+    daemon.memory_octets().expect("the kernel tells a process's memory").0 / 1024
+}
 
 /// A number that looks random, another one for each `number` (SplitMix64).
 fn scatter(number: u64) -> u64 {
@@ -40,6 +46,23 @@ fn scatter(number: u64) -> u64 {
 fn stranger(number: u64) -> Vec<u8> {
     let [a, b, c, d, e, ..] = scatter(number).to_be_bytes();
     Frame::request(1, [6, a, b, c, d, e]).option(55, &[1, 3, 6]).build()
+}
+
+/// DISCOVER and REQUEST, each as often as need be; how often in all.
+fn join(client: &Scripted<'_>, server: [u8; 4]) -> Result<u32> {
+    let persist = |frame: &Frame, kind| -> Result<_> {
+        for tries in 1..=AGAIN.1 {
+            if let Some((reply, _)) = client.ask_for(frame, AGAIN.0)? {
+                ensure!(reply.kind() == kind, "not of type {kind}: {reply:?}");
+                return Ok((reply, tries));
+            }
+        }
+        anyhow::bail!("no reply to {} messages {frame:?}", AGAIN.1)
+    };
+    let (offer, discovers) = persist(&client.message(1, &[]), 2)?;
+    let wanted = [(50, &offer.yiaddr.octets()[..]), (54, &server[..])];
+    let (_, requests) = persist(&client.message(3, &wanted), 5).context("after an OFFER")?;
+    Ok(discovers + requests)
 }
 
 #[test]
@@ -62,7 +85,7 @@ fn renewals_and_new_clients_get_through_a_flood() {
             (client, address)
         })
         .collect();
-    let (before, memory_before) = (Stats::of(&daemon).unwrap(), daemon.memory_octets().unwrap().0);
+    let (before, memory_before) = (Stats::of(&daemon).unwrap(), memory_kib(&daemon));
 
     let joined = AtomicU64::new(0);
     let begun = Instant::now();
@@ -72,7 +95,7 @@ fn renewals_and_new_clients_get_through_a_flood() {
                 let (joined, ns) = (&joined, &cable.ns);
                 scope.spawn(move || {
                     let socket = RawSocket::open(ns, "c0").unwrap();
-                    let tries = Scripted::new(&socket, 100 + number).dora_patiently(AGAIN.0, AGAIN.1);
+                    let tries = join(&Scripted::new(&socket, 100 + number), [198, 18, 0, 1]);
                     joined.fetch_add(1, Ordering::Relaxed);
                     tries
                 })
@@ -92,14 +115,14 @@ fn renewals_and_new_clients_get_through_a_flood() {
             assert_eq!((ack.kind(), ack.yiaddr), (5, *address));
             renewals += 1;
         }
-        let messages: Vec<u32> = new.into_iter().map(|client| client.join().unwrap().unwrap().1).collect();
+        let messages: Vec<u32> = new.into_iter().map(|client| client.join().unwrap().unwrap()).collect();
         (renewals, strangers, messages)
     });
-    let (after, memory_after) = (Stats::of(&daemon).unwrap(), daemon.memory_octets().unwrap().0);
+    let (after, memory_after) = (Stats::of(&daemon).unwrap(), memory_kib(&daemon));
     let moved = |reason: &str| after.passed(reason) - before.passed(reason);
     println!(
         "{strangers} strangers and {renewals} renewals in {:?}; {} of the strangers dropped; new clients sent {messages:?} \
-         messages; memory {memory_before} to {memory_after} octets",
+         messages; memory {memory_before} to {memory_after} KiB",
         begun.elapsed(),
         moved("limited_new"),
     );
@@ -114,10 +137,7 @@ fn renewals_and_new_clients_get_through_a_flood() {
         assert_eq!(moved(never), 0, "{never}: {:#}", after.0);
     }
     assert_eq!(after.0.pointer("/leases/bound"), Some(&json!(KNOWN + NEW)));
-    assert!(
-        memory_after < memory_before + GROWTH_MAX_OCTETS,
-        "{memory_before} octets, then {memory_after} octets"
-    );
+    assert!(memory_after < memory_before + GROWTH_MAX_KIB, "{memory_before} KiB, then {memory_after} KiB");
     assert_eq!(after.0.pointer("/kernel/limits/overall_per_sec"), Some(&json!(400)));
 }
 
@@ -129,7 +149,7 @@ fn without_limits_the_daemon_bounds_itself() {
     let mut config = server.config();
     set(&mut config, "/dhcp/limits", json!({"enabled": false}));
     let daemon = server.start(&config).unwrap();
-    let memory_before = daemon.memory_octets().unwrap().0;
+    let memory_before = memory_kib(&daemon);
     let client = Scripted::new(&cable.socket, 1);
     for round in 0..200 {
         for number in 0..50 {
@@ -142,14 +162,12 @@ fn without_limits_the_daemon_bounds_itself() {
     }
     client.dora().unwrap();
     let stats = Stats::of(&daemon).unwrap();
-    let daemon_says =
-        |what: &str| stats.0.pointer(&format!("/daemon/{what}")).and_then(|n| n.as_u64()).unwrap();
+    let daemon_says = |what: &str| {
+        stats.0.pointer(&format!("/daemon/{what}")).and_then(serde_json::Value::as_u64).expect("stats has it")
+    };
     assert!(daemon_says("offers") <= 256, "{:#}", stats.0);
     assert!(daemon_says("offers_gave_way") > 0, "{:#}", stats.0);
     assert_eq!(stats.passed("limited_new"), 0);
-    let memory_after = daemon.memory_octets().unwrap().0;
-    assert!(
-        memory_after < memory_before + GROWTH_MAX_OCTETS,
-        "{memory_before} octets, then {memory_after} octets"
-    );
+    let memory_after = memory_kib(&daemon);
+    assert!(memory_after < memory_before + GROWTH_MAX_KIB, "{memory_before} KiB, then {memory_after} KiB");
 }

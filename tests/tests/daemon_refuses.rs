@@ -252,7 +252,68 @@ fn a_store_that_cannot_be_used() {
     fs::create_dir(server.store()).unwrap();
     fs::set_permissions(server.store(), fs::Permissions::from_mode(0o777)).unwrap();
     let text = refused(&server, &config, FAILED).unwrap();
-    assert_says(&text, &[server.store().to_str().unwrap(), "mode 0777", "chmod o-w"]);
+    assert_says(&text, &["the lease store", server.store().to_str().unwrap(), "mode 0777", "chmod o-w"]);
+    fs::set_permissions(server.store(), fs::Permissions::from_mode(0o770)).unwrap();
+    std::os::unix::fs::chown(server.store(), None, Some(65534)).unwrap();
+    let text = refused(&server, &config, FAILED).unwrap();
+    assert_says(&text, &["can be written by group 65534 (mode 0770)", "chmod g-w"]);
+    std::os::unix::fs::chown(server.store(), Some(65534), Some(0)).unwrap();
+    let text = refused(&server, &config, FAILED).unwrap();
+    assert_says(&text, &["belongs to user 65534", "neither root nor the daemon's user (0)", "chown 0"]);
+}
+
+#[test]
+fn a_configuration_others_could_have_written() {
+    let server = Server::new().unwrap();
+    let own = server.folder.path().join("etc");
+    fs::create_dir(&own).unwrap();
+    let file = own.join("dhcp.json");
+    fs::write(&file, server.config().to_string()).unwrap();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let chown = |path: &Path, user, group| std::os::unix::fs::chown(path, Some(user), Some(group)).unwrap();
+    let refused = |words: &[&str]| {
+        let mut command = server.ns.command(binary().unwrap());
+        let (code, text) = run(command.arg("--config").arg(&file)).unwrap();
+        assert_eq!(code, Some(WRONG), "{text}");
+        assert_says(&text, words);
+    };
+    mode(&file, 0o666);
+    refused(&["the configuration /", "by everyone (mode 0666)", "run chmod o-w"]);
+    mode(&file, 0o664);
+    chown(&file, 0, 65534);
+    refused(&["the configuration /", "by group 65534 (mode 0664)", "run chmod g-w"]);
+    mode(&file, 0o644);
+    chown(&file, 65534, 65534);
+    refused(&["the configuration /", "belongs to user 65534", "run chown 0"]);
+    chown(&file, 0, 0);
+    mode(&own, 0o777);
+    refused(&["the configuration's directory", "by everyone (mode 0777)"]);
+    mode(&own, 0o775);
+    chown(&own, 0, 65534);
+    refused(&["the configuration's directory", "by group 65534 (mode 0775)"]);
+    mode(&own, 0o755);
+    chown(&own, 65534, 0);
+    refused(&["the configuration's directory", "belongs to user 65534"]);
+    // Trusted again, it is the interface that is missing.
+    chown(&own, 0, 0);
+    let (code, text) = run(server.ns.command(binary().unwrap()).arg("--config").arg(&file)).unwrap();
+    assert_eq!(code, Some(FAILED), "{text}");
+}
+
+#[test]
+fn an_audit_log_that_cannot_be_kept() {
+    let (server, _cable) = server_with_cable().unwrap();
+    let mut config = server.config();
+    let path = server.folder.path().join("audit");
+    set(&mut config, "/dhcp/audit", json!({"path": path}));
+    fs::write(&path, "no directory").unwrap();
+    let text = refused(&server, &config, FAILED).unwrap();
+    assert_says(&text, &["the audit log", path.to_str().unwrap(), "name another in dhcp.audit.path"]);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    let text = refused(&server, &config, FAILED).unwrap();
+    assert_says(&text, &["the audit log's directory", "by everyone (mode 0777)"]);
 }
 
 #[test]
@@ -338,4 +399,27 @@ fn nobody_to_ask() {
     let daemon = server.start(&server.config()).unwrap();
     let error = lab::lease(&daemon, Ipv4Addr::new(198, 18, 1, 7)).unwrap_err().to_string();
     assert_says(&error, &["there is no lease of 198.18.1.7"]);
+}
+
+/// A kernel that lacks what the program calls is played by a library that answers for it, and by a release that is old.
+#[test]
+fn on_a_kernel_without_a_needed_feature() {
+    let (server, _cable) = server_with_cable().unwrap();
+    let library = server.folder.path().join("old_kernel.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/old_kernel.c");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    assert!(built.unwrap().success());
+    let file = write_config(&server, &server.config()).unwrap();
+    let mut command = server.ns.command("setarch");
+    command.arg("--uname-2.6").arg(binary().unwrap()).arg("--config").arg(file).env("LD_PRELOAD", &library);
+    let (code, text) = run(&mut command).unwrap();
+    assert_eq!(code, Some(FAILED), "{text}");
+    assert_says(
+        &text,
+        &[
+            "the kernel refuses the XDP program",
+            "unknown func bpf_xdp_load_bytes",
+            "Linux 5.18 or later is needed, and this is 2.6.",
+        ],
+    );
 }

@@ -86,7 +86,7 @@ fn bring_about(reason: Reason, lab: &mut Lab) -> Vec<u8> {
 /// The frame for a reason that needs others before it, which are passed.
 fn before_it(lab: &mut Lab, frames: &[Frame], frame: Frame) -> Frame {
     for frame in frames {
-        let verdict = lab.judge(&frame.clone().build()).unwrap();
+        let verdict = lab.judge(&frame.clone().build()).expect("the frame is judged");
         assert!(!is_dropped(verdict.reason as usize), "{} comes too early", verdict.reason.as_str());
     }
     frame

@@ -1,4 +1,4 @@
-//! The simulator in the test run: as many seeds as fit into a minute must be clean, every planted fault must be found
+//! The simulator in the test run: a thousand seeds must be clean, every planted fault must be found
 //! within a few hundred, and a seed must tell the same story twice.
 
 use dhcp_tests::sim::{campaign::Campaign, planted::Planted, run, scenario::Scenario, shrink};
@@ -18,10 +18,10 @@ fn campaign(seeds: u64, planted: Option<Planted>) -> Campaign {
 }
 
 #[test]
-fn six_hundred_seeds_break_no_promise() {
-    let report = campaign(600, None).run();
+fn a_thousand_seeds_break_no_promise() {
+    let report = campaign(1_000, None).run();
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
-    assert_eq!(report.seeds, 600);
+    assert_eq!(report.seeds, 1_000);
     // Nothing of that was idle.
     assert!(report.renewals_by_kernel > 50_000 && report.renewals_by_daemon > 25_000 && report.crashes > 500);
 }
@@ -29,9 +29,12 @@ fn six_hundred_seeds_break_no_promise() {
 #[test]
 fn every_planted_fault_is_found_and_nothing_without_it() {
     for (name, planted) in Planted::ALL {
-        // It takes a clock that was set between two boots and a lease on the brink: one seed in some thousands.
-        let first = if planted == Planted::ClockStepShiftsHorizons { 2_800 } else { 0 };
-        let report = Campaign { first, ..campaign(PLANTED_SEEDS, Some(planted)) }.run();
+        let mut campaign = campaign(PLANTED_SEEDS, Some(planted));
+        if planted == Planted::ClockStepShiftsHorizons {
+            // It takes a reboot, a step and a client that comes in between: one in some thousand seeds has them all.
+            campaign.first = 2_700;
+        }
+        let report = campaign.run();
         let found = report.violations.first().unwrap_or_else(|| panic!("{name} was not found"));
         assert!(!found.history.is_empty() || !found.what.is_empty());
         let without = run(&Scenario::new(found.seed, u64::MAX), None, false);

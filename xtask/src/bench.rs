@@ -1,12 +1,12 @@
 //! `cargo xtask bench`: builds what a benchmark needs, optimised, and becomes it. The measuring itself is in
 //! `tests/src/bench`.
 
-use std::{os::unix::process::CommandExt as _, process::Command};
+use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::{apt, ebpf, process, workspace::Workspace};
+use crate::{apt, ebpf, peers, process, workspace::Workspace};
 
 /// Which benchmark.
 #[derive(Args, Clone, Debug)]
@@ -21,6 +21,16 @@ enum Which {
     Fastpath(FastpathArgs),
     /// Renewals and new clients under a flood of DISCOVERs at ten times what the daemon can do.
     Overload(OverloadArgs),
+    /// Renewals and new leases per second, latency and cost, of this and other DHCP servers (Debian's) side by side.
+    ///
+    /// `--json`, `--runs N`, `--servers ours,kea,kea_mt,dhcpd,dnsmasq`, `--clients N`, `--secs S`; `--help` says more.
+    Peers(Passed),
+    /// A datacenter comes back after a power cut: how long until every client has its address.
+    ///
+    /// `--json`, `--clients N`, `--servers ours,kea`; `--help` says more.
+    Storm(Passed),
+    /// What replication between nodes puts on the wire, and how fast it is taken up.
+    Sync(SyncArgs),
 }
 
 /// How to measure overload.
@@ -35,6 +45,25 @@ struct OverloadArgs {
     /// Renewals a second, with and without the flood.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=500_000))]
     renewals: u32,
+}
+
+/// Words for the benchmark itself.
+#[derive(Args, Clone, Debug)]
+#[command(disable_help_flag = true)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+/// How to measure replication.
+#[derive(Args, Clone, Debug)]
+struct SyncArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Leases.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    leases: u32,
 }
 
 /// How to measure the fast path.
@@ -57,37 +86,77 @@ struct FastpathArgs {
 ///
 /// When something does not build or the benchmark cannot be started.
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
+    match &args.which {
+        Which::Fastpath(args) => fastpath(workspace, args),
+        Which::Overload(args) => overload(workspace, args),
+        Which::Peers(passed) => beside_others(workspace, "bench_peers", &passed.args),
+        Which::Storm(passed) => beside_others(workspace, "bench_storm", &passed.args),
+        Which::Sync(args) => sync(workspace, args),
+    }
+}
+
+fn sync(workspace: &Workspace, args: &SyncArgs) -> Result<()> {
     ebpf::build(workspace)?;
-    ebpf::build_bench(workspace)?;
-    let mut command = match &args.which {
-        Which::Fastpath(args) => {
-            let mut command = build(workspace, "bench_fastpath")?;
-            command.arg("--runs").arg(args.runs.to_string());
-            command.args(args.json.then_some("--json")).args(args.no_veth.then_some("--no-veth"));
-            command
-        }
-        Which::Overload(args) => {
-            workspace.build_daemon(true)?;
-            let mut command = build(workspace, "bench_overload")?;
-            command.arg("--secs").arg(args.secs.to_string()).arg("--renewals").arg(args.renewals.to_string());
-            command.args(args.json.then_some("--json"));
-            command
-        }
-    };
+    build_bin(workspace, "bench_sync")?;
+    let mut command = Command::new(workspace.target.join("release/bench_sync"));
+    command.arg("--leases").arg(args.leases.to_string());
+    if args.json {
+        command.arg("--json");
+    }
     Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
 }
 
-/// Builds the benchmark `name`, optimised; the command that runs it.
-fn build(workspace: &Workspace, name: &str) -> Result<Command> {
-    let mut build = workspace.cargo();
-    process::run(build.args(["build", "--locked", "--release", "--package", "dhcp-tests", "--bin", name]))?;
+/// A benchmark that runs our daemon and others'.
+fn beside_others(workspace: &Workspace, name: &str, args: &[OsString]) -> Result<()> {
+    ebpf::build(workspace)?;
+    ebpf::build_load(workspace)?;
+    workspace.build_daemon(true)?;
+    build_bin(workspace, name)?;
     let mut command = as_root(&workspace.target.join("release").join(name))?;
+    if !args.iter().any(|word| word == "--help") {
+        command.arg("--packages").arg(peers::unpack(workspace)?);
+    }
+    command.arg("--object").arg(workspace.ebpf_load_object());
+    command.arg("--work").arg(workspace.target.join("peers/run")).args(args);
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+pub fn build_bin(workspace: &Workspace, name: &str) -> Result<()> {
+    let mut build = workspace.cargo();
+    process::run(build.args(["build", "--locked", "--release", "--package", "dhcp-tests", "--bin", name]))
+}
+
+fn fastpath(workspace: &Workspace, args: &FastpathArgs) -> Result<()> {
+    ebpf::build(workspace)?;
+    ebpf::build_bench(workspace)?;
+    build_bin(workspace, "bench_fastpath")?;
+    let mut command = as_root(&workspace.target.join("release/bench_fastpath"))?;
+    command.arg("--object").arg(workspace.ebpf_bench_object()).arg("--runs").arg(args.runs.to_string());
+    if args.json {
+        command.arg("--json");
+    }
+    if args.no_veth {
+        command.arg("--no-veth");
+    }
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+fn overload(workspace: &Workspace, args: &OverloadArgs) -> Result<()> {
+    ebpf::build(workspace)?;
+    ebpf::build_bench(workspace)?;
+    workspace.build_daemon(true)?;
+    build_bin(workspace, "bench_overload")?;
+    let mut command = as_root(&workspace.target.join("release/bench_overload"))?;
     command.arg("--object").arg(workspace.ebpf_bench_object());
-    Ok(command)
+    command.arg("--secs").arg(args.secs.to_string()).arg("--renewals").arg(args.renewals.to_string());
+    if args.json {
+        command.arg("--json");
+    }
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
 }
 
 /// Loading programs and making namespaces takes root; nothing is built as root.
-fn as_root(program: &std::path::Path) -> Result<Command> {
+pub fn as_root(program: &std::path::Path) -> Result<Command> {
     if apt::is_root() {
         return Ok(Command::new(program));
     }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{bench, check, doctor, ebpf, run, sim, suite, workspace::Workspace};
+use crate::{
+    bench, check, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture, workspace::Workspace,
+};
 
 /// Build, check, test and try simple-dhcpd-datacenter.
 ///
@@ -34,10 +36,25 @@ enum Task {
     /// No root, no network: everything is virtual and a seed always tells the same story. `--seeds N --first S --steps M
     /// --seconds T --json --planted NAME`; `--planted list` names the deliberate faults it must find.
     Sim(sim::SimArgs),
+    /// Let coverage find octets that break a promise: frames, histories of messages, configurations, store files.
+    ///
+    /// Stable Rust will do, but a C++ compiler is needed (`g++`). What breaks one is put into `tests/fuzz/corpus`.
+    Fuzz(fuzz::FuzzArgs),
+    /// Cut the power under the lease store at every write and flush of a long life, and again while it recovers.
+    PowerLoss(power_loss::PowerLossArgs),
+    /// Kill the daemon at random moments under load, start it again, and check that every promise is kept.
+    ///
+    /// Real kernel, real disk, in namespaces; takes root and some minutes. `--cycles N --leases N --seed S --json`.
+    Torture(torture::TortureArgs),
     /// Check formatting, lints and the tree's own rules (file sizes, nothing put off).
     Check,
     /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
     Test(suite::TestArgs),
+    /// Load a DHCP server on an interface: renewals, new leases, storms; every reply is checked.
+    ///
+    /// `--interface NAME --server ADDRESS --clients N`, `--renew`, `--dora`, `--storm`, `--rate R` or `--window W`,
+    /// `--relay ADDRESS`, `--vlan N`, `--json`; `--help` says more.
+    Load(load::LoadArgs),
     /// Measure; every figure is a median of several runs, and ratios are of one run.
     Bench(bench::BenchArgs),
 }
@@ -70,8 +87,12 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Task::Doctor(args) => return doctor::run(&workspace, args),
         Task::Run(args) => return run::run(&workspace, args),
         Task::Sim(args) => return sim::run(&workspace, args),
+        Task::Fuzz(args) => return fuzz::run(&workspace, args),
+        Task::PowerLoss(args) => return power_loss::run(&workspace, args),
+        Task::Torture(args) => torture::run(&workspace, args)?,
         Task::Check => check::run(&workspace)?,
         Task::Test(args) => suite::run(&workspace, args)?,
+        Task::Load(args) => load::run(&workspace, args)?,
         Task::Bench(args) => bench::run(&workspace, args)?,
     }
     Ok(ExitCode::SUCCESS)

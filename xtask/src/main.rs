@@ -6,11 +6,17 @@ mod check;
 mod cli;
 mod doctor;
 mod ebpf;
+mod fuzz;
 mod lab;
+mod load;
+mod netif;
+mod peers;
+mod power_loss;
 mod process;
 mod run;
 mod sim;
 mod suite;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;

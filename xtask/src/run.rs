@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::{apt, ebpf, lab, process, workspace::Workspace};
+use crate::{apt, ebpf, lab, netif, process, workspace::Workspace};
 
 /// What to run.
 #[derive(Args, Clone, Debug)]
@@ -99,7 +99,7 @@ fn as_root(workspace: &Workspace) -> Result<ExitCode> {
 
 /// Becomes the daemon. `mode` is put into a copy of the configuration.
 fn on_interface(daemon: &Path, iface: &str, config: &Path, mode: Option<Mode>) -> Result<ExitCode> {
-    if !Path::new("/sys/class/net").join(iface).exists() {
+    if netif::index(iface).is_none() {
         bail!("there is no interface {iface:?}; `ip link` lists them");
     }
     let text = fs::read_to_string(config).with_context(|| format!("cannot read {}", config.display()))?;

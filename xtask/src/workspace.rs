@@ -55,6 +55,11 @@ impl Workspace {
         self.target.join("ebpf/dhcp-ebpf-bench.o")
     }
 
+    /// The XDP object of the load generator.
+    pub fn ebpf_load_object(&self) -> PathBuf {
+        self.target.join("ebpf/dhcp-ebpf-load.o")
+    }
+
     /// Tools built for this project only, so that nothing is installed into the user's home.
     pub fn tools(&self) -> PathBuf {
         self.target.join("tools")

@@ -297,4 +297,5 @@ mod pod {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test that indexes out of bounds fails, as it should")]
 mod tests;

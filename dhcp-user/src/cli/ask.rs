@@ -4,24 +4,25 @@ use std::{io::Write, net::Ipv4Addr};
 
 use anyhow::{Context, Result};
 
-use super::Asking;
+use super::remote::Asking;
 use crate::{
-    control::{client, server::PAGE_MAX},
+    api::routes::leases::{LEASES_MAX, LeasePage},
     server::view::{LeaseView, StatsView},
 };
 
 /// `leases list`.
 pub fn list_leases(asking: &Asking) -> Result<()> {
+    let daemon = asking.daemon()?;
     let leases = wait(async {
         let mut all: Vec<LeaseView> = Vec::new();
+        let mut after = String::new();
         loop {
-            let after = all.last().map_or(String::new(), |lease| format!("&after={}", lease.address));
-            let uri = format!("/api/v1/leases?limit={PAGE_MAX}{after}");
-            let page: Vec<LeaseView> = client::get(&asking.socket, &uri).await?;
-            let last = page.len() < PAGE_MAX;
-            all.extend(page);
-            if last {
-                return Ok(all);
+            let uri = format!("/api/v1/leases?limit={LEASES_MAX}{after}");
+            let page: LeasePage = daemon.get(&uri).await?;
+            all.extend(page.leases);
+            match page.next {
+                Some(next) => after = format!("&after={next}"),
+                None => return Ok(all),
             }
         }
     })?;
@@ -47,14 +48,15 @@ pub fn list_leases(asking: &Asking) -> Result<()> {
 
 /// `leases show`.
 pub fn show_lease(address: Ipv4Addr, asking: &Asking) -> Result<()> {
-    let lease: LeaseView =
-        wait(async { Ok(client::get(&asking.socket, &format!("/api/v1/leases/{address}")).await?) })?;
+    let daemon = asking.daemon()?;
+    let lease: LeaseView = wait(async { Ok(daemon.get(&format!("/api/v1/leases/{address}")).await?) })?;
     if asking.json {
         return print_json(&lease);
     }
     let mut out = std::io::stdout().lock();
     writeln!(out, "address      {}", lease.address)?;
-    writeln!(out, "state        {}", lease.state)?;
+    let leaving = if lease.leaving { ", on its way out" } else { "" };
+    writeln!(out, "state        {}{leaving}", lease.state)?;
     writeln!(out, "hardware     {}", lease.hw_address)?;
     writeln!(out, "client id    {}", lease.client_id.as_deref().unwrap_or("-"))?;
     writeln!(out, "hostname     {}", lease.hostname.as_deref().unwrap_or("-"))?;
@@ -76,7 +78,8 @@ pub fn show_lease(address: Ipv4Addr, asking: &Asking) -> Result<()> {
 
 /// `stats`.
 pub fn stats(asking: &Asking) -> Result<()> {
-    let stats: StatsView = wait(async { Ok(client::get(&asking.socket, "/api/v1/stats").await?) })?;
+    let daemon = asking.daemon()?;
+    let stats: StatsView = wait(async { Ok(daemon.get("/api/v1/stats").await?) })?;
     if asking.json {
         return print_json(&stats);
     }
@@ -116,6 +119,24 @@ pub fn stats(asking: &Asking) -> Result<()> {
     ] {
         row(&mut out, name, count)?;
     }
+    if let Some(probes) = &stats.probes {
+        writeln!(out, "ADDRESSES ASKED FOR")?;
+        for (name, count) in [
+            ("asked for", probes.engine.asked),
+            ("offers that waited", probes.engine.waited),
+            ("found in use", probes.engine.conflicts),
+            ("offered without asking", probes.engine.unprobed),
+            ("questions not sent, errors", probes.send_errors),
+        ] {
+            row(&mut out, name, count)?;
+        }
+    }
+    if let Some(audit) = &stats.audit {
+        writeln!(out, "AUDIT LOG")?;
+        row(&mut out, "lines written", audit.lines)?;
+        row(&mut out, "lines lost", audit.lost)?;
+        row(&mut out, "renewals without a line", audit.coalesced)?;
+    }
     writeln!(out, "LEASES")?;
     for (state, count) in &stats.leases {
         row(&mut out, state, *count)?;
@@ -127,14 +148,14 @@ fn row(out: &mut dyn Write, name: &str, count: u64) -> std::io::Result<()> {
     writeln!(out, "  {name:<32} {count}")
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
     Ok(())
 }
 
-fn wait<T>(question: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) fn wait<T>(question: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

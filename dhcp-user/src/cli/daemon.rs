@@ -1,16 +1,34 @@
 //! Running the daemon, checking its configuration, and taking away what it left in the kernel.
 
-use std::{io::IsTerminal, path::Path, thread};
+use std::{
+    io::IsTerminal,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::SyncSender,
+    },
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::EnvFilter;
 
 use super::EXIT_USAGE;
 use crate::{
+    api::{
+        ask::ServiceHandle,
+        start::{Behind, prepare},
+    },
     config::{self, Config},
     control::server,
     fastpath::pins,
+    privilege::manager,
     server::{
         service::Event,
         start::{Started, start},
@@ -78,7 +96,8 @@ pub fn unload(path: &Path) -> u8 {
 }
 
 fn start_logging(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What the kernel program says is asked for by `fastpath.kernel_log`: then it is wanted.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,dhcp_ebpf=debug"));
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -91,19 +110,20 @@ fn start_logging(json: bool) {
 }
 
 fn serve(config: Config) -> Result<()> {
+    // First of all, so that a second daemon is refused before it touches anything.
+    let listener = server::bind(&config.control.socket)?;
+    let own_socket = config.control.socket.clone();
+    // Whoever finds it would take it for a daemon's that died.
+    let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let Started { service, events, control_socket, feed, flushes, config, turns } =
+        start(config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    // Not before: its threads are to start without the privileges that the start has given up.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("no asynchronous runtime")?;
     runtime.block_on(async {
-        // First of all, so that a second daemon is refused before it touches anything.
-        let listener = server::bind(&config.control.socket)?;
-        let own_socket = config.control.socket.clone();
-        let Started { service, events, control_socket } = start(config).inspect_err(|_| {
-            // Whoever finds it would take it for a daemon's that died.
-            drop(std::fs::remove_file(own_socket));
-        })?;
         let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
         let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
         let (ended, end) = tokio::sync::oneshot::channel();
@@ -111,16 +131,17 @@ fn serve(config: Config) -> Result<()> {
             .name("service".to_owned())
             .spawn(move || drop(ended.send(service.run())))
             .context("no thread for the service")?;
+        let handle = ServiceHandle::new(events.clone());
+        api.serve(Behind { service: handle, feed, flushes, config }, UnixListener::from_std(listener)?);
         tracing::info!(control = %control_socket.display(), "serving");
-        let mut control = tokio::spawn(server::serve(listener, events.clone()));
+        manager::ready();
+        let mut watchdog = Watchdog::new(turns);
         let mut end = end;
         let ended = loop {
             tokio::select! {
-                _ = interrupt.recv() => drop(events.try_send(Event::Stop)),
-                _ = terminate.recv() => drop(events.try_send(Event::Stop)),
-                failed = &mut control, if !control.is_finished() => {
-                    tracing::error!(?failed, "the control socket answers no more");
-                }
+                _ = interrupt.recv() => stop(&events),
+                _ = terminate.recv() => stop(&events),
+                () = watchdog.wait() => watchdog.tell(),
                 ended = &mut end => break ended,
             }
         };
@@ -129,4 +150,38 @@ fn serve(config: Config) -> Result<()> {
         }
         ended.context("the service's thread died")?.context("stopped")
     })
+}
+
+fn stop(events: &SyncSender<Event>) {
+    manager::stopping();
+    drop(events.try_send(Event::Stop));
+}
+
+/// Tells the service manager that the service's thread works: only while it does.
+struct Watchdog {
+    period: Option<Duration>,
+    turns: Arc<AtomicU64>,
+    seen: u64,
+}
+
+impl Watchdog {
+    fn new(turns: Arc<AtomicU64>) -> Self {
+        Self { period: manager::watchdog_period(), turns, seen: 0 }
+    }
+
+    /// Until the manager is to hear of us; for ever if it does not care.
+    async fn wait(&self) {
+        match self.period {
+            Some(period) => tokio::time::sleep(period).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn tell(&mut self) {
+        let turns = self.turns.load(Ordering::Relaxed);
+        if turns != self.seen {
+            manager::alive();
+        }
+        self.seen = turns;
+    }
 }

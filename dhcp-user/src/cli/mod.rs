@@ -3,16 +3,21 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
 mod ask;
+mod audit;
 mod daemon;
+mod manage;
+mod remote;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use hyper::Method;
+
+use self::{manage::ExportFormat, remote::Asking};
 
 /// Exit code when the command line or the configuration is wrong.
 const EXIT_USAGE: u8 = 2;
 const CONFIG_DEFAULT: &str = "/etc/simple-dhcpd/dhcp.json";
-const SOCKET_DEFAULT: &str = "/run/simple-dhcpd/control.sock";
 
 /// DHCP for datacenters: renewals are answered by an XDP program in the kernel, everything else by this daemon.
 #[derive(Debug, Parser)]
@@ -40,6 +45,29 @@ enum Command {
     },
     /// Counters of the kernel program and the daemon.
     Stats(Asking),
+    /// Subnets and how full their pools are.
+    Subnets(Asking),
+    /// Addresses kept for one client each.
+    Reservations(Asking),
+    /// Tokens with which the API lets programs in over the network.
+    Token {
+        #[command(subcommand)]
+        command: manage::Token,
+    },
+    /// Who held an address, and when, by the audit log; works without a running daemon.
+    Audit {
+        /// The address.
+        address: std::net::Ipv4Addr,
+        /// Only at this moment: RFC 3339, such as 2026-01-31T12:00:00Z; UTC.
+        #[arg(long, value_name = "TIME", value_parser = audit::moment)]
+        at: Option<crate::audit::Moment>,
+        /// The log's directory, in place of the configuration's.
+        #[arg(long, value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Detach the XDP program and remove its pins: for a daemon that is not to come back.
     Unload,
 }
@@ -55,17 +83,28 @@ enum Leases {
         #[command(flatten)]
         asking: Asking,
     },
-}
-
-/// How to ask and how to print.
-#[derive(Clone, Debug, Args)]
-struct Asking {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    /// The daemon's control socket.
-    #[arg(long, value_name = "PATH", default_value = SOCKET_DEFAULT)]
-    socket: PathBuf,
+    /// Take an address from its client, as if it had given it back.
+    Release {
+        /// Its address.
+        address: std::net::Ipv4Addr,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Grant a lease its time from now, as if its client had renewed it.
+    Extend {
+        /// Its address.
+        address: std::net::Ipv4Addr,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Write all leases to stdout.
+    Export {
+        /// In which format.
+        #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
+        format: ExportFormat,
+        #[command(flatten)]
+        asking: Asking,
+    },
 }
 
 /// Does what the command line asks; the exit code.
@@ -80,7 +119,22 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Leases { command: Leases::Show { address, asking } }) => {
             ask::show_lease(address, &asking)
         }
+        Some(Command::Leases { command: Leases::Release { address, asking } }) => {
+            manage::change_lease(&Method::DELETE, address, "", &asking)
+        }
+        Some(Command::Leases { command: Leases::Extend { address, asking } }) => {
+            manage::change_lease(&Method::POST, address, "/extend", &asking)
+        }
+        Some(Command::Leases { command: Leases::Export { format, asking } }) => {
+            manage::export(format, &asking)
+        }
+        Some(Command::Audit { address, at, path, json }) => {
+            return audit::audit(&line.config, address, at, path, json);
+        }
         Some(Command::Stats(asking)) => ask::stats(&asking),
+        Some(Command::Subnets(asking)) => manage::subnets(&asking),
+        Some(Command::Reservations(asking)) => manage::reservations(&asking),
+        Some(Command::Token { command }) => manage::token(command),
     };
     match done {
         Ok(()) => 0,

@@ -4,11 +4,11 @@
 use std::{
     fs::File,
     io::{self, Read},
-    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
 use super::ConfigError;
+use crate::privilege::trust;
 
 /// The largest configuration read, in octets.
 pub const FILE_OCTETS_MAX: u64 = 16 << 20;
@@ -16,7 +16,7 @@ pub const FILE_OCTETS_MAX: u64 = 16 << 20;
 /// The text of the file at `path`.
 ///
 /// # Errors
-/// The file is missing, cannot be read, is larger than [`FILE_OCTETS_MAX`], can be written by everyone or is not UTF-8.
+/// The file is missing, cannot be read, is larger than [`FILE_OCTETS_MAX`], could have been written by others, or is not UTF-8.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let shown = || path.to_owned();
     let unreadable = |source| ConfigError::Unreadable { path: shown(), source };
@@ -29,9 +29,12 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     if metadata.is_dir() {
         return Err(ConfigError::IsDirectory { path: shown() });
     }
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o002 != 0 {
-        return Err(ConfigError::WorldWritable { path: shown(), mode });
+    trust::file(path, &metadata).map_err(ConfigError::Untrusted)?;
+    // And of the directory it is really in: who may replace the file there needs no permission to write to it.
+    let real = path.canonicalize().map_err(unreadable)?;
+    if let Some(directory) = real.parent() {
+        let found = directory.metadata().map_err(unreadable)?;
+        trust::holding_directory(directory, &found).map_err(ConfigError::UntrustedDirectory)?;
     }
     let mut octets = Vec::new();
     file.by_ref().take(FILE_OCTETS_MAX + 1).read_to_end(&mut octets).map_err(unreadable)?;

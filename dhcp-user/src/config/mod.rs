@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::privilege::trust::Untrusted;
+
 mod digest;
 mod file;
 mod locate;
@@ -18,6 +20,7 @@ mod tests;
 mod validate;
 mod wire;
 
+pub(crate) use self::validate::text::{hex, is_domain_name};
 pub use self::{digest::digest, file::FILE_OCTETS_MAX, model::Config, problem::Problems};
 
 /// Why there is no configuration.
@@ -43,17 +46,12 @@ pub enum ConfigError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Whoever is on this machine could make the daemon (which runs privileged) do their will.
-    #[error(
-        "{0}: everyone may write to this file (mode {mode:04o}), so it is not trusted; run chmod o-w {0} after checking it",
-        path.display()
-    )]
-    WorldWritable {
-        /// The file asked for.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// Somebody else on this machine could make the daemon (which runs privileged) do their will.
+    #[error("the configuration {0}")]
+    Untrusted(#[source] Untrusted),
+    /// Somebody else could put another file in its place.
+    #[error("the configuration's directory {0}")]
+    UntrustedDirectory(#[source] Untrusted),
     /// It is larger than [`FILE_OCTETS_MAX`].
     #[error("{origin}: larger than {} MiB, which no configuration needs; is it the right file?", FILE_OCTETS_MAX >> 20)]
     TooLarge {

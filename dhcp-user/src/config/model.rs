@@ -1,9 +1,16 @@
 //! The validated configuration: what the rest of the daemon works with. Every value here has been checked; every
 //! inherited setting (global, subnet, pool, host) has been resolved, so nobody downstream asks "is it set, and where?".
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use ipnet::Ipv4Net;
+
+use crate::time::Span;
 
 /// The whole configuration of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +25,14 @@ pub struct Config {
     pub store: Store,
     /// The local socket the command line talks to.
     pub control: Control,
+    /// The management API.
+    pub api: Api,
     /// The kernel fast path.
     pub fastpath: FastPath,
+    /// Whether addresses are asked for before they are offered; `None` if not.
+    pub conflict_detection: Option<ConflictDetection>,
+    /// The audit log; `None` if none is kept.
+    pub audit: Option<Audit>,
     /// How much reaches the daemon at most.
     pub limits: Limits,
     /// The guide's multi-site keys, if present.
@@ -170,6 +183,125 @@ pub struct Store {
 pub struct Control {
     /// Path of the Unix socket.
     pub socket: PathBuf,
+}
+
+/// The management API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Whether it is served over the network; the local socket serves it anyway.
+    pub enabled: bool,
+    /// Where.
+    pub listen: SocketAddr,
+    /// HTTPS; if not, `listen` is a loopback address.
+    pub tls: bool,
+    /// Certificate chain and private key, PEM files; `None` for one that signs itself.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Certificates that sign clients' certificates, a PEM file.
+    pub client_ca: Option<PathBuf>,
+    /// What clients with a certificate may do, names distinct.
+    pub clients: Vec<ApiClient>,
+    /// A directory for certificate, key, tokens and the record of changes.
+    pub state_path: PathBuf,
+    /// A listener of its own for metrics and health, without TLS and tokens.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Requests one address may make in a second, in the long run.
+    pub requests_per_sec: u32,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
+            tls: true,
+            certificate: None,
+            client_ca: None,
+            clients: Vec::new(),
+            state_path: "/var/lib/simple-dhcpd/api".into(),
+            metrics_listen: None,
+            requests_per_sec: 1_000,
+        }
+    }
+}
+
+/// Who a client with a certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiClient {
+    /// The common name of the certificate's subject.
+    pub name: String,
+    /// What it may do.
+    pub role: ApiRole,
+    /// The only subnets whose leases it may see and change; empty for all.
+    pub subnets: Vec<Ipv4Net>,
+}
+
+/// What somebody may do by the API; each may do what those before it may.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Deserialize,
+    serde::Serialize,
+    schemars::JsonSchema,
+    utoipa::ToSchema,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ApiRole {
+    /// Look.
+    Viewer,
+    /// Release, extend and reserve.
+    Operator,
+    /// Everything: tokens and the record of changes too.
+    Admin,
+}
+
+impl ApiRole {
+    /// Its name in tokens, configuration and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Asking whether an address is in use before it is offered (RFC 2131 section 4.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConflictDetection {
+    /// Also (by ICMP echo) in subnets that are reached through relay agents; ARP serves the others.
+    pub relayed: bool,
+    /// How long an answer is waited for.
+    pub wait: Span,
+    /// How long an address in use is given to nobody.
+    pub conflict: Span,
+    /// How long an address that was silent is not asked for again.
+    pub silent: Span,
+    /// Questions open at once; beyond them offers are made without.
+    pub in_flight_max: usize,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Octets after which another file is begun.
+    pub file_octets: u64,
+    /// How many files are kept.
+    pub files_max: u32,
+    /// How long a file is kept, days; `None` without end.
+    pub days_max: Option<u32>,
+    /// How often renewals of one holding are written at most, seconds; 0: each that is seen.
+    pub renewals_secs: u32,
+    /// Flush to the disk with every batch of grants.
+    pub sync: bool,
 }
 
 /// The kernel fast path.

@@ -1,21 +1,46 @@
-//! Asks a running daemon over its control socket.
+//! Asks a daemon: the one on this machine over its control socket, or another over HTTPS with a token.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode, Uri,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
 };
-
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde::de::DeserializeOwned;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::api::problem::Problem;
 
 /// The longest answer taken, octets.
 const ANSWER_MAX: usize = 64 << 20;
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Whom to ask.
+#[derive(Clone, Debug)]
+pub enum Daemon {
+    /// The one on this machine.
+    Local(PathBuf),
+    /// Another.
+    Remote {
+        /// Where, such as `https://node1:8081`.
+        url: Uri,
+        /// What proves who asks.
+        token: Option<String>,
+        /// How the other end is known; `None` for HTTP.
+        tls: Option<Arc<ClientConfig>>,
+    },
+}
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -31,57 +56,167 @@ pub enum AskError {
         /// Why.
         error: io::Error,
     },
+    /// The other machine does not answer.
+    #[error("no daemon answers at {url}: {error}")]
+    Remote {
+        /// Where.
+        url: Uri,
+        /// Why.
+        error: String,
+    },
     /// The daemon refused; what it said.
     #[error("{0}")]
     Refused(String),
-    /// There is no such thing; what the daemon said.
-    #[error("{0}")]
-    NotFound(String),
     /// The conversation failed.
-    #[error("the daemon on {} did not answer: {error}", path.display())]
+    #[error("{daemon} did not answer as it should: {error}")]
     Conversation {
-        /// The socket.
-        path: PathBuf,
+        /// Whom it was asked.
+        daemon: String,
         /// Why.
         error: String,
     },
 }
 
-/// Gets `uri` from the daemon on the socket `path`.
-///
-/// # Errors
-/// If nobody answers, the daemon refuses, or what it says is not the shape asked for.
-pub async fn get<T: DeserializeOwned>(path: &Path, uri: &str) -> Result<T, AskError> {
-    let failed = |error: String| AskError::Conversation { path: path.to_owned(), error };
-    match timeout(PATIENCE, exchange(path, uri)).await {
-        Err(_) => Err(failed(format!("no answer within {} s", PATIENCE.as_secs()))),
-        Ok(Err(error)) => Err(error),
-        Ok(Ok((status, body))) => match status {
-            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| failed(error.to_string())),
-            StatusCode::NOT_FOUND => Err(AskError::NotFound(String::from_utf8_lossy(&body).into_owned())),
-            _ => Err(AskError::Refused(String::from_utf8_lossy(&body).into_owned())),
-        },
+impl Daemon {
+    /// Its name in messages.
+    fn name(&self) -> String {
+        match self {
+            Self::Local(path) => format!("the daemon on {}", path.display()),
+            Self::Remote { url, .. } => url.to_string(),
+        }
+    }
+
+    fn failed(&self, error: &impl ToString) -> AskError {
+        AskError::Conversation { daemon: self.name(), error: error.to_string() }
+    }
+
+    /// Gets `path` (with its query), as JSON.
+    ///
+    /// # Errors
+    /// If nobody answers, the daemon refuses, or what it says is not the shape asked for.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// Asks with a method and a JSON body. An empty answer is taken as `null`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> Result<T, AskError> {
+        let body = body.map_or_else(Bytes::new, |value| Bytes::from(value.to_string()));
+        let exchange = async {
+            let response = self.exchange(method, path, body).await?;
+            let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+            body.map(http_body_util::Collected::to_bytes).map_err(|error| self.failed(&error))
+        };
+        let body = timeout(PATIENCE, exchange)
+            .await
+            .map_err(|_| self.failed(&format!("no answer within {} s", PATIENCE.as_secs())))??;
+        let text: &[u8] = if body.is_empty() { b"null" } else { &body };
+        serde_json::from_slice(text).map_err(|error| self.failed(&error))
+    }
+
+    /// Gets `path` and hands its body on as it comes, however long it is.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), if it ends too soon, or `take` fails.
+    pub async fn stream(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), AskError> {
+        let response = timeout(PATIENCE, self.exchange(Method::GET, path, Bytes::new()))
+            .await
+            .map_err(|_| self.failed(&"it begins to answer too late"))??;
+        let mut body = response.into_body();
+        loop {
+            let frame =
+                timeout(PATIENCE, body.frame()).await.map_err(|_| self.failed(&"its answer stalls"))?;
+            match frame {
+                None => return Ok(()),
+                Some(Err(error)) => return Err(self.failed(&error)),
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        take(data).map_err(|error| self.failed(&error))?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, AskError> {
+        match self {
+            Self::Local(socket) => {
+                let failed = |error| AskError::Connect { path: socket.clone(), error };
+                let stream = UnixStream::connect(socket).await.map_err(failed)?;
+                self.over(stream, method, path, "localhost", body).await
+            }
+            Self::Remote { url, tls, .. } => {
+                let remote = |error: String| AskError::Remote { url: url.clone(), error };
+                let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+                let port = url.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+                let stream = connect(host, port).await.map_err(|error| remote(error.to_string()))?;
+                let authority = url.authority().map_or(host, |authority| authority.as_str());
+                let Some(tls) = tls else { return self.over(stream, method, path, authority, body).await };
+                let name =
+                    ServerName::try_from(host.to_owned()).map_err(|error| remote(error.to_string()))?;
+                let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
+                let stream = stream.map_err(|error| remote(format!("{error} (--ca, --insecure)")))?;
+                self.over(stream, method, path, authority, body).await
+            }
+        }
+    }
+
+    async fn over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        method: Method,
+        path: &str,
+        host: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, AskError> {
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.failed(&error))?;
+        // It ends by itself once the answer is read or dropped.
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Self::Remote { token: Some(token), .. } = self {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(body)).map_err(|error| self.failed(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.failed(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refusal(response).await)
     }
 }
 
-async fn exchange(path: &Path, uri: &str) -> Result<(StatusCode, Bytes), AskError> {
-    let failed = |error: String| AskError::Conversation { path: path.to_owned(), error };
-    let stream = UnixStream::connect(path)
-        .await
-        .map_err(|error| AskError::Connect { path: path.to_owned(), error })?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.to_string()))?;
-    let connection = tokio::spawn(connection);
-    let request = Request::get(uri)
-        .header("host", "localhost")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| failed(error.to_string()))?;
-    let response = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_MAX)
-        .collect()
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    connection.abort();
-    Ok((status, body.to_bytes()))
+/// What a daemon said when it refused.
+async fn refusal(response: Response<Incoming>) -> AskError {
+    let status: StatusCode = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => AskError::Refused(problem.detail),
+        Err(_) => AskError::Refused(format!("{status}: {}", String::from_utf8_lossy(&body))),
+    }
+}
+
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    TcpStream::connect(&*addresses).await
 }

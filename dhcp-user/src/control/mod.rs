@@ -1,6 +1,6 @@
 //! The local control socket: what the command line asks a running service, as HTTP and JSON over a Unix socket.
 //!
-//! The socket's permissions (owner and group) say who may ask. [`server`] answers, [`client`] asks.
+//! The socket's permissions (owner and group) say who may ask. [`server`] makes it, [`crate::api`] answers, [`client`] asks.
 
 pub mod client;
 pub mod server;

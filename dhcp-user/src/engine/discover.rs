@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use rand::RngCore;
 
-use crate::lease::record::LeaseState;
+use crate::{lease::record::LeaseState, time::Timestamp};
 
 use super::{
     Engine, Inquiry,
@@ -31,17 +31,26 @@ impl Engine {
         let Some(terms) = self.terms_for(subnet, address, request, None) else {
             return SlowReason::IgnoredNoFreeAddress;
         };
-        if terms.policy.rapid_commit && request.option(code::RAPID_COMMIT).is_some() {
+        let (rapid_commit, lease_secs) =
+            (terms.policy.rapid_commit, reply::lease_secs(terms.policy, request));
+        if self.must_wait(inquiry, subnet, address, effects) {
+            self.offer(inquiry, offer_key, address);
+            return SlowReason::Probing;
+        }
+        if rapid_commit && request.option(code::RAPID_COMMIT).is_some() {
             return match self.grant(inquiry, subnet, address, Ipv4Addr::UNSPECIFIED, effects) {
                 true => SlowReason::AckedRapid,
                 false => SlowReason::IgnoredNoFreeAddress,
             };
         }
+        let Some(terms) = self.terms_for(subnet, address, request, None) else {
+            return SlowReason::IgnoredNoFreeAddress;
+        };
         let answer = Answer {
             message_type: kind::OFFER,
             server_id: inquiry.server_id,
             yiaddr: address,
-            lease_secs: Some(reply::lease_secs(terms.policy, request)),
+            lease_secs: Some(lease_secs),
             rapid: false,
             terms,
         };
@@ -99,20 +108,25 @@ impl Engine {
                 self.available(request, address) && self.terms_for(subnet, address, request, None).is_some();
             fits.then_some((subnet, address))
         });
-        wished.or_else(|| self.fresh(rng, subnets)).or_else(|| {
+        wished.or_else(|| self.fresh(rng, inquiry.now, subnets)).or_else(|| {
             // Addresses offered to clients that never came back, as a flood leaves them, are all there is.
             let gone = self.offers.take_oldest(inquiry.now, *subnets.first()?)?;
             self.allocator.lapse(gone, &mut self.leases);
             self.counts.offers_gave_way += 1;
-            self.fresh(rng, subnets)
+            self.fresh(rng, inquiry.now, subnets)
         })
     }
 
     /// An address of the subnets' pools that is nobody's.
-    fn fresh(&mut self, rng: &mut dyn RngCore, subnets: &[usize]) -> Option<(usize, Ipv4Addr)> {
+    fn fresh(
+        &mut self,
+        rng: &mut dyn RngCore,
+        now: Timestamp,
+        subnets: &[usize],
+    ) -> Option<(usize, Ipv4Addr)> {
         subnets.iter().find_map(|&subnet| {
             let mut pools = self.topology.pools(subnet);
-            let address = pools.find_map(|pool| self.allocator.pick(pool, &self.leases, rng))?;
+            let address = pools.find_map(|pool| self.pick(now, pool, rng))?;
             Some((subnet, address))
         })
     }

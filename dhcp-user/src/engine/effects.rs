@@ -42,6 +42,12 @@ pub struct Effects {
     pub publish: Vec<Ipv4Addr>,
     /// Leases the kernel must forget. When it certainly has, call [`Engine::withdrawn`](super::Engine::withdrawn).
     pub withdraw: Vec<Ipv4Addr>,
+    /// Addresses to ask for, whether anybody uses them: see [`Engine::found_in_use`](super::Engine::found_in_use).
+    pub probe: Vec<Ipv4Addr>,
+    /// The message is to be kept, and handled again when this address is `decided`.
+    pub waits_for: Option<Ipv4Addr>,
+    /// Addresses of which it is known now whether they are in use: messages that wait for them are handled again.
+    pub decided: Vec<Ipv4Addr>,
     /// What to send.
     pub reply: Option<Reply>,
 }
@@ -49,7 +55,12 @@ pub struct Effects {
 impl Effects {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.commit.is_empty() && self.publish.is_empty() && self.withdraw.is_empty() && self.reply.is_none()
+        self.commit.is_empty()
+            && self.publish.is_empty()
+            && self.withdraw.is_empty()
+            && self.probe.is_empty()
+            && self.decided.is_empty()
+            && self.reply.is_none()
     }
 }
 

@@ -28,13 +28,14 @@ const TICK_MAX: usize = 1_024;
 impl Engine {
     /// When [`tick`](Self::tick) next has something to do.
     pub fn next_due(&self) -> Option<Timestamp> {
-        [self.leases.next_due(), self.offers.next_due()].into_iter().flatten().min()
+        [self.leases.next_due(), self.offers.next_due(), self.probes.next_due()].into_iter().flatten().min()
     }
 
     /// Lets time pass: offers lapse, leases whose grant or horizon has run out go their way. Bounded work: when much is
     /// due, [`next_due`](Self::next_due) stays in the past and the next call goes on.
     pub fn tick(&mut self, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
+        self.close_silent(now, &mut effects);
         for _ in 0..TICK_MAX {
             let Some(address) = self.offers.due(now) else { break };
             self.allocator.lapse(address, &mut self.leases);
@@ -71,6 +72,39 @@ impl Engine {
     ) {
         self.leases.leave(address, why, now + WITHDRAW_AGAIN);
         effects.withdraw.push(address);
+    }
+
+    /// Takes a bound lease from its client, for an operator, by the way a RELEASE goes. `None` if there is none, or its
+    /// address was declined.
+    pub fn release_for_operator(&mut self, now: Timestamp, address: Ipv4Addr) -> Option<Effects> {
+        self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound)?;
+        match self.leases.leaving(address) {
+            Some(Leaving::Declined) => return None,
+            Some(Leaving::Returned(_)) => return Some(Effects::default()),
+            Some(Leaving::Expired) | None => {}
+        }
+        let mut effects = Effects::default();
+        self.send_away(now, address, Leaving::Returned(now), &mut effects);
+        Some(effects)
+    }
+
+    /// Grants a bound lease its lease time anew from now, for an operator, as if its client had renewed it. The length
+    /// stays: it is what a mark of the kernel stands for. `None` if there is none, or it is on its way out.
+    pub fn extend_for_operator(&mut self, now: Timestamp, address: Ipv4Addr) -> Option<Effects> {
+        let lease = self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound)?;
+        if self.leases.leaving(address).is_some() {
+            return None;
+        }
+        let expires = now + lease.expires.since(lease.granted_at);
+        let horizon = lease.horizon.max(expires);
+        self.leases.extend(address, now, expires, horizon);
+        let mut effects = Effects::default();
+        self.keep_ahead(address, &mut effects);
+        if effects.commit.is_empty() {
+            effects.commit.extend(self.leases.get(address).cloned());
+            effects.publish.push(address);
+        }
+        Some(effects)
     }
 
     /// The kernel renewed a lease at `at`, for the lease time of its last grant. Keeps its horizon far enough ahead for
@@ -192,6 +226,11 @@ impl Engine {
         let Some(lease) = self.leases.get(address) else { return };
         let record = ended(lease, LeaseState::Quarantined, lease.client.clone(), now + QUARANTINE);
         self.end(record, effects);
+        self.quarantined(now, address, effects);
+    }
+
+    /// Counts an address as quarantined, and frees the oldest if those are too many.
+    pub(super) fn quarantined(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
         if let Some(oldest) = self.allocator.quarantined(address, &mut self.leases) {
             self.counts.quarantines_cut_short += 1;
             self.end_quarantine(now, oldest, effects);
@@ -220,7 +259,7 @@ fn ended(lease: &LeaseRecord, state: LeaseState, client: ClientKey, expires: Tim
 
 /// Start and end of the grant a kernel mark stands for; `None` if what we know is as late. The kernel grants the lease
 /// time of the last grant, and nothing beyond the horizon.
-fn kernel_grant(lease: &LeaseRecord, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+pub fn kernel_grant(lease: &LeaseRecord, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let length = lease.expires.since(lease.granted_at);
     let at = at.min(lease.horizon - length);
     (at > lease.granted_at).then(|| (at, at + length))

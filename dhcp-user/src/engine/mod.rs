@@ -13,6 +13,7 @@ mod extend;
 mod lifetime;
 mod offers;
 mod options;
+mod probes;
 mod reason;
 mod relay;
 mod reply;
@@ -27,14 +28,16 @@ use rand::RngCore;
 
 pub use self::{
     effects::{Destination, Effects, Ingress, Omitted, Outcome, Reply},
-    lifetime::{CLOCK_ERROR, QUARANTINE},
+    lifetime::{CLOCK_ERROR, QUARANTINE, kernel_grant},
     offers::{OFFER_TIME, OFFERS_MAX},
+    probes::ProbeCounts,
     reason::SlowReason,
     relay::RelayInformation,
     request::Request,
 };
 use self::{
     offers::Offers,
+    probes::Probes,
     request::kind,
     topology::{Terms, Topology},
 };
@@ -57,6 +60,7 @@ pub struct Engine {
     leases: LeaseTable,
     allocator: Allocator,
     offers: Offers,
+    probes: Probes,
     counts: Pressure,
 }
 
@@ -86,7 +90,15 @@ impl Engine {
     pub fn new(config: Arc<Config>, servers: Vec<Ipv4Addr>, mut leases: LeaseTable) -> Self {
         let topology = Arc::new(Topology::new(config));
         let allocator = allocator(&topology, &mut leases);
-        Self { topology, servers, leases, allocator, offers: Offers::default(), counts: Pressure::default() }
+        Self {
+            topology,
+            servers,
+            leases,
+            allocator,
+            offers: Offers::default(),
+            probes: Probes::default(),
+            counts: Pressure::default(),
+        }
     }
 
     /// Puts another configuration in force. Leases stay; what they are entitled to is judged anew when their clients
@@ -95,6 +107,8 @@ impl Engine {
         self.topology = Arc::new(Topology::new(config));
         self.allocator = allocator(&self.topology, &mut self.leases);
         self.offers = Offers::default();
+        let settings = self.probes.settings().and(self.topology.config.conflict_detection);
+        self.probes.restart(settings);
         self.servers = servers;
     }
 
@@ -121,6 +135,11 @@ impl Engine {
     /// How many addresses of a subnet's pools are free and not offered. `subnet` is its index in the configuration.
     pub fn free_addresses(&self, subnet: usize) -> u64 {
         self.topology.pools(subnet).map(|pool| self.allocator.free(pool)).sum()
+    }
+
+    /// How many addresses of one of a subnet's pools are free and not offered; by their indices in the configuration.
+    pub fn free_in_pool(&self, subnet: usize, pool: usize) -> u64 {
+        self.topology.pools(subnet).nth(pool).map_or(0, |pool| self.allocator.free(pool))
     }
 
     /// Remembers what the kernel knows of a lease's renewals; the record to commit, `None` if there is no such lease.
@@ -230,7 +249,8 @@ impl Engine {
             None => true,
             Some(lease) => match lease.state {
                 LeaseState::Free => true,
-                LeaseState::Quarantined => false,
+                // Found there when nobody was to be: the host that was found may ask for what it has.
+                LeaseState::Quarantined => lease.client.is_nobody() && lease.hardware == request.hardware,
                 LeaseState::Bound => {
                     self.owns(request, lease) && self.leases.leaving(address) != Some(Leaving::Declined)
                 }

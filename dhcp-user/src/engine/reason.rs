@@ -29,6 +29,8 @@ macro_rules! reasons {
 reasons! {
     /// A DISCOVER was answered with an OFFER.
     Offered = "offered",
+    /// A DISCOVER waits until it is known whether the address for it is in use; it is counted again when it is.
+    Probing = "probing",
     /// A DISCOVER with option 80 was answered with an ACK at once (RFC 4039).
     AckedRapid = "acked_rapid",
     /// A REQUEST in SELECTING was granted.

@@ -4,9 +4,14 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
+use crate::privilege::trust::Untrusted;
+
 /// Everything that can fail in this room.
 #[derive(Debug, thiserror::Error)]
 pub enum FastPathError {
+    /// Somebody else could have put maps there.
+    #[error("the directory of pins {0}")]
+    Untrusted(#[source] Untrusted),
     /// The pin path lies on another file system.
     #[error(
         "{} is not on a BPF file system: mount one (`mount -t bpf bpf /sys/fs/bpf`) or set dhcp.fastpath.pin_path",
@@ -57,14 +62,14 @@ pub enum FastPathError {
         error: MapError,
     },
     /// The object could not be loaded.
-    #[error("the XDP object cannot be loaded: {error}{}", privileges(error))]
+    #[error("the XDP object cannot be loaded: {error}{}{}", privileges(error), too_old())]
     Load {
         /// Why.
         #[source]
         error: EbpfError,
     },
     /// The kernel refused the program.
-    #[error("the kernel refuses the XDP program for {interface}: {error}")]
+    #[error("the kernel refuses the XDP program for {interface}: {error}{}", too_old())]
     Program {
         /// For which interface.
         interface: String,
@@ -108,6 +113,22 @@ pub enum FastPathError {
 
 /// The way out of a refused permission.
 const AS_ROOT: &str = " (run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW)";
+
+/// The first release with everything the program calls (`bpf_xdp_load_bytes`, `bpf_xdp_store_bytes`).
+const NEEDS: (u32, u32) = (5, 18);
+
+/// Says so if the kernel is older than what the program needs.
+fn too_old() -> String {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) < NEEDS => {
+            format!("; Linux {}.{} or later is needed, and this is {release}", NEEDS.0, NEEDS.1)
+        }
+        _ => String::new(),
+    }
+}
 
 fn permission(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::PermissionDenied { AS_ROOT } else { "" }

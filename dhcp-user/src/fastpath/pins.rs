@@ -18,6 +18,7 @@ use dhcp_common::abi::name;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstatfs, open};
 
 use super::error::FastPathError;
+use crate::privilege::trust;
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPFFS_MAGIC: u64 = 0xcafe_4a11;
@@ -61,6 +62,9 @@ impl PinDirectory {
             return Err(FastPathError::NotBpffs { path: path.to_owned() });
         }
         fs::create_dir_all(path).map_err(failed("mkdir"))?;
+        // Everyone may make directories on most BPF file systems: this one must be ours.
+        let found = fs::metadata(path).map_err(failed("stat"))?;
+        trust::directory(path, &found).map_err(FastPathError::Untrusted)?;
         let lock = open_directory(path).map_err(io::Error::from).map_err(failed("open"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),

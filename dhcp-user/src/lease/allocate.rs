@@ -79,6 +79,20 @@ impl Allocator {
         pool.pick_untouched(rng).or_else(|| table.head(&pool.free))
     }
 
+    /// The addresses that [`pick`](Self::pick) would give one after the other, `count` of them at most.
+    pub fn next(
+        &mut self,
+        pool: usize,
+        count: usize,
+        table: &LeaseTable,
+        rng: &mut dyn RngCore,
+    ) -> Vec<Ipv4Addr> {
+        let Some(pool) = self.pools.get_mut(pool) else { return Vec::new() };
+        let mut next = pool.next_untouched(count, rng);
+        next.extend(table.first_of(&pool.free, count - next.len()));
+        next
+    }
+
     /// Takes an address out of what can be picked: it is offered or bound.
     pub fn hold(&mut self, address: Ipv4Addr, table: &mut LeaseTable) {
         if let Some(pool) = pool_of(&mut self.pools, address) {
@@ -183,16 +197,42 @@ impl Pool {
         }
     }
 
-    fn pick_untouched(&mut self, rng: &mut dyn RngCore) -> Option<Ipv4Addr> {
-        if self.untouched == 0 {
-            return None;
-        }
+    fn start(&mut self, rng: &mut dyn RngCore) {
         if !self.started {
             self.started = true;
             if self.touched.len() >= RANDOM_START_WORDS {
                 self.cursor = rng.random_range(0..self.touched.len());
             }
         }
+    }
+
+    /// Untouched addresses in the order they are picked in.
+    fn next_untouched(&mut self, count: usize, rng: &mut dyn RngCore) -> Vec<Ipv4Addr> {
+        let mut next = Vec::new();
+        if self.untouched == 0 {
+            return next;
+        }
+        self.start(rng);
+        let words = self.touched.len();
+        for at in (self.cursor..words).chain(0..self.cursor.min(words)) {
+            let mut free = !self.touched.get(at).copied().unwrap_or(u64::MAX);
+            while free != 0 && next.len() < count {
+                let index = u32::try_from(at).unwrap_or(u32::MAX).saturating_mul(64) + free.trailing_zeros();
+                next.push(Ipv4Addr::from_bits(self.first.saturating_add(index)));
+                free &= free - 1;
+            }
+            if next.len() >= count {
+                break;
+            }
+        }
+        next
+    }
+
+    fn pick_untouched(&mut self, rng: &mut dyn RngCore) -> Option<Ipv4Addr> {
+        if self.untouched == 0 {
+            return None;
+        }
+        self.start(rng);
         let words = self.touched.len();
         let found = (self.cursor..words).chain(0..self.cursor.min(words)).find_map(|at| {
             let word = *self.touched.get(at)?;

@@ -60,6 +60,16 @@ impl Tags {
     }
 }
 
+impl Tags {
+    /// Appends the tags to a frame that has its Ethernet addresses.
+    pub fn write(&self, frame: &mut Vec<u8>) {
+        for (ethertype, control) in self.0.into_iter().flatten() {
+            frame.extend_from_slice(&ethertype);
+            frame.extend_from_slice(&control.to_be_bytes());
+        }
+    }
+}
+
 /// Why a payload cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a UDP payload of {0} octets does not fit an IPv4 packet")]
@@ -77,10 +87,7 @@ impl Envelope {
         let mut frame = Vec::with_capacity(payload.len() + 50);
         frame.extend_from_slice(&self.destination_mac);
         frame.extend_from_slice(&self.source_mac);
-        for (ethertype, control) in self.tags.0.into_iter().flatten() {
-            frame.extend_from_slice(&ethertype);
-            frame.extend_from_slice(&control.to_be_bytes());
-        }
+        self.tags.write(&mut frame);
         frame.extend_from_slice(&ETHERTYPE_IPV4);
         let (source, destination) = (self.source.octets(), self.destination.octets());
         frame.extend_from_slice(&ipv4_header(udp_len, source, destination));

@@ -5,21 +5,24 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
 use libc::{
     BPF_ABS, BPF_B, BPF_H, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET,
-    c_int, sock_filter,
+    BPF_W, c_int, sock_filter,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::batch::{self, ReceiveBuffers};
 
 /// The longest frame taken: a jumbo frame and two tags.
 pub const FRAME_MAX: usize = 9_022;
 /// What the socket may queue, octets: a storm's worth of new clients while the disk flushes.
 const RECEIVE_BUFFER: usize = 32 << 20;
+/// Answers to as many questions as may be open are few.
+const ARP_RECEIVE_BUFFER: usize = 1 << 20;
 
 /// A frame as it was on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,65 +46,42 @@ impl PacketSocket {
     /// # Errors
     /// What the kernel says; without CAP_NET_RAW that it is not permitted.
     pub fn open(ifindex: u32) -> io::Result<Self> {
+        Self::with_filter(ifindex, &DHCP_FILTER, RECEIVE_BUFFER)
+    }
+
+    /// Opens a socket for answers to ARP probes that come in on the interface with index `ifindex`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_for_arp(ifindex: u32) -> io::Result<Self> {
+        Self::with_filter(ifindex, &ARP_FILTER, ARP_RECEIVE_BUFFER)
+    }
+
+    fn with_filter(ifindex: u32, filter: &[sock_filter], octets: usize) -> io::Result<Self> {
         // Protocol 0 receives nothing: the filter is in place before the bind below makes frames come in.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_cloexec(true)?;
-        attach_filter(&socket, &DHCP_FILTER)?;
+        attach_filter(&socket, filter)?;
         set_flag(&socket, libc::PACKET_AUXDATA)?;
         set_flag(&socket, libc::PACKET_IGNORE_OUTGOING)?;
-        force_receive_buffer(&socket);
+        force_receive_buffer(&socket, octets);
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         bind(&socket, ifindex)?;
         Ok(Self { socket })
     }
 
-    /// Waits up to 200 ms for a frame; `None` if none came.
+    /// Waits up to 200 ms for a frame and adds it and those that have come with it to `into`, at most
+    /// [`batch::FRAMES_MAX`] of them; none if none came.
     ///
     /// # Errors
     /// What the kernel says, as when the interface goes down.
-    pub fn receive(&self) -> io::Result<Option<ReceivedFrame>> {
-        let mut buffer = [MaybeUninit::<u8>::uninit(); FRAME_MAX];
-        let mut control = ControlBuffer([0; 128]);
-        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        // SAFETY: an all-zero `msghdr` is one without name, parts, control data and flags.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = control.0.len() as _;
-        // SAFETY: `message` points to buffers that live until the call returns, with their lengths.
-        let received = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, 0) };
-        let Ok(len) = usize::try_from(received) else {
-            let error = io::Error::last_os_error();
-            return match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
-                _ => Err(error),
-            };
-        };
-        if message.msg_flags & libc::MSG_TRUNC != 0 {
-            return Ok(None);
-        }
-        // SAFETY: the kernel wrote the first `len` octets of the buffer.
-        let octets = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), len) };
-        let auxiliary = auxiliary_data(&message);
-        let mut frame = Vec::with_capacity(len + 4);
-        match (auxiliary.tag, octets.split_at_checked(12)) {
-            (Some(tag), Some((addresses, rest))) => {
-                frame.extend_from_slice(addresses);
-                frame.extend_from_slice(&tag);
-                frame.extend_from_slice(rest);
-            }
-            _ => frame.extend_from_slice(octets),
-        }
-        Ok(Some(ReceivedFrame { octets: frame, checksum_pending: auxiliary.checksum_pending }))
+    pub fn receive(&self, buffers: &mut ReceiveBuffers, into: &mut Vec<ReceivedFrame>) -> io::Result<()> {
+        buffers.receive(self.socket.as_fd(), into)
     }
 
-    /// Sends a whole frame.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        self.socket.send(frame).map(drop)
+    /// Sends whole frames. Returns how many the kernel did not take, and what it said of the last of them.
+    pub fn send(&self, frames: &[&[u8]]) -> (u64, Option<io::Error>) {
+        batch::send(self.socket.as_fd(), frames)
     }
 }
 
@@ -117,16 +97,16 @@ impl From<PacketSocket> for OwnedFd {
     }
 }
 
-/// `recvmsg` wants control data aligned as `cmsghdr` is.
-#[repr(align(8))]
-struct ControlBuffer([u8; 128]);
-
-struct Auxiliary {
-    tag: Option<[u8; 4]>,
-    checksum_pending: bool,
+/// What the kernel says beside a frame.
+pub(super) struct Auxiliary {
+    /// The VLAN tag it took off.
+    pub tag: Option<[u8; 4]>,
+    /// See [`ReceivedFrame::checksum_pending`].
+    pub checksum_pending: bool,
 }
 
-fn auxiliary_data(message: &libc::msghdr) -> Auxiliary {
+/// Reads what a received message has beside its frame.
+pub(super) fn auxiliary_data(message: &libc::msghdr) -> Auxiliary {
     let mut found = Auxiliary { tag: None, checksum_pending: false };
     // SAFETY: `message` was filled by `recvmsg` and its control buffer is still there.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
@@ -172,10 +152,10 @@ fn set_option<T>(socket: &Socket, level: c_int, option: c_int, value: &T) -> io:
 }
 
 /// A large buffer if we may, the largest allowed otherwise.
-fn force_receive_buffer(socket: &Socket) {
-    let octets = RECEIVE_BUFFER as c_int;
-    if set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &octets).is_err()
-        && let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER)
+fn force_receive_buffer(socket: &Socket, octets: usize) {
+    let forced = c_int::try_from(octets).unwrap_or(c_int::MAX);
+    if set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &forced).is_err()
+        && let Err(error) = socket.set_recv_buffer_size(octets)
     {
         tracing::warn!(%error, "the packet socket keeps the system's small receive buffer");
     }
@@ -241,6 +221,23 @@ const DHCP_FILTER: [sock_filter; 21] = [
     /* 18 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 67, 0, 1),
     /* 19 */ statement(BPF_RET | BPF_K, FRAME_MAX as u32),
     /* 20 */ statement(BPF_RET | BPF_K, 0),
+];
+
+/// ARP replies whose target has no address, behind no or one tag: what answers a probe (RFC 5227 section 2.1.1). All the
+/// other ARP of a large link never reaches us.
+const ARP_FILTER: [sock_filter; 12] = [
+    /* 00 */ statement(BPF_LD | BPF_H | BPF_ABS, 12),
+    /* 01 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 0x0806, 0, 4),
+    /* 02 */ statement(BPF_LD | BPF_H | BPF_ABS, 20),
+    /* 03 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 7),
+    /* 04 */ statement(BPF_LD | BPF_W | BPF_ABS, 38),
+    /* 05 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 0, 4, 5),
+    /* 06 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 0x8100, 0, 4),
+    /* 07 */ statement(BPF_LD | BPF_W | BPF_ABS, 42),
+    /* 08 */ jump(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2),
+    /* 09 */ statement(BPF_LD | BPF_H | BPF_ABS, 24),
+    /* 10 */ statement(BPF_RET | BPF_K, FRAME_MAX as u32),
+    /* 11 */ statement(BPF_RET | BPF_K, 0),
 ];
 
 /// Keeps UDP port 67 on an interface, so that the kernel sends no ICMP for requests that clients send us by unicast, and

@@ -1,6 +1,6 @@
 //! Engine and learner together, still pure: frames, kernel marks and time go in, [`Work`] comes out.
 
-use std::net::Ipv4Addr;
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use dhcp_common::{
     abi::LeaseEntry,
@@ -16,10 +16,14 @@ use super::{
     work::{Outgoing, Work},
 };
 use crate::{
+    audit::{AuditEvent, End, Granter},
     config::model::VlanTags,
-    engine::{Destination, Effects, Engine, Ingress, Outcome, Reply, SlowReason},
+    engine::{Destination, Effects, Engine, Ingress, Outcome, Reply, SlowReason, kernel_grant},
     fastpath::kernel::Mark,
-    lease::record::{LeaseRecord, LeaseState},
+    lease::{
+        record::{LeaseRecord, LeaseState},
+        table::Leaving,
+    },
     net::{
         frame::{Envelope, Tags},
         packet_socket::ReceivedFrame,
@@ -52,6 +56,8 @@ pub struct Core {
     pub local: Vec<Ipv4Addr>,
     /// Frames that never reached the engine.
     pub frames: FrameCounts,
+    /// Messages that wait until it is known whether an address is in use.
+    pub(super) waiting: HashMap<Ipv4Addr, (usize, ReceivedFrame)>,
     messages: Vec<u64>,
     rng: SmallRng,
 }
@@ -64,6 +70,7 @@ impl Core {
             learner,
             local,
             frames: FrameCounts::default(),
+            waiting: HashMap::new(),
             messages: vec![0; SlowReason::ALL.len()],
             rng: SmallRng::seed_from_u64(seed),
         }
@@ -83,6 +90,17 @@ impl Core {
         work: &mut Work,
     ) {
         self.frames.received += 1;
+        self.consider(now, interface, received, work);
+    }
+
+    /// Handles a frame, for the first time or again.
+    pub(super) fn consider(
+        &mut self,
+        now: Timestamp,
+        interface: usize,
+        received: &mut ReceivedFrame,
+        work: &mut Work,
+    ) {
         let Some(ours) = self.learner.interfaces.get(interface).copied() else { return };
         let len = received.octets.len();
         let datagram = SliceFrame::new(&mut received.octets, len)
@@ -127,6 +145,11 @@ impl Core {
                 work.send.push(Outgoing { interface, frame });
             }
         }
+        account(now, reason, &effects, work);
+        self.ask(&mut effects, work);
+        if let Some(address) = effects.waits_for {
+            self.keep(address, interface, received);
+        }
         work.take(effects);
     }
 
@@ -158,21 +181,65 @@ impl Core {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Timestamp, work: &mut Work) {
-        work.take(self.engine.tick(now));
+        let mut effects = self.engine.tick(now);
+        // Time alone frees nothing but what was quarantined; a lease that ran out goes by `withdrawn`.
+        let freed = effects.commit.iter().filter(|lease| lease.state == LeaseState::Free);
+        work.audit.extend(freed.map(|lease| AuditEvent::QuarantineEnded { address: lease.address, at: now }));
+        self.decide(now, &mut effects, work);
+        work.take(effects);
+        let mut ahead = self.engine.probe_ahead(now, &mut self.rng);
+        self.ask(&mut ahead, work);
     }
 
     /// Takes note of a renewal that the kernel granted.
     pub fn renewed(&mut self, now: Timestamp, mark: &Mark, timeline: &Timeline, work: &mut Work) {
         let held = self.engine.leases().get(mark.address);
-        if held.is_some_and(|lease| lease.hardware.as_ethernet() == Some(mark.chaddr)) {
+        let held = held.filter(|lease| lease.hardware.as_ethernet() == Some(mark.chaddr));
+        if let Some(before) = held.map(|lease| lease.granted_at) {
             let at = timeline.timestamp(mark.renewed_boot_ns);
             work.take(self.engine.renewed_by_kernel(now, mark.address, at));
+            self.account_renewal(mark.address, before, work);
         }
     }
 
     /// Takes note that the kernel has certainly forgotten a lease; see [`Engine::withdrawn`].
     pub fn withdrawn(&mut self, now: Timestamp, address: Ipv4Addr, last: Option<Timestamp>, work: &mut Work) {
-        work.take(self.engine.withdrawn(now, address, last));
+        let leaving = self.engine.leases().leaving(address);
+        let before =
+            self.engine.leases().get(address).filter(|lease| lease.state == LeaseState::Bound).cloned();
+        let effects = self.engine.withdrawn(now, address, last);
+        let ended = effects.commit.iter().filter(|lease| lease.state != LeaseState::Bound);
+        for other in ended.clone().filter(|lease| lease.address != address) {
+            work.audit.push(AuditEvent::QuarantineEnded { address: other.address, at: now });
+        }
+        let ended = ended.map(|lease| lease.address).any(|ended| ended == address);
+        work.take(effects);
+        let Some(mut lease) = before else { return };
+        if !ended {
+            self.account_renewal(address, lease.granted_at, work);
+            return;
+        }
+        if let Some((granted_at, expires)) = last.and_then(|last| kernel_grant(&lease, last)) {
+            (lease.granted_at, lease.expires) = (granted_at, expires);
+        }
+        let (how, at) = match leaving {
+            Some(Leaving::Returned(since)) => (End::Released, since),
+            Some(Leaving::Declined) => (End::Declined, now),
+            Some(Leaving::Expired) | None => (End::Expired, lease.expires),
+        };
+        work.audit.push(AuditEvent::Ended { lease: Box::new(lease), how, at });
+    }
+
+    /// Says so if the kernel turns out to have renewed a lease since the grant at `before`.
+    fn account_renewal(&self, address: Ipv4Addr, before: Timestamp, work: &mut Work) {
+        let lease = self.engine.leases().get(address).filter(|lease| lease.state == LeaseState::Bound);
+        let renewed = lease.filter(|lease| lease.granted_at > before);
+        work.audit.extend(renewed.map(|lease| AuditEvent::Renewed {
+            address,
+            by: Granter::Kernel,
+            at: lease.granted_at,
+            until: lease.expires,
+        }));
     }
 
     /// The entry the kernel is to have for an address; `None` if it is to have none.
@@ -180,6 +247,19 @@ impl Core {
         let lease = self.engine.leases().get(address)?;
         let held = lease.state == LeaseState::Bound && self.engine.leases().leaving(address).is_none();
         held.then(|| entry_of(lease, self.learner.control.generation, timeline)).flatten()
+    }
+}
+
+/// Says what the audit log is to know of a message's outcome.
+fn account(now: Timestamp, reason: SlowReason, effects: &Effects, work: &mut Work) {
+    for lease in effects.commit.iter().filter(|lease| lease.state == LeaseState::Bound) {
+        let (address, until) = (lease.address, lease.expires);
+        work.audit.push(match reason {
+            SlowReason::AckedRenewal | SlowReason::AckedRebinding => {
+                AuditEvent::Renewed { address, by: Granter::Daemon, at: now, until }
+            }
+            _ => AuditEvent::Granted { lease: Box::new(lease.clone()), at: now },
+        });
     }
 }
 

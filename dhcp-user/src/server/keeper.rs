@@ -10,8 +10,10 @@ use super::{
     work::{Outgoing, Work},
 };
 use crate::{
+    audit::AuditEvent,
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
     lease::store::{Batch, LeaseStore, MetaKey, StoreError},
+    probe::Question,
     time::{Span, Timestamp},
     timeline::{Timeline, stepped},
 };
@@ -56,6 +58,8 @@ pub struct Keeper<S, K> {
     pub commits: u64,
     /// Replies not sent because their leases could not be made durable.
     pub store_refusals: u64,
+    /// What the audit log is to say of what an earlier daemon's program did.
+    pub inherited: Vec<AuditEvent>,
 }
 
 /// A lease withdrawn from the kernel, once: an address that is published again and withdrawn again is another matter.
@@ -70,6 +74,10 @@ pub struct Withdrawal {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Aftermath {
+    /// For the audit log, before anything is sent.
+    pub audit: Vec<AuditEvent>,
+    /// Questions to send.
+    pub ask: Vec<Question>,
     /// Replies to send: what they promise is durable.
     pub send: Vec<Outgoing>,
     /// Leases withdrawn from the kernel: after a grace period, tell [`Keeper::forgotten`].
@@ -91,6 +99,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             next_ticket: 0,
             commits: 0,
             store_refusals: 0,
+            inherited: Vec::new(),
         }
     }
 
@@ -116,6 +125,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 }
             }
             self.tell_kernel(now, &work, &mut next, &mut aftermath)?;
+            aftermath.audit.extend(work.audit);
+            aftermath.ask.extend(work.ask);
             aftermath.send.extend(work.send);
             work = next;
         }
@@ -127,12 +138,12 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// # Errors
     /// If nobody knows what is durable.
     pub fn commit(&mut self, batch: &Batch) -> Result<bool, StoreError> {
-        match self.store.commit(batch) {
+        match self.store.commit_in_parts(batch) {
             Ok(()) => {
                 self.commits += 1;
                 Ok(true)
             }
-            Err(error @ (StoreError::Full { .. } | StoreError::BatchTooLarge { .. })) => {
+            Err(error @ StoreError::Full { .. }) => {
                 tracing::error!(%error, "leases were not granted because they cannot be made durable");
                 Ok(false)
             }
@@ -189,10 +200,11 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         self.withdrawals.remove(&address);
         let Some(lease) = self.core.engine.leases().get(address) else { return };
         let marked = self.kernel.as_ref().and_then(|kernel| kernel.renewed_boot_ns(address));
-        let last = match marked {
-            Some(boot_ns) => Some(self.timeline.timestamp(boot_ns)),
+        let last = match marked.map(|boot_ns| self.timeline.timestamp(boot_ns)) {
+            // A mark carried over from an earlier program tells nothing of later ones that were lost.
+            Some(at) if at.max(lease.granted_at) >= self.marks_known_since => Some(at),
             None if lease.granted_at >= self.marks_known_since => Some(Timestamp::ZERO),
-            None => None,
+            Some(_) | None => None,
         };
         self.core.withdrawn(now, address, last, work);
     }
@@ -208,7 +220,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             for mark in some {
                 self.core.renewed(now, mark, &self.timeline, &mut work);
             }
-            let Aftermath { send, withdrawn } = self.settle(now, work)?;
+            let Aftermath { audit, ask, send, withdrawn } = self.settle(now, work)?;
+            aftermath.audit.extend(audit);
+            aftermath.ask.extend(ask);
             aftermath.send.extend(send);
             aftermath.withdrawn.extend(withdrawn);
         }

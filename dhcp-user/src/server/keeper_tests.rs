@@ -34,6 +34,8 @@ const CONFIG: &str = r#"{"dhcp": {
 struct Map {
     answers: BTreeMap<u32, Answer>,
     entries: BTreeMap<Ipv4Addr, LeaseEntry>,
+    /// When each was renewed, boot clock.
+    renewed_boot_ns: BTreeMap<Ipv4Addr, u64>,
 }
 
 impl LeaseMap for Map {
@@ -51,8 +53,8 @@ impl LeaseMap for Map {
         self.entries.remove(&address);
     }
 
-    fn renewed_boot_ns(&self, _: Ipv4Addr) -> Option<u64> {
-        None
+    fn renewed_boot_ns(&self, address: Ipv4Addr) -> Option<u64> {
+        self.renewed_boot_ns.get(&address).copied()
     }
 
     fn marks(&self, _: u64) -> Vec<Mark> {
@@ -226,4 +228,27 @@ fn a_grace_period_says_nothing_of_an_entry_published_since() {
     assert!(!forget(&mut keeper, first[0]), "of the entry before");
     assert!(forget(&mut keeper, second[0]));
     assert!(!forget(&mut keeper, second[0]), "told once already");
+}
+
+#[test]
+fn a_mark_carried_over_says_nothing_of_later_ones_that_a_start_cut_short_lost() {
+    let address = Ipv4Addr::new(198, 18, 0, 10);
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
+    assert_eq!(ask(&mut keeper, 11 * SEC, 1, address).send.len(), 1);
+    // This start swapped the program and was killed before it read the last marks of the one before.
+    let cut_short = keeper.timeline.timestamp(400 * SEC);
+    keeper.note_marks_known_since(cut_short).unwrap();
+    let mark = Mark { address, chaddr: [2, 0, 0, 0, 1, 1], renewed_boot_ns: 311 * SEC };
+    let mut keeper = started(keeper.store, Start(401 * SEC, Some(vec![mark]), None));
+    keeper.kernel.as_mut().unwrap().renewed_boot_ns.insert(address, mark.renewed_boot_ns);
+    // By that mark the lease has run out; by one just before 400 s it has not.
+    let now = keeper.timeline.timestamp(950 * SEC);
+    let mut work = Work::default();
+    keeper.core.tick(now, &mut work);
+    let withdrawn = keeper.settle(now, work).unwrap().withdrawn;
+    assert_eq!(withdrawn.len(), 1);
+    let mut work = Work::default();
+    keeper.forgotten(now, withdrawn[0], &mut work);
+    let lease = keeper.core.engine.leases().get(address).unwrap();
+    assert_eq!(lease.state, crate::lease::record::LeaseState::Bound, "its address is free for others");
 }

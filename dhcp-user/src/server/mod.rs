@@ -8,15 +8,21 @@
 //! * [`takeover`]: what is remembered at a start, and how an earlier daemon's promises are taken over.
 //! * [`inbox`]: how many frames may wait for the service, and which give way.
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
-//! * [`service`]: the thread around the keeper.
+//! * [`service`]: the thread around the keeper; `outbox`: the way of its replies out.
+//! * `ask`: whether an address is in use before it is offered.
+//! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases lately.
 //! * [`clock`]: the boot clock on the timeline.
 
+mod ask;
 pub mod clock;
 pub mod core;
+pub mod desk;
+pub mod feed;
 pub mod inbox;
 pub mod keeper;
 pub mod learn;
 pub mod memory;
+mod outbox;
 pub mod service;
 pub mod start;
 pub mod takeover;

@@ -7,6 +7,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::{Duration, Instant},
@@ -18,17 +19,22 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::{self, Clock},
+    desk::{Change, Page, ServiceHealth, Wanted},
+    feed::Feed,
     inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
-    view::{DaemonStats, KernelStats, KernelView, LeaseView, StatsView, state_name},
+    outbox::Outbox,
+    view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
 use crate::{
+    audit::{AuditEvent, Journal, Kind, Known, Line},
     engine::SlowReason,
     fastpath::kernel::KernelPath,
-    lease::store::LogStore,
-    net::packet_socket::{PacketSocket, ReceivedFrame},
-    time::Span,
+    lease::store::TimedStore,
+    net::packet_socket::ReceivedFrame,
+    probe::{Question, echo::EchoSocket},
+    time::{Span, Timestamp},
 };
 
 /// How often the kernel's marks are read: what `leases list` shows is at most this old.
@@ -37,14 +43,21 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 const ANCHOR_EVERY: Duration = Duration::from_secs(60);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
-/// Events taken up before the work is done.
+/// How long nothing is made durable before the store is sealed: from then on no power cut can hide the loss of what was
+/// acknowledged.
+const SEAL_AFTER: Duration = Duration::from_secs(1);
+/// The longest it sleeps while an offer may be waiting for a probe.
+const IDLE_PROBING: Duration = Duration::from_millis(10);
+/// Events taken up before the work is done, each frame counted as one; a last event may have some more.
 const EVENTS_MAX: usize = 1_024;
 
 /// What the thread is told.
 #[derive(Debug)]
 pub enum Event {
-    /// A frame came up on the interface with this index.
-    Frame(usize, ReceivedFrame),
+    /// Somebody answered for an address that was asked for; with the hardware address if it was by ARP.
+    InUse(Ipv4Addr, Option<[u8; 6]>),
+    /// Frames came up on the interface with this index.
+    Frames(usize, Vec<ReceivedFrame>),
     /// No program can be using these leases any more.
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
@@ -56,27 +69,26 @@ pub enum Event {
 /// What somebody asks.
 #[derive(Debug)]
 pub enum Query {
-    /// Leases after an address, at most so many.
-    Leases {
-        /// The last address already seen.
-        after: Option<Ipv4Addr>,
-        /// The most to give.
-        limit: usize,
-        /// Where to.
-        to: oneshot::Sender<Vec<LeaseView>>,
-    },
+    /// A page of the leases that are wanted.
+    Page(Wanted, oneshot::Sender<Page>),
     /// One lease.
     Lease(Ipv4Addr, oneshot::Sender<Option<LeaseView>>),
     /// Counters.
     Stats(oneshot::Sender<StatsView>),
+    /// Subnets and their pools.
+    Subnets(oneshot::Sender<Vec<SubnetView>>),
+    /// Whether all parts are there.
+    Health(oneshot::Sender<ServiceHealth>),
+    /// A change to a lease.
+    Change(Change),
 }
 
 /// The parts the thread works with.
 pub struct Service {
-    pub(super) keeper: Keeper<LogStore, KernelPath>,
+    pub(super) keeper: Keeper<TimedStore, KernelPath>,
     pub(super) modes: BTreeMap<String, String>,
     pub(super) loggers: Vec<EbpfLogger<&'static dyn log::Log>>,
-    pub(super) sockets: Vec<Arc<PacketSocket>>,
+    pub(super) outbox: Outbox,
     /// UDP port 67 on each interface, held so that nobody else takes it.
     pub(super) _ports: Vec<OwnedFd>,
     pub(super) clock: Clock,
@@ -85,12 +97,19 @@ pub struct Service {
     pub(super) events: Receiver<Event>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) counts: Counts,
+    pub(super) feed: Arc<Feed>,
+    /// Asks for addresses behind relay agents, if that is wanted.
+    pub(super) echo: Option<Arc<EchoSocket>>,
+    /// The audit log, if one is kept.
+    pub(super) journal: Option<Journal>,
+    /// Counts the turns of the thread: whoever watches sees that it is alive.
+    pub(super) turns: Arc<AtomicU64>,
 }
 
 /// What the thread itself counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    send_errors: u64,
+    probe_send_errors: u64,
     kernel_write_failures: u64,
     quarantines_cut_short: u64,
 }
@@ -104,8 +123,21 @@ impl Service {
         let mut next_sweep = Instant::now();
         let mut next_anchor = Instant::now() + ANCHOR_EVERY;
         let mut swept_until_boot_ns = 0;
+        // What was made durable on the way here is not sealed yet.
+        let mut unsealed_since = Some(Instant::now());
+        let mut commits = self.keeper.commits;
+        let inherited = std::mem::take(&mut self.keeper.inherited);
+        self.record(&inherited);
         loop {
+            self.turns.fetch_add(1, Ordering::Relaxed);
             let stop = self.take_events()?;
+            if self.keeper.commits != commits {
+                commits = self.keeper.commits;
+                unsealed_since = Some(Instant::now());
+            } else if unsealed_since.is_some_and(|since| since.elapsed() >= SEAL_AFTER) {
+                self.keeper.store.seal()?;
+                unsealed_since = None;
+            }
             if Instant::now() >= next_sweep || stop {
                 let since = swept_until_boot_ns;
                 swept_until_boot_ns = clock::boot_ns();
@@ -124,7 +156,8 @@ impl Service {
 
     /// Takes up what has come in and does the work; whether it was told to stop.
     fn take_events(&mut self) -> Result<bool, KeeperError> {
-        let mut next = match self.events.recv_timeout(IDLE) {
+        let idle = if self.keeper.core.engine.is_probing() { IDLE_PROBING } else { IDLE };
+        let mut next = match self.events.recv_timeout(idle) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
@@ -136,9 +169,16 @@ impl Service {
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
             match event {
-                Event::Frame(interface, mut frame) => {
-                    self.inbox.taken(&frame);
-                    self.keeper.core.receive(now, interface, &mut frame, &mut work);
+                Event::Frames(interface, frames) => {
+                    let count = frames.len();
+                    for mut frame in frames {
+                        self.inbox.taken(&frame);
+                        self.keeper.core.receive(now, interface, &mut frame, &mut work);
+                    }
+                    room = room.saturating_sub(count.saturating_sub(1));
+                }
+                Event::InUse(address, mac) => {
+                    self.keeper.core.found_in_use(now, address, mac, &mut work);
                 }
                 Event::Graced(withdrawn) => {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
@@ -146,24 +186,26 @@ impl Service {
                 Event::Query(query) => queries.push(query),
                 Event::Stop => stop = true,
             }
-            room -= 1;
+            room = room.saturating_sub(1);
             next = if room == 0 { None } else { self.events.try_recv().ok() };
         }
         self.keeper.core.tick(now, &mut work);
-        let aftermath = self.keeper.settle(now, work)?;
-        self.finish(aftermath);
-        queries.into_iter().for_each(|query| self.answer(query));
+        self.settle(now, work)?;
+        for query in queries {
+            match query {
+                Query::Change(change) => self.change(now, change)?,
+                other => self.answer(other),
+            }
+        }
         Ok(stop)
     }
 
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
-    fn finish(&mut self, aftermath: Aftermath) {
-        for outgoing in aftermath.send {
-            let socket = self.sockets.get(outgoing.interface);
-            if let Some(Err(error)) = socket.map(|socket| socket.send(&outgoing.frame)) {
-                self.counts.send_errors += 1;
-                tracing::debug!(%error, "a reply could not be sent");
-            }
+    pub(super) fn finish(&mut self, aftermath: Aftermath) {
+        self.record(&aftermath.audit);
+        aftermath.ask.iter().for_each(|question| self.ask(question));
+        if !aftermath.send.is_empty() {
+            self.outbox.send(aftermath.send);
         }
         if !aftermath.withdrawn.is_empty()
             && let Some(grace) = &self.grace
@@ -172,6 +214,27 @@ impl Service {
             tracing::error!(
                 "the grace thread is gone: withdrawn addresses stay reserved until their horizons"
             );
+        }
+    }
+
+    /// Asks whether an address is in use. A question that cannot be sent counts as one that nobody answers.
+    fn ask(&mut self, question: &Question) {
+        match question {
+            Question::Arp(probe) => self.outbox.send(vec![probe.clone()]),
+            Question::Echo(address) => {
+                if let Some(Err(error)) = self.echo.as_ref().map(|socket| socket.ask(*address)) {
+                    self.counts.probe_send_errors += 1;
+                    tracing::debug!(%error, "a probe could not be sent");
+                }
+            }
+        }
+    }
+
+    /// Writes what happened to the audit log.
+    fn record(&mut self, events: &[AuditEvent]) {
+        if let Some(journal) = self.journal.as_mut().filter(|_| !events.is_empty()) {
+            let (now, wall) = (self.clock.now(), Timestamp(clock::wall_ns()));
+            journal.write(Known { leases: self.keeper.core.engine.leases(), now, wall }, events);
         }
     }
 
@@ -210,6 +273,10 @@ impl Service {
 
     fn stop(mut self) -> Result<(), KeeperError> {
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
+        if let Some(journal) = &mut self.journal {
+            let now = self.clock.now();
+            journal.note(now, Timestamp(clock::wall_ns()), Line::new(Kind::Stopped, now));
+        }
         let Keeper { store, kernel, .. } = self.keeper;
         store.close()?;
         if kernel.is_some() {
@@ -225,7 +292,11 @@ impl Service {
     fn answer(&self, query: Query) {
         // Whoever asked may be gone; that is theirs to know.
         match query {
-            Query::Leases { after, limit, to } => drop(to.send(self.leases(after, limit))),
+            Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
+            Query::Subnets(to) => drop(to.send(self.subnet_views())),
+            Query::Health(to) => drop(to.send(self.health())),
+            // A change is made between batches, not answered.
+            Query::Change(_) => {}
             Query::Lease(address, to) => {
                 drop(
                     to.send(
@@ -237,20 +308,7 @@ impl Service {
         }
     }
 
-    fn leases(&self, after: Option<Ipv4Addr>, limit: usize) -> Vec<LeaseView> {
-        let mut leases: Vec<_> = self
-            .keeper
-            .core
-            .engine
-            .leases()
-            .iter()
-            .filter(|lease| after.is_none_or(|after| lease.address > after))
-            .collect();
-        leases.sort_unstable_by_key(|lease| lease.address);
-        leases.into_iter().take(limit).map(|lease| self.lease_view(lease)).collect()
-    }
-
-    fn lease_view(&self, lease: &crate::lease::record::LeaseRecord) -> LeaseView {
+    pub(super) fn lease_view(&self, lease: &crate::lease::record::LeaseRecord) -> LeaseView {
         let kernel = self.keeper.kernel.as_ref().and_then(|kernel| kernel.entry(lease.address));
         let by_kernel = kernel.is_some_and(|(_, cell)| {
             let marked = cell.renewed_boot_ns();
@@ -265,7 +323,8 @@ impl Service {
                 .map(|(_, name)| name.to_owned())
                 .collect(),
         });
-        LeaseView::new(lease, self.clock.now(), by_kernel, view)
+        let leaving = self.keeper.core.engine.leases().leaving(lease.address).is_some();
+        LeaseView { leaving, ..LeaseView::new(lease, self.clock.now(), by_kernel, view) }
     }
 
     fn stats(&self) -> StatsView {
@@ -291,10 +350,10 @@ impl Service {
         let pressure = self.keeper.core.engine.pressure();
         let messages: BTreeMap<_, _> = self.keeper.core.messages().filter(|(_, count)| *count != 0).collect();
         let acks = messages.iter().filter(|(reason, _)| is_ack(**reason)).map(|(_, count)| count).sum();
-        let mut leases = BTreeMap::new();
-        for lease in self.keeper.core.engine.leases().iter() {
-            *leases.entry(state_name(lease.state).to_owned()).or_insert(0) += 1;
-        }
+        let counts = self.keeper.core.engine.leases().counts();
+        let leases = [("bound", counts.bound), ("free", counts.free), ("quarantined", counts.quarantined)];
+        let leases = leases.into_iter().filter(|(_, count)| *count != 0);
+        let leases = leases.map(|(state, count)| (state.to_owned(), count)).collect();
         StatsView {
             kernel,
             daemon: DaemonStats {
@@ -306,7 +365,7 @@ impl Service {
                 frames: self.keeper.core.frames.by_name(),
                 queue_drops: self.inbox.full(),
                 queue_gave_way: self.inbox.gave_way(),
-                send_errors: self.counts.send_errors,
+                send_errors: self.outbox.refused(),
                 store_refusals: self.keeper.store_refusals,
                 commits: self.keeper.commits,
                 unpublishable: self.keeper.core.learner.unpublishable,
@@ -315,6 +374,11 @@ impl Service {
                 quarantines_cut_short: pressure.quarantines_cut_short,
             },
             leases,
+            probes: self.keeper.core.engine.config().conflict_detection.map(|_| ProbeStats {
+                engine: self.keeper.core.engine.probe_counts(),
+                send_errors: self.counts.probe_send_errors,
+            }),
+            audit: self.journal.as_ref().map(Journal::counts),
         }
     }
 }

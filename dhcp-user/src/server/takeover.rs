@@ -188,10 +188,11 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 }
             }
             // Not by `commit`: a full disk is no reason to go on without.
-            self.store.commit(&work.batch)?;
+            self.store.commit_in_parts(&work.batch)?;
             work.batch = Batch::default();
             // What this withdraws, the engine asks for again.
-            let _ = self.settle(now, work)?;
+            let aftermath = self.settle(now, work)?;
+            self.inherited.extend(aftermath.audit);
         }
         Ok(())
     }

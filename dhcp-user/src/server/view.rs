@@ -2,18 +2,24 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::core::FrameCounts;
 use crate::{
-    config::model::Limits,
+    audit::AuditCounts,
+    config::model::{Config, Limits, Subnet},
+    engine::ProbeCounts,
     lease::record::{ClientKey, LeaseRecord, LeaseState},
 };
 
 /// One lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeaseView {
     /// The address.
+    #[schema(value_type = String, format = "ipv4")]
     pub address: Ipv4Addr,
     /// `bound`, `free` (remembered for its last client) or `quarantined`.
     pub state: String,
@@ -33,12 +39,18 @@ pub struct LeaseView {
     pub expires_in_secs: u64,
     /// No promise reaches beyond this, RFC 3339.
     pub horizon: String,
+    /// Whether it is on its way out: withdrawn from the kernel, and free once no program can be using it.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Changes with what is above: the lease's ETag, to be sent back in If-Match.
+    #[serde(default)]
+    pub version: String,
     /// What the kernel has of it.
     pub kernel: Option<KernelView>,
 }
 
 /// What the kernel has of a lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KernelView {
     /// Index in the pinned map `leases`.
     pub index: u32,
@@ -49,7 +61,7 @@ pub struct KernelView {
 }
 
 /// Counters and sizes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatsView {
     /// The kernel program's counters; absent without a fast path.
     pub kernel: Option<KernelStats>,
@@ -57,10 +69,24 @@ pub struct StatsView {
     pub daemon: DaemonStats,
     /// Leases by state.
     pub leases: BTreeMap<String, u64>,
+    /// What was asked before offers; absent if nothing is.
+    pub probes: Option<ProbeStats>,
+    /// The audit log's; absent if none is kept.
+    pub audit: Option<AuditCounts>,
+}
+
+/// Questions whether addresses are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProbeStats {
+    /// The engine's counts.
+    #[serde(flatten)]
+    pub engine: ProbeCounts,
+    /// Questions that could not be sent; nobody answers those.
+    pub send_errors: u64,
 }
 
 /// The kernel program's counters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KernelStats {
     /// Renewals answered.
     pub answered: u64,
@@ -79,7 +105,7 @@ pub struct KernelStats {
 }
 
 /// The limits on what the kernel passes up; see `dhcp.limits` of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LimitsView {
     /// Frames a second of one client, 0 for no limit.
     pub client_per_sec: u32,
@@ -110,7 +136,7 @@ impl From<Limits> for LimitsView {
 }
 
 /// The daemon's counters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DaemonStats {
     /// Leases granted and renewals answered by the daemon.
     pub acks: u64,
@@ -163,6 +189,81 @@ pub const fn state_name(state: LeaseState) -> &'static str {
     }
 }
 
+/// What changes whenever somebody else has a lease, its state is another or its time was granted anew.
+pub fn version(lease: &LeaseRecord) -> String {
+    let mut hasher = Xxh3::new();
+    hasher.update(state_name(lease.state).as_bytes());
+    hasher.update(&lease.granted_at.0.to_le_bytes());
+    hasher.update(&lease.expires.0.to_le_bytes());
+    hasher.update(lease.hardware.octets());
+    hasher.update(&lease.hostname);
+    match &lease.client {
+        ClientKey::Id(octets) => hasher.update(octets),
+        ClientKey::Hardware(hardware) => hasher.update(hardware.octets()),
+    }
+    format!("{:016x}", hasher.digest())
+}
+
+/// A subnet and how full it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SubnetView {
+    /// Network and prefix length.
+    #[schema(value_type = String)]
+    pub subnet: Ipv4Net,
+    /// The interface of its directly attached clients; absent if it is served through relay agents only.
+    pub interface: Option<String>,
+    /// The VLAN tags of their frames, the outermost first.
+    pub vlans: Vec<u16>,
+    /// Its pools.
+    pub pools: Vec<PoolView>,
+    /// How many addresses are reserved for one client each.
+    pub reservations: usize,
+    /// Lease time when a client asks for none, seconds.
+    pub lease_secs: u32,
+}
+
+/// A pool and how full it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PoolView {
+    /// First address.
+    #[schema(value_type = String, format = "ipv4")]
+    pub first: Ipv4Addr,
+    /// Last address.
+    #[schema(value_type = String, format = "ipv4")]
+    pub last: Ipv4Addr,
+    /// Addresses in it.
+    pub size: u64,
+    /// Those that a new client can have at once.
+    pub free: u64,
+    /// The part that is not free (bound, offered, quarantined, reserved), percent.
+    pub used_percent: f64,
+}
+
+impl PoolView {
+    /// A pool of which so many addresses are free.
+    pub fn new(first: Ipv4Addr, last: Ipv4Addr, free: u64) -> Self {
+        let size = u64::from(last.to_bits().saturating_sub(first.to_bits())) + 1;
+        let used = size.saturating_sub(free) as f64;
+        Self { first, last, size, free, used_percent: (used * 1_000.0 / size as f64).round() / 10.0 }
+    }
+}
+
+impl SubnetView {
+    /// A subnet of `config` with these pools.
+    pub fn new(config: &Config, subnet: &Subnet, pools: Vec<PoolView>) -> Self {
+        let link = subnet.link.as_ref();
+        let tags = link.map_or([0, 0], |link| [link.vlans.outer, link.vlans.inner]);
+        Self {
+            subnet: subnet.prefix,
+            interface: link.and_then(|link| Some(config.interfaces.get(link.interface)?.name.clone())),
+            vlans: tags.into_iter().filter(|tag| *tag != 0).collect(),
+            pools,
+            reservations: subnet.reservations.len(),
+            lease_secs: subnet.policy.lease_default_secs,
+        }
+    }
+}
+
 impl LeaseView {
     /// A lease as it stands at `now`; `renewed_by_kernel` tells who granted it last.
     pub fn new(
@@ -187,6 +288,8 @@ impl LeaseView {
             expires_at: lease.expires.to_string(),
             expires_in_secs: lease.expires.since(now).as_secs(),
             horizon: lease.horizon.to_string(),
+            leaving: false,
+            version: version(lease),
             kernel,
         }
     }

@@ -3,8 +3,10 @@
 use std::net::Ipv4Addr;
 
 use crate::{
+    audit::AuditEvent,
     engine::Effects,
     lease::store::{Batch, StoredAnswer},
+    probe::Question,
 };
 
 /// A frame to send.
@@ -28,6 +30,10 @@ pub struct Work {
     pub publish: Vec<Ipv4Addr>,
     /// Leases the kernel must forget; after a grace period the engine is told.
     pub withdraw: Vec<Ipv4Addr>,
+    /// What the audit log is to say before the replies leave.
+    pub audit: Vec<AuditEvent>,
+    /// Questions whether addresses are in use.
+    pub ask: Vec<Question>,
     /// Replies.
     pub send: Vec<Outgoing>,
 }
@@ -48,6 +54,11 @@ impl Work {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.publish.is_empty() && self.withdraw.is_empty() && self.send.is_empty()
+        self.batch.is_empty()
+            && self.publish.is_empty()
+            && self.withdraw.is_empty()
+            && self.audit.is_empty()
+            && self.ask.is_empty()
+            && self.send.is_empty()
     }
 }

@@ -242,6 +242,7 @@ impl Scenario {
             authoritative: true,
             store: Store { path: "sim".into() },
             control: Control { socket: "sim".into() },
+            api: Default::default(),
             fastpath: FastPath {
                 pin_path: "sim".into(),
                 authority_secs: self.authority_secs,
@@ -249,6 +250,8 @@ impl Scenario {
                 answers_max: self.answers_max,
                 kernel_log: KernelLog::Off,
             },
+            conflict_detection: None,
+            audit: None,
             limits: Limits::default(),
             multi_site: None,
         }

@@ -3,6 +3,7 @@
 use std::{fs, io, path::PathBuf};
 
 use super::{Finding, State, ethtool, netdev};
+use crate::netif;
 
 /// The largest MTU most drivers take with an XDP program without fragments: a page less headroom and trailer.
 const MTU_MAX: u32 = 3498;
@@ -13,7 +14,7 @@ const AREA: &str = "interface";
 pub fn findings(name: &str) -> Vec<Finding> {
     let folder = PathBuf::from("/sys/class/net").join(name);
     let read = |file: &str| fs::read_to_string(folder.join(file)).ok().map(|text| text.trim().to_owned());
-    let Some(index) = read("ifindex").and_then(|text| text.parse().ok()) else {
+    let Some(index) = netif::index(name) else {
         let found = format!("there is no interface {name:?}");
         return vec![Finding::fault(State::Missing, AREA, "name", found, "`ip link` lists them")];
     };

@@ -36,6 +36,15 @@ pub fn build_bench(workspace: &Workspace) -> Result<()> {
     build_one(workspace, "dhcp-ebpf-bench", &workspace.ebpf_bench_object())
 }
 
+/// Builds the object with the load generator's programs and leaves it at [`Workspace::ebpf_load_object`].
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_load(workspace: &Workspace) -> Result<()> {
+    build_one(workspace, "dhcp-ebpf-load", &workspace.ebpf_load_object())
+}
+
 fn build_one(workspace: &Workspace, name: &str, wanted: &Path) -> Result<()> {
     let rust = rustc::find_or_install()?;
     let linker = linker::find_or_install(workspace)?;

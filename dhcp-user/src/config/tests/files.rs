@@ -32,8 +32,8 @@ fn a_file_everyone_may_write_is_refused() {
     assert_eq!(
         refusal(&path),
         format!(
-            "{shown}: everyone may write to this file (mode 0646), so it is not trusted; run chmod o-w {shown} after \
-             checking it"
+            "the configuration {shown} can be written by everyone (mode 0646), so it is not trusted; run chmod o-w \
+             {shown} after checking it"
         )
     );
 }
@@ -77,5 +77,5 @@ fn a_file_without_end_is_not_read_to_its_end() {
     );
     // Endless, and of size 0 to whoever asks.
     let zero = refusal(Path::new("/dev/zero"));
-    assert!(zero.starts_with("/dev/zero: everyone may write to this file"), "{zero}");
+    assert!(zero.starts_with("the configuration /dev/zero can be written by everyone"), "{zero}");
 }

@@ -11,8 +11,8 @@ fn limits(written: &str) -> Limits {
 fn all_limits_have_defaults() {
     let expected = Limits {
         client: FrameRate { per_sec: 5, burst: 30 },
-        relay: FrameRate { per_sec: 10_000, burst: 10_000 },
-        overall: FrameRate { per_sec: 20_000, burst: 10_000 },
+        relay: FrameRate { per_sec: 50_000, burst: 16_000 },
+        overall: FrameRate { per_sec: 100_000, burst: 16_000 },
     };
     assert_eq!(limits("{}"), expected);
     assert_eq!(parse(r#"{"dhcp": {}}"#, "test").unwrap().limits, expected);
@@ -22,7 +22,7 @@ fn all_limits_have_defaults() {
 fn limits_are_off_as_a_whole_or_in_part() {
     assert_eq!(limits(r#"{"enabled": false}"#).for_kernel(), dhcp_common::limit::Limits::OFF);
     let part = limits(r#"{"client_per_sec": 0, "overall_per_sec": 800, "overall_burst": 80}"#);
-    assert_eq!((part.client.per_sec, part.relay.per_sec), (0, 10_000));
+    assert_eq!((part.client.per_sec, part.relay.per_sec), (0, 50_000));
     let kernel = part.for_kernel();
     assert_eq!(kernel.client.interval_ns, 0);
     let [own, .., common] = kernel.shares;

@@ -1,5 +1,6 @@
 //! Tests of the whole way from text to model.
 
+mod api;
 mod bad;
 mod files;
 mod good;

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use super::{
-    model::{AttachMode, Config, Control, FastPath, Interface, Store},
+    model::{AttachMode, Audit, Config, ConflictDetection, Control, FastPath, Interface, Store},
     problem::{Path, Problems, quoted},
     wire::{self, InterfaceEntry},
 };
+use crate::time::Span;
 
+mod api;
 mod limits;
 mod policy;
 mod reservation;
@@ -35,6 +37,10 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
             format!("longer than the {SOCKET_OCTETS_MAX} octets a Unix socket's path can have; shorten it");
         problems.add(&socket_path.key("socket"), message);
     }
+    let api = api::api(&dhcp.api, &store.path, &path.key("api"), problems);
+    let path_of_detection = path.key("conflict_detection");
+    let conflict_detection = conflict_detection(&dhcp.conflict_detection, &path_of_detection, problems);
+    let audit = audit(&dhcp.audit, &store, &path.key("audit"), problems);
     let fastpath = fastpath(&dhcp.fastpath, &path.key("fastpath"), problems);
     let limits = limits::limits(&dhcp.limits, &path.key("limits"), problems);
     let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
@@ -44,7 +50,19 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         None => None,
     };
     let authoritative = dhcp.authoritative;
-    Some(Config { interfaces, subnets, authoritative, store, control, fastpath, limits, multi_site })
+    Some(Config {
+        interfaces,
+        subnets,
+        authoritative,
+        store,
+        control,
+        api,
+        fastpath,
+        conflict_detection,
+        audit,
+        limits,
+        multi_site,
+    })
 }
 
 /// More than any machine has ports; each costs sockets and an attached program. VLANs need no entry of their own.
@@ -119,6 +137,50 @@ fn interfaces(
         interfaces.push(Interface { name: name.clone(), address, mode });
     }
     interfaces
+}
+
+fn conflict_detection(
+    written: &wire::ConflictDetection,
+    path: &Path<'_>,
+    problems: &mut Problems,
+) -> Option<ConflictDetection> {
+    let wire::ConflictDetection { mode, wait_ms, conflict_secs, silent_secs, in_flight_max } = written;
+    let modes = [("all", Some(true)), ("direct", Some(false)), ("off", None)];
+    let mode = text::choice(mode, &modes, &path.key("mode"), problems).flatten();
+    text::within(*wait_ms, 20, 5_000, "ms", &path.key("wait_ms"), problems);
+    text::within(*conflict_secs, 1, 86_400, "s", &path.key("conflict_secs"), problems);
+    text::within(*silent_secs, 1, 86_400, "s", &path.key("silent_secs"), problems);
+    text::within(*in_flight_max, 2, 65_536, "addresses", &path.key("in_flight_max"), problems);
+    Some(ConflictDetection {
+        relayed: mode?,
+        wait: Span::from_millis(u64::from(*wait_ms)),
+        conflict: Span::from_secs(u64::from(*conflict_secs)),
+        silent: Span::from_secs(u64::from(*silent_secs)),
+        in_flight_max: usize::try_from(*in_flight_max).unwrap_or(usize::MAX),
+    })
+}
+
+fn audit(written: &wire::Audit, store: &Store, path: &Path<'_>, problems: &mut Problems) -> Option<Audit> {
+    let wire::Audit { enabled, path: directory, file_mib, files_max, days_max, renewals_secs, sync } =
+        written;
+    text::within(*file_mib, 1, 65_536, "MiB", &path.key("file_mib"), problems);
+    text::within(*files_max, 2, 100_000, "files", &path.key("files_max"), problems);
+    if let Some(days) = days_max {
+        text::within(*days, 1, 36_500, "days", &path.key("days_max"), problems);
+    }
+    text::within(*renewals_secs, 0, 604_800, "s", &path.key("renewals_secs"), problems);
+    let directory = match directory {
+        Some(directory) => absolute(directory, &path.key("path"), problems),
+        None => store.path.join("audit"),
+    };
+    enabled.then_some(Audit {
+        path: directory,
+        file_octets: u64::from(*file_mib) << 20,
+        files_max: *files_max,
+        days_max: *days_max,
+        renewals_secs: *renewals_secs,
+        sync: *sync,
+    })
 }
 
 fn fastpath(written: &wire::FastPath, path: &Path<'_>, problems: &mut Problems) -> FastPath {

@@ -65,7 +65,7 @@ pub(super) fn range(written: &str, path: &Path<'_>, problems: &mut Problems) -> 
 }
 
 /// Hexadecimal digits, pairs of which may be set apart by `:`, `-` or spaces.
-pub(in crate::config) fn hex(digits: &str) -> Option<Vec<u8>> {
+pub(crate) fn hex(digits: &str) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(digits.len() / 2);
     let mut rest = digits.as_bytes();
     while let [high, low, after @ ..] = rest {
@@ -117,7 +117,7 @@ pub(super) fn hardware(written: &str, path: &Path<'_>, problems: &mut Problems) 
 
 /// Whether `name` is a domain name of at most 253 characters and labels of 1 to 63 (RFC 1035 section 2.3.4), of letters,
 /// digits, `-` and `_`, without a final dot.
-pub(in crate::config) fn is_domain_name(name: &str) -> bool {
+pub(crate) fn is_domain_name(name: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())

@@ -1,4 +1,5 @@
-//! `dhcp.interfaces`, `dhcp.store`, `dhcp.control`, `dhcp.fastpath` and `dhcp.limits`, as written: what concerns this machine, not
+//! `dhcp.interfaces`, `dhcp.store`, `dhcp.control`, `dhcp.audit`, `dhcp.fastpath` and `dhcp.limits`, as written: what
+//! concerns this machine, not
 //! the clients.
 
 use std::{fmt, path::PathBuf};
@@ -92,6 +93,71 @@ impl Default for Control {
     }
 }
 
+/// Whether an address is in use before it is offered (RFC 2131 section 4.4.1).
+#[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct ConflictDetection {
+    /// `all`: by ARP where clients are directly attached, by ICMP echo behind relay agents. `direct`: by ARP only. `off`.
+    #[schemars(extend("enum" = ["all", "direct", "off"]))]
+    pub(in crate::config) mode: String,
+    /// How long an answer is waited for, milliseconds. Addresses are asked for ahead, so that offers rarely wait.
+    #[schemars(range(min = 20, max = 5_000))]
+    pub(in crate::config) wait_ms: u32,
+    /// How long an address that was found in use is given to nobody, seconds.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub(in crate::config) conflict_secs: u32,
+    /// How long an address that was silent is not asked for again, seconds.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub(in crate::config) silent_secs: u32,
+    /// How many addresses are asked for at once; beyond that offers are made without asking, and counted.
+    #[schemars(range(min = 2, max = 65_536))]
+    pub(in crate::config) in_flight_max: u32,
+}
+
+impl Default for ConflictDetection {
+    fn default() -> Self {
+        Self { mode: "all".into(), wait_ms: 300, conflict_secs: 600, silent_secs: 300, in_flight_max: 256 }
+    }
+}
+
+/// The audit log: who held which address when.
+#[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Audit {
+    /// Whether it is kept.
+    pub(in crate::config) enabled: bool,
+    /// Its directory, owned by the daemon. Default: `audit` below `store.path`.
+    pub(in crate::config) path: Option<PathBuf>,
+    /// After how many MiB another file is begun.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(in crate::config) file_mib: u32,
+    /// How many files are kept.
+    #[schemars(range(min = 2, max = 100_000))]
+    pub(in crate::config) files_max: u32,
+    /// How many days a file is kept. Default: without end.
+    #[schemars(range(min = 1, max = 36_500))]
+    pub(in crate::config) days_max: Option<u32>,
+    /// How often the renewals of one holding are written at most, seconds; 0 writes each that is seen.
+    #[schemars(range(max = 604_800))]
+    pub(in crate::config) renewals_secs: u32,
+    /// Whether lines are flushed to the disk before replies leave; else a power cut may lose the last seconds' lines.
+    pub(in crate::config) sync: bool,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            path: None,
+            file_mib: 64,
+            files_max: 16,
+            days_max: None,
+            renewals_secs: 3600,
+            sync: false,
+        }
+    }
+}
+
 /// The kernel fast path.
 #[derive(Clone, Debug, Deserialize, JsonSchema, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -161,10 +227,10 @@ impl Default for Limits {
             enabled: true,
             client_per_sec: 5,
             client_burst: 30,
-            relay_per_sec: 10_000,
-            relay_burst: 10_000,
-            overall_per_sec: 20_000,
-            overall_burst: 10_000,
+            relay_per_sec: 50_000,
+            relay_burst: 16_000,
+            overall_per_sec: 100_000,
+            overall_burst: 16_000,
         }
     }
 }

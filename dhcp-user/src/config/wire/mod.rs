@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod api;
 mod daemon;
 mod object;
 mod settings;
@@ -11,7 +12,8 @@ mod sites;
 mod subnet;
 
 pub(super) use self::{
-    daemon::{Control, FastPath, InterfaceEntry, Limits, Store},
+    api::Api,
+    daemon::{Audit, ConflictDetection, Control, FastPath, InterfaceEntry, Limits, Store},
     object::Object,
     settings::{OptionEntry, Settings},
     sites::{Allocation, Datacenter, Failover, MultiSite, Site, Synchronization},
@@ -53,9 +55,18 @@ with_settings! {
         /// The local socket the command line talks to.
         #[serde(default)]
         pub(in crate::config) control: Object<Control>,
+        /// The management API over HTTPS.
+        #[serde(default)]
+        pub(in crate::config) api: Object<Api>,
         /// The kernel fast path.
         #[serde(default)]
         pub(in crate::config) fastpath: Object<FastPath>,
+        /// Whether an address is in use before it is offered.
+        #[serde(default)]
+        pub(in crate::config) conflict_detection: Object<ConflictDetection>,
+        /// The audit log: who held which address when.
+        #[serde(default)]
+        pub(in crate::config) audit: Object<Audit>,
         /// How much of what the kernel does not answer reaches the daemon. Renewals answered in the kernel are not
         /// limited.
         #[serde(default)]

@@ -1,6 +1,7 @@
 //! The engine against its rules, one file for each group of them. Here: a small laboratory that all of them use, a
 //! builder of messages and a reader of replies that share no code with the engine.
 
+mod conflict;
 mod discover;
 mod extend;
 mod lifetime;
@@ -85,6 +86,7 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
         authoritative: true,
         store: Store { path: "store".into() },
         control: Control { socket: "control".into() },
+        api: Default::default(),
         fastpath: FastPath {
             pin_path: "pins".into(),
             authority_secs: 60,
@@ -92,6 +94,8 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
             answers_max: 16,
             kernel_log: KernelLog::Off,
         },
+        conflict_detection: None,
+        audit: None,
         limits: Limits::default(),
         multi_site: None,
     }

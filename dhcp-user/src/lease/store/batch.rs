@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lease::record::LeaseRecord;
+use super::frame::{ALIGN, ENTRY_HEADER_BYTES};
+use crate::lease::record::{ClientKey, LeaseRecord};
 
 /// The longest answer kept, in octets.
 pub const ANSWER_BYTES_MAX: usize = 2048;
@@ -34,6 +35,62 @@ impl Batch {
             && self.dropped_answers.is_empty()
             && self.meta.is_empty()
     }
+
+    /// The batch in parts of at most `bytes_max` octets each, to be made durable in their order: bookkeeping first, for
+    /// what it disowns (answers of another generation) may stay without harm; then answers, before the leases that
+    /// name them; answers are dropped last, after the leases that named them.
+    pub fn parts(&self, bytes_max: usize) -> Vec<Self> {
+        let mut parts = Parts { done: Vec::new(), part: Self::default(), bytes: 0, bytes_max };
+        for (key, value) in &self.meta {
+            parts.room(value.len()).meta.push((*key, value.clone()));
+        }
+        for answer in &self.answers {
+            parts.room(answer.bytes.len()).answers.push(answer.clone());
+        }
+        // Applied field by field: what comes after all leases must not stand in a part with those before it.
+        for lease in &self.leases {
+            parts.room(lease_bytes_max(lease)).leases.push(lease.clone());
+        }
+        for address in &self.forgotten {
+            parts.room(0).forgotten.push(*address);
+        }
+        for id in &self.dropped_answers {
+            parts.room(0).dropped_answers.push(*id);
+        }
+        parts.done.push(parts.part);
+        parts.done
+    }
+}
+
+/// Parts of a batch being filled.
+struct Parts {
+    done: Vec<Batch>,
+    part: Batch,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Parts {
+    /// The part that has room for one more entry with so many octets.
+    fn room(&mut self, body_bytes: usize) -> &mut Batch {
+        let bytes = (ENTRY_HEADER_BYTES + body_bytes).next_multiple_of(ALIGN);
+        if self.bytes + bytes > self.bytes_max && self.bytes > 0 {
+            self.done.push(std::mem::take(&mut self.part));
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        &mut self.part
+    }
+}
+
+/// Octets a lease takes at most: its fields of any length, and what the codec puts around them.
+fn lease_bytes_max(lease: &LeaseRecord) -> usize {
+    const FIXED_BYTES_MAX: usize = 128;
+    let client = match &lease.client {
+        ClientKey::Id(id) => id.len(),
+        ClientKey::Hardware(_) => 0,
+    };
+    FIXED_BYTES_MAX + client + lease.hostname.len() + lease.relay_information.len()
 }
 
 /// A pre-rendered answer, opaque to the store.

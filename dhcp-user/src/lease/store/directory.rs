@@ -1,17 +1,19 @@
 //! The store's directory: who may look inside, who has it open, what its files are called.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
-use super::error::StoreError;
+use super::{
+    disk::{Disk, DiskFile, How, RealDisk, file_options},
+    error::StoreError,
+};
+use crate::privilege::trust;
 
 const DIRECTORY_MODE: u32 = 0o750;
-const FILE_MODE: u32 = 0o640;
-const WORLD_WRITABLE: u32 = 0o002;
 const LOCK_FILE: &str = "lock";
 const SEGMENT_PREFIX: &str = "segment-";
 const SEGMENT_SUFFIX: &str = ".log";
@@ -19,28 +21,65 @@ const SEGMENT_SUFFIX: &str = ".log";
 /// The open directory; the lock is held until it is dropped.
 pub struct Directory {
     path: PathBuf,
-    handle: File,
-    lock: File,
+    disk: Box<dyn Disk>,
 }
 
 impl Directory {
     /// Opens the directory, making it if needed, and locks it against other processes.
     ///
     /// # Errors
-    /// [`StoreError::NotADirectory`], [`StoreError::WorldWritable`], [`StoreError::Locked`], [`StoreError::Io`].
+    /// [`StoreError::NotADirectory`], [`StoreError::Untrusted`], [`StoreError::Locked`], [`StoreError::Io`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         match fs::metadata(path) {
             Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: path.into() }),
-            Ok(found) if found.mode() & WORLD_WRITABLE != 0 => {
-                return Err(StoreError::WorldWritable { path: path.into(), mode: found.mode() & 0o7777 });
+            // An earlier start may have made it and died before its name was durable.
+            Ok(found) => {
+                trust::directory(path, &found).map_err(StoreError::Untrusted)?;
+                match sync_parent(path) {
+                    // Not ours to look into, or not flushed that way: then it was not made by us just now either.
+                    Err(StoreError::Io { source, .. })
+                        if matches!(
+                            source.kind(),
+                            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+                        ) => {}
+                    synced => synced?,
+                }
             }
-            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path)?,
             Err(error) => return Err(StoreError::io("look at", path)(error)),
         }
         let handle = File::open(path).map_err(StoreError::io("open", path))?;
         let lock = lock(path)?;
-        Ok(Self { path: path.into(), handle, lock })
+        Ok(Self::on(path, Box::new(RealDisk { handle, lock })))
+    }
+
+    /// A directory on any disk.
+    pub fn on(path: &Path, disk: Box<dyn Disk>) -> Self {
+        Self { path: path.into(), disk }
+    }
+
+    /// Opens a file in it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn open_file(&self, path: &Path, how: How) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.open(path, how)
+    }
+
+    /// Gives a file in it another name; durable only after [`Self::sync`].
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        self.disk.rename(from, to).map_err(StoreError::io("rename", from))
+    }
+
+    /// Removes a file in it; durable only after [`Self::sync`].
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        self.disk.remove(path).map_err(StoreError::io("remove", path))
     }
 
     /// The directory's path.
@@ -53,7 +92,7 @@ impl Directory {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.handle.sync_all().map_err(StoreError::io("flush", &self.path))
+        self.disk.sync_directory().map_err(StoreError::io("flush", &self.path))
     }
 
     /// The path of a file in it.
@@ -72,40 +111,32 @@ impl Directory {
     /// [`StoreError::Io`].
     pub fn segments(&self) -> Result<Vec<u64>, StoreError> {
         let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(StoreError::io("list", &self.path))? {
-            let name = entry.map_err(StoreError::io("list", &self.path))?.file_name();
-            let number = name.to_str().and_then(|name| {
-                name.strip_prefix(SEGMENT_PREFIX)?.strip_suffix(SEGMENT_SUFFIX)?.parse::<u64>().ok()
-            });
-            numbers.extend(number);
+        for name in self.disk.names(&self.path).map_err(StoreError::io("list", &self.path))? {
+            let number = name.strip_prefix(SEGMENT_PREFIX).and_then(|name| name.strip_suffix(SEGMENT_SUFFIX));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
         }
         numbers.sort_unstable();
         Ok(numbers)
     }
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // Closing the file would do, were it not for a copy of it that a child process has between fork and exec. There
-        // is nothing to do about a failure, and closing still follows.
-        drop(self.lock.unlock());
-    }
-}
-
-/// Options for opening any file of the store: for this program to read and write, never for others to read, and
-/// never through a symbolic link.
-pub fn file_options() -> OpenOptions {
-    let mut options = File::options();
-    options.read(true).write(true).mode(FILE_MODE).custom_flags(libc::O_NOFOLLOW);
-    options
-}
-
+/// Makes the directory and those above it that are missing, each of them durable.
 fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let missing: Vec<_> = path
+        .ancestors()
+        .take_while(|above| !above.as_os_str().is_empty() && !above.exists())
+        .map(Path::to_path_buf)
+        .collect();
     DirBuilder::new()
         .recursive(true)
         .mode(DIRECTORY_MODE)
         .create(path)
         .map_err(StoreError::io("make the directory", path))?;
+    missing.iter().rev().try_for_each(|made| sync_parent(made))
+}
+
+/// Makes a directory's own name durable.
+fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io("flush", parent))
 }
@@ -137,7 +168,7 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

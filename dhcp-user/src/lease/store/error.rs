@@ -3,6 +3,7 @@
 use std::{io, net::Ipv4Addr, path::PathBuf};
 
 use super::codec::CodecError;
+use crate::privilege::trust::Untrusted;
 
 /// Why the store cannot be opened or a batch cannot be made durable.
 #[derive(Debug, thiserror::Error)]
@@ -72,16 +73,8 @@ pub enum StoreError {
         holder: String,
     },
     /// The directory would let others change leases.
-    #[error(
-        "the lease store {path} has mode {mode:04o}, so that anybody could change leases: \
-         chmod o-w it after making sure of what is inside"
-    )]
-    WorldWritable {
-        /// The store's directory.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    #[error("the lease store {0}")]
+    Untrusted(#[source] Untrusted),
     /// The path is there, but is no directory.
     #[error("the lease store {path} is not a directory: name another path or move it away")]
     NotADirectory {

@@ -3,7 +3,7 @@
 //! One commit is one write and one flush, of the batch and of a few entries moved from the oldest segment. Nothing
 //! here starts a thread or reads a clock.
 
-use std::{collections::VecDeque, fs, path::Path};
+use std::{collections::VecDeque, path::Path};
 
 use super::{
     Batch, LeaseStore,
@@ -227,13 +227,13 @@ impl LogStore {
     fn give_back_oldest(&mut self) -> Result<(), StoreError> {
         let Some(cleaned) = self.segments.pop_front() else { return Ok(()) };
         let path = self.directory.segment(cleaned.number);
-        let bytes = fs::metadata(&path).map_err(StoreError::io("look at", &path))?.len();
+        let bytes = Segment::open(&self.directory, cleaned.number)?.capacity;
         // Made under another option, or cut: not worth keeping.
-        if self.spares.len() < SPARES_MAX && bytes == self.segment_bytes as u64 {
+        if self.spares.len() < SPARES_MAX && bytes == self.segment_bytes {
             self.spares.push(cleaned.number);
             return Ok(());
         }
-        fs::remove_file(&path).map_err(StoreError::io("remove", &path))
+        self.directory.remove(&path)
     }
 }
 

@@ -6,11 +6,15 @@
 //! store is sealed and when it is closed, and between those as soon as the kernel writes it back. Two slots are
 //! written in turn, so that one torn slot never takes the other with it.
 
-use std::{fs::File, os::unix::fs::FileExt, path::PathBuf};
+use std::path::PathBuf;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{error::StoreError, frame::SCHEMA};
+use super::{
+    disk::{DiskFile, read_up_to},
+    error::StoreError,
+    frame::SCHEMA,
+};
 
 /// The mark's name in the store's directory.
 pub const MARK_FILE: &str = "mark";
@@ -86,14 +90,14 @@ impl Slot {
 
 /// The mark's open file.
 pub struct MarkFile {
-    file: File,
+    file: Box<dyn DiskFile>,
     path: PathBuf,
     next_slot: u64,
 }
 
 impl MarkFile {
     /// Over an open file; writing starts with the slot that does not hold the latest mark.
-    pub fn new(file: File, path: PathBuf) -> Self {
+    pub fn new(file: Box<dyn DiskFile>, path: PathBuf) -> Self {
         Self { file, path, next_slot: 0 }
     }
 
@@ -105,7 +109,7 @@ impl MarkFile {
         let mut found = Found { mark: None, damaged_slots: 0 };
         for slot in 0..2 {
             let mut octets = [0; SLOT_BYTES];
-            let filled = read_up_to(&self.file, &mut octets, slot * SLOT_STRIDE)
+            let filled = read_up_to(&*self.file, &mut octets, slot * SLOT_STRIDE)
                 .map_err(StoreError::io("read", &self.path))?;
             match Slot::decode(octets.get(..filled).unwrap_or(&[])) {
                 Slot::Valid(mark) => {
@@ -148,22 +152,8 @@ impl MarkFile {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(StoreError::io("flush", &self.path))
+        self.file.sync().map_err(StoreError::io("flush", &self.path))
     }
-}
-
-/// Reads until `octets` is full or the file ends; returns how much was read.
-pub fn read_up_to(file: &File, octets: &mut [u8], offset: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = octets.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]
@@ -171,7 +161,7 @@ mod tests {
     use super::*;
 
     fn mark_file() -> MarkFile {
-        MarkFile::new(tempfile::tempfile().unwrap(), PathBuf::from("mark"))
+        MarkFile::new(Box::new(tempfile::tempfile().unwrap()), PathBuf::from("mark"))
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod batch;
 mod clean;
 mod codec;
 mod directory;
+mod disk;
 mod error;
 mod frame;
 mod index;
@@ -19,6 +20,7 @@ mod memory;
 mod recover;
 mod segment;
 mod survey;
+mod timed;
 
 pub use batch::{ANSWER_BYTES_MAX, Batch, META_BYTES_MAX, MetaKey, StoredAnswer};
 pub use codec::{CodecError, FIELD_OCTETS_MAX, decode_lease, encode_lease};
@@ -26,6 +28,7 @@ pub use error::StoreError;
 pub use log::{LogStore, StoreSize};
 pub use memory::{Contents, Failure, MemoryStore};
 pub use recover::{Options, Recovered, Report};
+pub use timed::{FLUSH_BOUNDS_US, FlushSnapshot, FlushTimes, TimedStore};
 
 /// Where batches of changes are made durable.
 pub trait LeaseStore: Send {
@@ -37,6 +40,20 @@ pub trait LeaseStore: Send {
     /// succeed. After any other error nobody knows what reached the disk; the store is poisoned and every later
     /// commit fails until the store is opened again.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// As [`Self::commit`], but a batch too large for one flush is made durable in parts ([`Batch::parts`]): of what
+    /// nobody is told before all of it is durable, a crash may leave some, of which no part depends on one after it.
+    ///
+    /// # Errors
+    /// As [`Self::commit`], but for [`StoreError::BatchTooLarge`]; after [`StoreError::Full`] some of it may be durable.
+    fn commit_in_parts(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        match self.commit(batch) {
+            Err(StoreError::BatchTooLarge { bytes_max, .. }) => {
+                batch.parts(bytes_max).iter().try_for_each(|part| self.commit(part))
+            }
+            done => done,
+        }
+    }
 }
 
 #[cfg(test)]

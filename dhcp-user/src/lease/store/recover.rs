@@ -4,12 +4,13 @@
 //! only those, so that ten million leases are never in memory twice. What can be told from a crash and what cannot
 //! is written down in `docs/store.md`.
 
-use std::{collections::VecDeque, fs, net::Ipv4Addr, path::Path};
+use std::{collections::VecDeque, net::Ipv4Addr, path::Path};
 
 use super::{
     LogStore, MetaKey, StoredAnswer,
     codec::decode_lease,
-    directory::{Directory, file_options},
+    directory::Directory,
+    disk::How,
     error::StoreError,
     frame::{
         FRAME_HEADER_BYTES, Kind, SEGMENT_HEADER_BYTES, entries, find_frame, frame_at, frame_bytes,
@@ -73,7 +74,7 @@ impl LogStore {
     /// Opens the store in the directory `path`, making it if it is not there, and hands every lease to `each`.
     ///
     /// # Errors
-    /// [`StoreError::Locked`], [`StoreError::WorldWritable`], [`StoreError::NotADirectory`], [`StoreError::Schema`],
+    /// [`StoreError::Locked`], [`StoreError::Untrusted`], [`StoreError::NotADirectory`], [`StoreError::Schema`],
     /// [`StoreError::Codec`], [`StoreError::Io`], and [`StoreError::Damaged`] if anything acknowledged is missing or
     /// changed; nothing on disk has been changed then.
     pub fn open(
@@ -81,13 +82,18 @@ impl LogStore {
         options: &Options,
         each: &mut dyn FnMut(LeaseRecord),
     ) -> Result<(Self, Recovered), StoreError> {
-        let directory = Directory::open(path)?;
+        Self::open_in(Directory::open(path)?, options, each)
+    }
+
+    /// As [`Self::open`], in a directory on any disk.
+    pub(super) fn open_in(
+        directory: Directory,
+        options: &Options,
+        each: &mut dyn FnMut(LeaseRecord),
+    ) -> Result<(Self, Recovered), StoreError> {
         let mark_path = directory.file(MARK_FILE);
-        let mark_file = file_options()
-            .create(true)
-            .truncate(false)
-            .open(&mark_path)
-            .map_err(StoreError::io("open", &mark_path))?;
+        let mark_file =
+            directory.open_file(&mark_path, How::Create).map_err(StoreError::io("open", &mark_path))?;
         let mut marks = MarkFile::new(mark_file, mark_path.clone());
         let found = marks.read()?;
         let numbers = directory.segments()?;
@@ -250,7 +256,7 @@ impl LogStore {
     fn make_ready(&mut self, log: &Log) -> Result<(), StoreError> {
         if let Some(empty) = log.empty_head {
             let path = self.directory.segment(empty);
-            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            self.directory.remove(&path)?;
         }
         for number in &log.spares {
             let fits = Segment::open(&self.directory, *number)
@@ -259,7 +265,7 @@ impl LogStore {
                 self.spares.push(*number);
             } else {
                 let path = self.directory.segment(*number);
-                fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+                self.directory.remove(&path)?;
             }
         }
         if let Some(used) = self.segments.back() {

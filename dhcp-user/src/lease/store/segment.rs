@@ -2,23 +2,15 @@
 //!
 //! Overwriting octets that exist halves the cost of a flush: the file system has no size and no extent to write down.
 
-use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt,
-    path::PathBuf,
-};
+use std::{io, path::PathBuf};
 
-use rustix::{
-    fs::{FallocateFlags, fallocate},
-    io::Errno,
-};
+use rustix::io::Errno;
 
 use super::{
-    directory::{Directory, file_options},
+    directory::Directory,
+    disk::{DiskFile, How, read_up_to},
     error::StoreError,
     index::SEGMENT_BYTES_MAX,
-    mark::read_up_to,
 };
 
 /// One open segment.
@@ -27,10 +19,8 @@ pub struct Segment {
     pub number: u64,
     /// Octets it has room for.
     pub capacity: usize,
-    file: File,
+    file: Box<dyn DiskFile>,
     path: PathBuf,
-    #[cfg(test)]
-    pub fail_next_flush: bool,
 }
 
 impl Segment {
@@ -40,8 +30,8 @@ impl Segment {
     /// [`StoreError::Io`], and [`StoreError::Damaged`] if it is larger than any segment.
     pub fn open(directory: &Directory, number: u64) -> Result<Self, StoreError> {
         let path = directory.segment(number);
-        let file = file_options().open(&path).map_err(StoreError::io("open", &path))?;
-        let bytes = file.metadata().map_err(StoreError::io("look at", &path))?.len();
+        let file = directory.open_file(&path, How::Existing).map_err(StoreError::io("open", &path))?;
+        let bytes = file.len().map_err(StoreError::io("look at", &path))?;
         let capacity = usize::try_from(bytes).ok().filter(|bytes| *bytes <= SEGMENT_BYTES_MAX);
         let Some(capacity) = capacity else {
             return Err(StoreError::Damaged {
@@ -50,14 +40,7 @@ impl Segment {
                 what: format!("the segment has {bytes} octets, more than any that was written"),
             });
         };
-        Ok(Self {
-            number,
-            capacity,
-            file,
-            path,
-            #[cfg(test)]
-            fail_next_flush: false,
-        })
+        Ok(Self { number, capacity, file, path })
     }
 
     /// Makes a new one of `bytes` octets.
@@ -72,15 +55,10 @@ impl Segment {
             }
             _ => StoreError::Io { action: "make", path: path.clone(), source },
         };
-        let file = file_options().create(true).truncate(true).open(&path).map_err(full)?;
-        let made = match fallocate(&file, FallocateFlags::empty(), 0, bytes as u64) {
-            // A file system that cannot allocate ahead: commits then find out about a full disk themselves.
-            Err(Errno::OPNOTSUPP) => file.set_len(bytes as u64),
-            made => made.map_err(io::Error::from),
-        };
-        if let Err(error) = made {
+        let file = directory.open_file(&path, How::Empty).map_err(full)?;
+        if let Err(error) = file.allocate(bytes as u64) {
             // The first error tells more than a failure to clean up after it; an empty segment is harmless.
-            drop(fs::remove_file(&path));
+            drop(directory.remove(&path));
             return Err(full(error));
         }
         directory.sync()?;
@@ -93,7 +71,7 @@ impl Segment {
     /// [`StoreError::Io`].
     pub fn recycle(directory: &Directory, old: u64, number: u64) -> Result<Self, StoreError> {
         let from = directory.segment(old);
-        fs::rename(&from, directory.segment(number)).map_err(StoreError::io("rename", &from))?;
+        directory.rename(&from, &directory.segment(number))?;
         directory.sync()?;
         Self::open(directory, number)
     }
@@ -111,11 +89,7 @@ impl Segment {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn flush(&mut self) -> Result<(), StoreError> {
-        #[cfg(test)]
-        if std::mem::take(&mut self.fail_next_flush) {
-            return Err(StoreError::io("flush", &self.path)(Errno::IO.into()));
-        }
-        self.file.sync_data().map_err(StoreError::io("flush", &self.path))
+        self.file.sync().map_err(StoreError::io("flush", &self.path))
     }
 
     /// Reads the octets from `offset` on into `into`, at most `bytes_max`.
@@ -125,7 +99,7 @@ impl Segment {
     pub fn read(&self, into: &mut Vec<u8>, offset: usize, bytes_max: usize) -> Result<(), StoreError> {
         into.resize(bytes_max.min(self.capacity.saturating_sub(offset)), 0);
         let filled =
-            read_up_to(&self.file, into, offset as u64).map_err(StoreError::io("read", &self.path))?;
+            read_up_to(&*self.file, into, offset as u64).map_err(StoreError::io("read", &self.path))?;
         into.truncate(filled);
         Ok(())
     }

@@ -108,7 +108,8 @@ pub fn the_mark(found: Found, segments: &[u64], path: &Path) -> Result<Mark, Sto
             damaged(format!("batches 1 to {} were acknowledged and no segment is there", mark.sequence))
         }
         Some(mark) => Ok(mark),
-        None if found.damaged_slots > 0 || !segments.is_empty() => {
+        // A store that was ever opened has both copies: with one never written and no segment, making it was cut short.
+        None if found.damaged_slots > 1 || !segments.is_empty() => {
             damaged("neither copy of the high-water mark can be read".to_owned())
         }
         None => Ok(Mark { store_id: rand::random(), sequence: 0, closed: false }),

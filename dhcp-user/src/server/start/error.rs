@@ -3,9 +3,11 @@
 use std::net::Ipv4Addr;
 
 use crate::{
+    audit::FilesError,
     fastpath::error::FastPathError,
     lease::store::StoreError,
     net::interface::InterfaceError,
+    privilege::capability::PrivilegeError,
     server::{keeper::KeeperError, takeover::RememberError},
     timeline::TimelineError,
 };
@@ -65,6 +67,12 @@ pub enum StartError {
     /// Store or kernel failed while an earlier daemon's renewals were taken note of.
     #[error(transparent)]
     Keeper(#[from] KeeperError),
+    /// The audit log cannot be kept.
+    #[error(transparent)]
+    Audit(#[from] FilesError),
+    /// More privileges would stay than are needed.
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
     /// A thread was refused.
     #[error("a thread cannot be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -73,7 +81,7 @@ pub enum StartError {
 fn privileges(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => {
-            " (run as root, or with CAP_NET_RAW, CAP_NET_ADMIN, CAP_NET_BIND_SERVICE and CAP_BPF)"
+            " (run as root, or with CAP_NET_RAW, CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_BPF and CAP_PERFMON)"
         }
         _ => "",
     }

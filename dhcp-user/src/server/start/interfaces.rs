@@ -12,6 +12,7 @@ use crate::{
         interface::{InterfaceError, InterfaceFacts},
         packet_socket::{PacketSocket, reserve_port},
     },
+    probe::echo::EchoSocket,
 };
 
 /// Every configured interface, and our address on each.
@@ -57,6 +58,33 @@ pub(super) fn open_sockets(
         sockets.push(Arc::new(PacketSocket::open(facts.ifindex).map_err(refused("packet socket"))?));
     }
     Ok((sockets, ports))
+}
+
+/// What answers to probes come in by.
+#[derive(Default)]
+pub(super) struct Probing {
+    pub arp: Vec<Arc<PacketSocket>>,
+    pub echo: Option<Arc<EchoSocket>>,
+}
+
+/// Sockets for answers to probes, as far as `config` has addresses asked for.
+pub(super) fn open_probing(config: &Config, facts: &[InterfaceFacts]) -> Result<Probing, StartError> {
+    let Some(settings) = config.conflict_detection else { return Ok(Probing::default()) };
+    let mut probing = Probing::default();
+    let refused = |what, interface: &str| {
+        let interface = interface.to_owned();
+        move |error| StartError::Socket { what, interface, error }
+    };
+    for facts in facts {
+        let socket = PacketSocket::open_for_arp(facts.ifindex).map_err(refused("ARP socket", &facts.name))?;
+        probing.arp.push(Arc::new(socket));
+    }
+    if settings.relayed && config.subnets.iter().any(|subnet| subnet.link.is_none()) {
+        // Any number that is not the same on every machine: answers to others' questions pass us by.
+        let id = u16::try_from(std::process::id() & 0xffff).unwrap_or_default();
+        probing.echo = Some(Arc::new(EchoSocket::open(id).map_err(refused("ICMP socket", "any interface"))?));
+    }
+    Ok(probing)
 }
 
 /// The interfaces as the fast path numbers them.

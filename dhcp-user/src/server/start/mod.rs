@@ -14,6 +14,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
+        atomic::AtomicU64,
         mpsc::{SyncSender, sync_channel},
     },
 };
@@ -26,17 +27,22 @@ pub use error::StartError;
 
 use super::{
     clock::{self, Clock},
+    feed::Feed,
     inbox::{self, Inbox},
     keeper::Keeper,
+    outbox::Outbox,
     service::{Counts, Event, Service},
     takeover::{Surroundings, remember},
 };
 use crate::{
+    audit::{Journal, Kind, Line, Moment},
     config::model::{AttachMode, Config},
     fastpath::{kernel::KernelPath, pins::PinDirectory, stored},
-    lease::store::{LogStore, Options},
-    time::Span,
-    timeline::{BootId, Resume},
+    lease::store::{FlushTimes, LogStore, MetaKey, Options, TimedStore},
+    privilege::capability,
+    server::memory::meta,
+    time::{Span, Timestamp},
+    timeline::{Anchor, BootId, Resume},
 };
 
 /// Events that may wait for the service: as many frames as may, and what is not a frame.
@@ -50,6 +56,14 @@ pub struct Started {
     pub events: SyncSender<Event>,
     /// Where the command line is to find the service.
     pub control_socket: PathBuf,
+    /// What becomes of leases.
+    pub feed: Arc<Feed>,
+    /// How long the store's flushes take.
+    pub flushes: Arc<FlushTimes>,
+    /// The configuration it serves.
+    pub config: Arc<Config>,
+    /// Grows while the service works.
+    pub turns: Arc<AtomicU64>,
 }
 
 /// Starts serving `config`.
@@ -61,10 +75,17 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     if config.interfaces.is_empty() {
         return Err(StartError::NoInterface);
     }
+    if config.multi_site.as_ref().is_some_and(|sites| sites.enabled) {
+        tracing::warn!(
+            "dhcp.datacenter.multi_site is enabled, but this version serves as a single node: another node with the same \
+             pools would give the same addresses to other clients; give each node pools of its own"
+        );
+    }
     let (facts, servers) = interfaces::look_up(&config)?;
     let interfaces = interfaces::numbered(&facts);
     let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
-    let mut keeper = open_store(&config, servers, interfaces.clone(), local)?;
+    let (mut keeper, until) = open_store(&config, servers, interfaces.clone(), local)?;
+    let mut journal = config.audit.as_ref().map(Journal::open).transpose()?;
     let clock = Clock::new(keeper.timeline);
     let pins = if config.interfaces.iter().any(|interface| interface.mode != AttachMode::Off) {
         Some(PinDirectory::open(&config.fastpath.pin_path)?)
@@ -73,27 +94,40 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     };
     let (events, queue) = sync_channel(EVENTS_QUEUED);
     let (sockets, ports_held) = interfaces::open_sockets(&facts)?;
+    let probing = interfaces::open_probing(&config, &facts)?;
+    if let Some(settings) = config.conflict_detection {
+        keeper.core.engine.detect_conflicts(settings);
+    }
     let mut modes = std::collections::BTreeMap::new();
-    let mut grace = None;
+    let mut barrier = None;
     match pins {
         Some(pins) => {
             let ports = interfaces::ports(&config, &facts, &interfaces);
-            let (attached, barrier) = succession::take_over(&config, pins, ports, &mut keeper)?;
+            let (attached, programs_ended) = succession::take_over(&config, pins, ports, &mut keeper)?;
             modes = attached;
-            grace = Some(threads::start_grace(barrier, events.clone())?);
+            barrier = Some(programs_ended);
         }
         // Nothing grants behind the engine's back from here on.
         None => keeper.note_marks_known_since(clock.now())?,
     }
+    if let Some(journal) = &mut journal {
+        note_start(journal, &keeper, until, clock.now());
+    }
     let loggers = keeper.kernel.iter_mut().flat_map(KernelPath::objects_mut).filter_map(logger).collect();
     keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
+    // Everything that takes privileges is open, and no thread has been started yet that would keep them.
+    capability::drop_all_but_kept()?;
+    let grace = barrier.map(|barrier| threads::start_grace(barrier, events.clone())).transpose()?;
+    let turns = Arc::new(AtomicU64::new(0));
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
+    threads::start_answers(&probing, &events)?;
+    let (feed, flushes) = (Arc::<Feed>::default(), keeper.store.times());
     let service = Service {
         keeper,
         modes,
         loggers,
-        sockets,
+        outbox: Outbox::start(sockets).map_err(StartError::Thread)?,
         _ports: ports_held,
         clock,
         authority: authority(&config),
@@ -101,12 +135,34 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         events: queue,
         inbox,
         counts: Counts::default(),
+        echo: probing.echo,
+        journal,
+        turns: Arc::clone(&turns),
+        feed: Arc::clone(&feed),
     };
-    Ok(Started { service, events, control_socket: config.control.socket.clone() })
+    let control_socket = config.control.socket.clone();
+    Ok(Started { service, events, control_socket, feed, flushes, config, turns })
 }
 
 const fn authority(config: &Config) -> Span {
     Span::from_secs(config.fastpath.authority_secs as u64)
+}
+
+/// Writes the start to the audit log, and what is not known of the time before: if no predecessor's marks were there to
+/// be read, whatever the kernel renewed since the time was last noted is lost.
+fn note_start(
+    journal: &mut Journal,
+    keeper: &Keeper<TimedStore, KernelPath>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) {
+    let wall = Timestamp(clock::wall_ns());
+    let generation = Some(keeper.core.learner.control.generation);
+    journal.note(now, wall, Line { generation, ..Line::new(Kind::Started, now) });
+    if let Some(from) = until.filter(|from| *from < keeper.marks_known_since) {
+        let (from, to) = (Some(Moment(from)), Some(Moment(keeper.marks_known_since)));
+        journal.note(now, wall, Line { from, to, ..Line::new(Kind::Gap, now) });
+    }
 }
 
 /// Opens the store and decides what of it still holds under this configuration.
@@ -115,7 +171,7 @@ fn open_store(
     servers: Vec<Ipv4Addr>,
     interfaces: Vec<Interface>,
     local: Vec<Ipv4Addr>,
-) -> Result<Keeper<LogStore, KernelPath>, StartError> {
+) -> Result<(Keeper<TimedStore, KernelPath>, Option<Timestamp>), StartError> {
     let mut leases = Vec::new();
     let (store, recovered) =
         LogStore::open(&config.store.path, &Options::default(), &mut |lease| leases.push(lease))?;
@@ -136,9 +192,11 @@ fn open_store(
         random_key,
         seed: u64::from_le_bytes(seed),
     };
-    let (keeper, resume) = remember(around, store, &recovered, leases)?;
+    let (keeper, resume) = remember(around, TimedStore::new(store), &recovered, leases)?;
     report(&resume, found);
-    Ok(keeper)
+    // When the last daemon last noted the time, if there is anything to know about the time since.
+    let anchor = meta(&recovered, MetaKey::TimelineAnchor).and_then(|octets| Anchor::decode(octets).ok());
+    Ok((keeper, anchor.filter(|_| found != 0).map(|anchor| anchor.latest)))
 }
 
 fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {

@@ -15,7 +15,7 @@ use crate::{
         layout::Layout,
         pins::PinDirectory,
     },
-    lease::store::LogStore,
+    lease::store::TimedStore,
     server::{clock, keeper::Keeper, takeover::Succession},
 };
 
@@ -24,7 +24,7 @@ pub(super) fn take_over(
     config: &Config,
     pins: PinDirectory,
     ports: Vec<Port>,
-    keeper: &mut Keeper<LogStore, KernelPath>,
+    keeper: &mut Keeper<TimedStore, KernelPath>,
 ) -> Result<(BTreeMap<String, String>, Grace), StartError> {
     let predecessor = Predecessor::open(&pins)?;
     let mut succession = KernelSuccession {

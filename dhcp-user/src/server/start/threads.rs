@@ -1,18 +1,20 @@
 //! The threads beside the service: one receives on each interface, one waits for grace periods.
 
 use std::{
+    io,
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, SyncSender, channel},
+        mpsc::{Receiver, Sender, SyncSender, TrySendError, channel},
     },
     thread,
     time::Duration,
 };
 
-use super::StartError;
+use super::{StartError, interfaces::Probing};
 use crate::{
     fastpath::grace::Grace,
-    net::packet_socket::PacketSocket,
+    net::{batch::ReceiveBuffers, packet_socket::PacketSocket},
+    probe::arp,
     server::{inbox::Inbox, keeper::Withdrawal, service::Event},
 };
 
@@ -59,29 +61,78 @@ pub(super) fn start_receivers(
     Ok(())
 }
 
-/// Hands frames to the service until it is gone.
-fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, inbox: &Inbox) {
-    let mut failing = false;
+/// Starts a thread for each interface, and one for ICMP, that hands answers to probes to the service. Few come, and none
+/// that nobody asked for; one that finds the queue full is as one that was never given.
+pub(super) fn start_answers(probes: &Probing, events: &SyncSender<Event>) -> Result<(), StartError> {
+    for (interface, socket) in probes.arp.iter().enumerate() {
+        let (socket, events) = (Arc::clone(socket), events.clone());
+        let hear = move || {
+            let mut buffers = ReceiveBuffers::default();
+            hear(&events, || {
+                let mut frames = Vec::new();
+                socket.receive(&mut buffers, &mut frames)?;
+                let answers = frames.iter().filter_map(|frame| arp::answer(&frame.octets));
+                Ok(answers.map(|(address, mac)| Event::InUse(address, Some(mac))).collect())
+            });
+        };
+        spawn(format!("arp-{interface}"), hear)?;
+    }
+    if let Some(socket) = probes.echo.clone() {
+        let events = events.clone();
+        let hear = move || {
+            hear(&events, || {
+                let address = socket.receive()?;
+                Ok(address.map(|address| Event::InUse(address, None)).into_iter().collect())
+            });
+        };
+        spawn("icmp".to_owned(), hear)?;
+    }
+    Ok(())
+}
+
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    thread::Builder::new().name(name).spawn(work).map_err(StartError::Thread).map(drop)
+}
+
+fn hear(events: &SyncSender<Event>, mut receive: impl FnMut() -> io::Result<Vec<Event>>) {
     loop {
-        let received = socket.receive();
-        match &received {
-            Err(error) if !failing => {
-                tracing::warn!(interface, %error, "receiving fails; trying until it works");
-            }
-            Ok(_) if failing => tracing::info!(interface, "receiving again"),
-            _ => {}
-        }
-        failing = received.is_err();
-        match received {
-            Ok(None) => {}
-            // There is room in the queue for everything that is admitted: this never waits.
-            Ok(Some(mut frame)) => {
-                if inbox.admits(&mut frame) && events.send(Event::Frame(interface, frame)).is_err() {
-                    return;
+        match receive() {
+            Ok(heard) => {
+                for event in heard {
+                    if let Err(TrySendError::Disconnected(_)) = events.try_send(event) {
+                        return;
+                    }
                 }
             }
             // The interface is down, as a rule: it may come up again.
             Err(_) => thread::sleep(RECEIVE_AGAIN),
+        }
+    }
+}
+
+/// Hands frames to the service until it is gone.
+fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, inbox: &Inbox) {
+    let mut failing = false;
+    let mut buffers = ReceiveBuffers::default();
+    loop {
+        let mut frames = Vec::new();
+        let received = socket.receive(&mut buffers, &mut frames);
+        match &received {
+            Err(error) if !failing => {
+                tracing::warn!(interface, %error, "receiving fails; trying until it works");
+            }
+            Ok(()) if failing => tracing::info!(interface, "receiving again"),
+            _ => {}
+        }
+        failing = received.is_err();
+        frames.retain_mut(|frame| inbox.admits(frame));
+        // There is room in the queue for everything that is admitted: this does not wait.
+        if !frames.is_empty() && events.send(Event::Frames(interface, frames)).is_err() {
+            return;
+        }
+        if failing {
+            // The interface is down, as a rule: it may come up again.
+            thread::sleep(RECEIVE_AGAIN);
         }
     }
 }

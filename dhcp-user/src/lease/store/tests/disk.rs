@@ -17,30 +17,6 @@ const FULL_DIR: &str = "DHCP_TEST_FULL_DIR";
 const KILLED_DIR: &str = "DHCP_TEST_KILLED_DIR";
 
 #[test]
-fn a_failed_flush_poisons_the_store_and_reopening_tells_what_is_there() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store");
-    let (mut store, ..) = open(&path).unwrap();
-    store.commit(&batch(1, 3)).unwrap();
-    store.head.as_mut().unwrap().fail_next_flush = true;
-    let error = store.commit(&batch(2, 3)).unwrap_err();
-    assert!(matches!(error, StoreError::Io { action: "flush", .. }), "{error}");
-    for _ in 0..2 {
-        let error = store.commit(&batch(3, 3)).unwrap_err();
-        assert!(matches!(error, StoreError::Poisoned { .. }), "{error}");
-    }
-    assert!(matches!(store.seal(), Err(StoreError::Poisoned { .. })));
-    assert!(matches!(store.close(), Err(StoreError::Poisoned { .. })));
-    let (_, contents, recovered) = open(&path).unwrap();
-    // The second batch was written and not acknowledged: it may be there, whole, and the third may not.
-    let mut model = Contents::default();
-    model.apply(&batch(1, 3));
-    model.apply(&batch(2, 3));
-    assert_eq!((contents, recovered.report.batches_after_mark), (model, 1));
-    assert!(!recovered.report.closed_in_order);
-}
-
-#[test]
 fn two_cannot_have_one_store() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");

@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod model;
+mod power;
 
 use std::{net::Ipv4Addr, path::Path};
 
@@ -17,8 +18,15 @@ const SMALL: Options = Options { segment_bytes: 64 << 10 };
 
 /// Opens a store and everything in it.
 fn open(path: &Path) -> Result<(LogStore, Contents, Recovered), StoreError> {
+    everything(|each| LogStore::open(path, &SMALL, each))
+}
+
+/// Opens a store by `open`, and everything in it.
+fn everything(
+    open: impl FnOnce(&mut dyn FnMut(LeaseRecord)) -> Result<(LogStore, Recovered), StoreError>,
+) -> Result<(LogStore, Contents, Recovered), StoreError> {
     let mut contents = Contents::default();
-    let (store, recovered) = LogStore::open(path, &SMALL, &mut |lease| {
+    let (store, recovered) = open(&mut |lease| {
         let twice = contents.leases.insert(lease.address, lease);
         assert_eq!(twice, None, "a lease is handed over once");
     })?;

@@ -126,6 +126,34 @@ fn bounds_leave_the_store_as_it_was() {
 }
 
 #[test]
+fn what_is_too_large_for_one_flush_becomes_durable_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let (mut store, ..) = open(&path).unwrap();
+    let mut large = batch(4, 300);
+    for (number, lease) in large.leases.iter_mut().enumerate() {
+        lease.relay_information = vec![number as u8; number % 300].into();
+        lease.client = ClientKey::Id(vec![1; number % 256].into());
+    }
+    large.answers = (0..40).map(|id| StoredAnswer { id, bytes: vec![id as u8; 1_500] }).collect();
+    large.dropped_answers = (30..40).collect();
+    assert!(matches!(store.commit(&large), Err(StoreError::BatchTooLarge { .. })));
+    store.commit_in_parts(&large).unwrap();
+    assert!(store.sequence() > 8, "{} parts", store.sequence());
+    let mut model = Contents::default();
+    model.apply(&large);
+    crash(store);
+    assert_eq!(open(&path).unwrap().1, model);
+    // Answers before the leases that name them, and dropped after those that did.
+    let parts = large.parts(16_000);
+    let first = |has: fn(&Batch) -> bool| parts.iter().position(has).unwrap();
+    let last = |has: fn(&Batch) -> bool| parts.iter().rposition(has).unwrap();
+    assert_eq!(first(|part| !part.meta.is_empty()), 0);
+    assert!(last(|part| !part.answers.is_empty()) <= first(|part| !part.leases.is_empty()));
+    assert!(last(|part| !part.leases.is_empty()) <= first(|part| !part.dropped_answers.is_empty()));
+}
+
+#[test]
 fn segments_of_another_size_are_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");

@@ -1,0 +1,54 @@
+//! Who asks: where the connection comes from, and who its holder has proved to be.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+
+use crate::config::model::ApiRole;
+
+/// The other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// On the local socket: its permissions have let them in.
+    Local,
+    /// On the network.
+    Remote {
+        /// Their address.
+        address: IpAddr,
+        /// The common name of the certificate they proved to hold.
+        certificate: Option<String>,
+    },
+}
+
+/// Who asks, and what they may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// For the record of changes.
+    pub name: String,
+    /// What they may do; `None` for somebody unknown, who gets what is open to all.
+    pub role: Option<ApiRole>,
+    /// The only subnets they may see and change; empty for all.
+    pub subnets: Vec<Ipv4Net>,
+}
+
+impl Caller {
+    /// Whoever is on the local socket.
+    pub fn local() -> Self {
+        Self { name: "local socket".to_owned(), role: Some(ApiRole::Admin), subnets: Vec::new() }
+    }
+
+    /// Somebody unknown.
+    pub fn nobody() -> Self {
+        Self { name: "anybody".to_owned(), role: None, subnets: Vec::new() }
+    }
+
+    /// Whether they may see and change an address.
+    pub fn may_see(&self, address: Ipv4Addr) -> bool {
+        self.subnets.is_empty() || self.subnets.iter().any(|subnet| subnet.contains(&address))
+    }
+
+    /// Whether they may see and change all of a prefix.
+    pub fn may_see_all(&self, prefix: &Ipv4Net) -> bool {
+        self.subnets.is_empty() || self.subnets.iter().any(|subnet| subnet.contains(prefix))
+    }
+}

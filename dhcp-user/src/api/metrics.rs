@@ -1,0 +1,230 @@
+//! Figures in Prometheus' text format, made from what the service shows of itself at the moment it is asked.
+
+use prometheus::{
+    Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+    core::Collector,
+    proto::{self, MetricFamily, MetricType},
+};
+
+use crate::{
+    lease::store::{FLUSH_BOUNDS_US, FlushSnapshot},
+    server::view::{StatsView, SubnetView},
+};
+
+/// What the figures are made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// Counters of kernel and daemon.
+    pub stats: StatsView,
+    /// Subnets with their pools.
+    pub subnets: Vec<SubnetView>,
+    /// The store's flushes.
+    pub flushes: FlushSnapshot,
+    /// When the certificate ends, seconds since the Unix epoch; `None` without TLS.
+    pub certificate_expires_secs: Option<i64>,
+    /// Changes that could not be recorded.
+    pub changes_lost: u64,
+}
+
+/// The text of a scrape.
+///
+/// # Errors
+/// If two figures have one name, which the tests would have told.
+pub fn text(figures: &Figures) -> prometheus::Result<String> {
+    let registry = Registry::new();
+    let made = Maker(&registry);
+    let Figures { stats, subnets, flushes, .. } = figures;
+    if let Some(kernel) = &stats.kernel {
+        made.count("dhcp_kernel_answered_total", "Renewals answered in the kernel.", kernel.answered)?;
+        let passed = kernel.reasons.iter().map(|(reason, count)| (reason.as_str(), *count));
+        made.counts("dhcp_kernel_passed_total", "Frames passed up by the kernel program.", "reason", passed)?;
+        made.gauge("dhcp_kernel_answers", "Distinct answers the kernel holds.", kernel.answers)?;
+        made.gauge("dhcp_kernel_answers_max", "Distinct answers the kernel can hold.", kernel.answers_max)?;
+        made.gauge("dhcp_kernel_lease_slots", "Entries of the lease map.", kernel.lease_slots)?;
+        let modes = IntGaugeVec::new(
+            Opts::new("dhcp_kernel_interface_info", "How the kernel program runs on an interface."),
+            &["interface", "mode"],
+        )?;
+        for (interface, mode) in &kernel.interfaces {
+            modes.with_label_values(&[interface, mode]).set(1);
+        }
+        registry.register(Box::new(modes))?;
+    }
+    let daemon = &stats.daemon;
+    let messages = daemon.messages.iter().map(|(reason, count)| (reason.as_str(), *count));
+    made.counts("dhcp_daemon_messages_total", "Messages handled by the daemon.", "reason", messages)?;
+    let frames = daemon.frames.iter().map(|(kind, count)| (kind.as_str(), *count));
+    made.counts("dhcp_daemon_frames_total", "Frames that came up to the daemon.", "kind", frames)?;
+    made.count("dhcp_daemon_acks_total", "ACKs sent by the daemon.", daemon.acks)?;
+    made.count("dhcp_daemon_queue_drops_total", "Frames dropped: the queue was full.", daemon.queue_drops)?;
+    made.count("dhcp_daemon_send_errors_total", "Replies that could not be sent.", daemon.send_errors)?;
+    made.count("dhcp_daemon_unpublishable_total", "Renewals the kernel cannot learn.", daemon.unpublishable)?;
+    for (name, help, count) in [
+        ("dhcp_daemon_queue_gave_way_total", "Frames dropped for others more urgent.", daemon.queue_gave_way),
+        ("dhcp_daemon_offers_gave_way_total", "Offers taken back for others.", daemon.offers_gave_way),
+        (
+            "dhcp_daemon_quarantines_cut_short_total",
+            "Declined addresses given again before their time.",
+            daemon.quarantines_cut_short,
+        ),
+    ] {
+        made.count(name, help, count)?;
+    }
+    if let Some(audit) = &stats.audit {
+        made.count("dhcp_audit_lines_total", "Lines of the audit log.", audit.lines)?;
+        made.count("dhcp_audit_lost_total", "Lines of the audit log that could not be written.", audit.lost)?;
+    }
+    if let Some(probes) = &stats.probes {
+        made.count(
+            "dhcp_probes_total",
+            "Addresses asked for before they were offered.",
+            probes.engine.asked,
+        )?;
+        made.count("dhcp_probe_conflicts_total", "Addresses found in use.", probes.engine.conflicts)?;
+        made.count("dhcp_probe_send_errors_total", "Questions that could not be sent.", probes.send_errors)?;
+    }
+    made.gauge("dhcp_daemon_offers", "Open offers.", daemon.offers)?;
+    made.count("dhcp_store_commits_total", "Batches made durable.", daemon.commits)?;
+    let refusals = daemon.store_refusals;
+    made.count("dhcp_store_refusals_total", "Replies not sent: their leases were not durable.", refusals)?;
+    made.gauge(
+        "dhcp_store_failing",
+        "1 if the last batch could not be made durable.",
+        flushes.failing.into(),
+    )?;
+    registry.register(Box::new(FlushHistogram::new(flushes)))?;
+    let leases = IntGaugeVec::new(Opts::new("dhcp_leases", "Leases by state."), &["state"])?;
+    for state in ["bound", "free", "quarantined"] {
+        leases.with_label_values(&[state]).set(signed(stats.leases.get(state).copied().unwrap_or(0)));
+    }
+    registry.register(Box::new(leases))?;
+    pools(&registry, subnets)?;
+    if let Some(secs) = figures.certificate_expires_secs {
+        let name = "dhcp_api_certificate_expiry_timestamp_seconds";
+        let gauge = IntGauge::new(name, "When the API's certificate ends, since the Unix epoch.")?;
+        gauge.set(secs);
+        registry.register(Box::new(gauge))?;
+    }
+    made.count("dhcp_api_changes_lost_total", "Changes that could not be recorded.", figures.changes_lost)?;
+    let build = Gauge::with_opts(
+        Opts::new("dhcp_build_info", "The version that runs.")
+            .const_label("version", env!("CARGO_PKG_VERSION")),
+    )?;
+    build.set(1.0);
+    registry.register(Box::new(build))?;
+    let mut out = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut out)?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn pools(registry: &Registry, subnets: &[SubnetView]) -> prometheus::Result<()> {
+    let labels = ["subnet", "first", "last"];
+    let size = IntGaugeVec::new(Opts::new("dhcp_pool_addresses", "Addresses of a pool."), &labels)?;
+    let free = IntGaugeVec::new(
+        Opts::new("dhcp_pool_free_addresses", "Addresses of a pool that a new client can have at once."),
+        &labels,
+    )?;
+    let used = GaugeVec::new(
+        Opts::new("dhcp_pool_used_ratio", "The part of a pool that is not free, 0 to 1."),
+        &labels,
+    )?;
+    for subnet in subnets {
+        let prefix = subnet.subnet.to_string();
+        for pool in &subnet.pools {
+            let (first, last) = (pool.first.to_string(), pool.last.to_string());
+            let at = [prefix.as_str(), first.as_str(), last.as_str()];
+            size.with_label_values(&at).set(signed(pool.size));
+            free.with_label_values(&at).set(signed(pool.free));
+            used.with_label_values(&at).set(pool.size.saturating_sub(pool.free) as f64 / pool.size as f64);
+        }
+    }
+    registry.register(Box::new(size))?;
+    registry.register(Box::new(free))?;
+    registry.register(Box::new(used))
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn count(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        self.0.register(Box::new(counter))
+    }
+
+    fn counts<'v>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'v str, u64)>,
+    ) -> prometheus::Result<()> {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        for (value, count) in values {
+            counters.with_label_values(&[value]).inc_by(count);
+        }
+        self.0.register(Box::new(counters))
+    }
+
+    fn gauge(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(signed(value));
+        self.0.register(Box::new(gauge))
+    }
+}
+
+/// The store's flushes, counted elsewhere.
+struct FlushHistogram {
+    description: Vec<prometheus::core::Desc>,
+    flushes: FlushSnapshot,
+}
+
+const FLUSH_NAME: &str = "dhcp_store_flush_duration_seconds";
+const FLUSH_HELP: &str = "How long it took to make a batch durable.";
+
+impl FlushHistogram {
+    fn new(flushes: &FlushSnapshot) -> Self {
+        let description = prometheus::core::Desc::new(
+            FLUSH_NAME.to_owned(),
+            FLUSH_HELP.to_owned(),
+            Vec::new(),
+            std::collections::HashMap::new(),
+        );
+        Self { description: description.into_iter().collect(), flushes: flushes.clone() }
+    }
+}
+
+impl Collector for FlushHistogram {
+    fn desc(&self) -> Vec<&prometheus::core::Desc> {
+        self.description.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut total = 0;
+        let mut buckets = Vec::new();
+        for (bound_us, count) in FLUSH_BOUNDS_US.iter().zip(&self.flushes.counts) {
+            total += count;
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(*bound_us as f64 / 1e6);
+            bucket.set_cumulative_count(total);
+            buckets.push(bucket);
+        }
+        let mut histogram = proto::Histogram::default();
+        histogram.set_sample_count(self.flushes.counts.iter().sum());
+        histogram.set_sample_sum(self.flushes.sum_us as f64 / 1e6);
+        histogram.set_bucket(buckets);
+        let mut metric = proto::Metric::default();
+        metric.set_histogram(histogram);
+        let mut family = MetricFamily::default();
+        family.set_name(FLUSH_NAME.to_owned());
+        family.set_help(FLUSH_HELP.to_owned());
+        family.set_field_type(MetricType::HISTOGRAM);
+        family.set_metric(vec![metric]);
+        vec![family]
+    }
+}

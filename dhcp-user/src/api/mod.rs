@@ -1,0 +1,117 @@
+//! The management API: HTTP and JSON over the local socket and, with TLS, over the network.
+//!
+//! * [`routes`]: an endpoint each, by resource. They hold no state; every answer comes from the service's thread ([`ask`]).
+//! * [`access`]: callers, the table of rights, tokens, limits, and the gate all requests go through.
+//! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them.
+//! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
+//! * [`start`]: all of it for a running service.
+
+pub mod access;
+pub mod ask;
+pub mod changes;
+pub mod listen;
+pub mod metrics;
+pub mod problem;
+pub mod routes;
+pub mod start;
+pub mod tls;
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Instant,
+};
+
+use axum::{Router, middleware};
+use utoipa::OpenApi as _;
+
+use self::{
+    access::{
+        limits::{Guesses, RequestRate},
+        tokens::Tokens,
+    },
+    ask::ServiceHandle,
+    changes::Changes,
+    problem::Problem,
+    tls::Expiry,
+};
+use crate::{config::model::Config, lease::store::FlushTimes, server::feed::Feed};
+
+/// The largest body taken, octets.
+pub const BODY_MAX: usize = 1 << 20;
+
+/// What the endpoints work with.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// The way to the service's thread.
+    pub service: ServiceHandle,
+    /// What becomes of leases.
+    pub feed: Arc<Feed>,
+    /// How long the store's flushes take.
+    pub flushes: Arc<FlushTimes>,
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// Bearer tokens.
+    pub tokens: Arc<Tokens>,
+    /// Who changed what.
+    pub changes: Changes,
+    /// Requests by address.
+    pub rate: Arc<RequestRate>,
+    /// Wrong tokens by address.
+    pub guesses: Arc<Guesses>,
+    /// When the certificate ends.
+    pub expiry: Arc<Expiry>,
+    /// Requests so far.
+    pub requests: Arc<AtomicU64>,
+}
+
+impl Api {
+    /// An API in front of a service.
+    pub fn new(
+        service: ServiceHandle,
+        feed: Arc<Feed>,
+        flushes: Arc<FlushTimes>,
+        config: Arc<Config>,
+        tokens: Tokens,
+        changes: Changes,
+    ) -> Self {
+        let now = Instant::now();
+        let rate = RequestRate::new(config.api.requests_per_sec, now);
+        Self {
+            service,
+            feed,
+            flushes,
+            config,
+            tokens: Arc::new(tokens),
+            changes,
+            rate: Arc::new(rate),
+            guesses: Arc::new(Guesses::new(now)),
+            expiry: Arc::default(),
+            requests: Arc::default(),
+        }
+    }
+
+    /// All endpoints, behind the gate. Requests must carry an [`access::caller::Peer`].
+    pub fn router(&self) -> Router {
+        let (router, _) = routes::all().split_for_parts();
+        router
+            .fallback(|| async { Problem::not_found("nothing is here; see /api/v1/openapi.json") })
+            .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
+            .layer(middleware::from_fn_with_state(self.clone(), access::gate::gate))
+            .with_state(self.clone())
+    }
+
+    /// The endpoints of the listener for metrics: read by whoever reaches it.
+    pub fn metrics_router(&self) -> Router {
+        routes::health::open().with_state(self.clone())
+    }
+}
+
+/// The description of the API (OpenAPI 3.1), from the code.
+pub fn description() -> utoipa::openapi::OpenApi {
+    let (_, mut openapi) = routes::all().split_for_parts();
+    openapi.merge(routes::Description::openapi());
+    openapi
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! What becomes of leases, as it happens: server-sent events, resumed by the number of the last one seen.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    extract::State,
+    http::HeaderMap,
+    response::sse::{self, KeepAlive, Sse},
+};
+use futures_util::stream::{Stream, unfold};
+use tokio::sync::watch;
+
+use crate::{
+    api::{Api, access::caller::Caller, problem::Problem},
+    server::feed::{Feed, LeaseEvent},
+};
+
+/// Events taken from the ring at once.
+const PORTION: usize = 256;
+/// How often a silent stream shows that it is alive.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// One reader of the feed.
+struct Reader {
+    feed: Arc<Feed>,
+    news: watch::Receiver<u64>,
+    caller: Caller,
+    after: u64,
+    ready: VecDeque<sse::Event>,
+}
+
+/// Lease events as they happen, as server-sent events: `lease` with a lease event, and `missed` with a number where events
+/// are gone because the reader was too slow or away for too long. Begins with what comes next, or after the event named by
+/// the header `Last-Event-ID`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "events",
+    params(("last-event-id" = Option<u64>, Header, description = "The number of the last event seen")),
+    responses(
+        (status = 200, description = "A stream of events", body = LeaseEvent, content_type = "text/event-stream"),
+        (status = "default", body = Problem)
+    )
+)]
+pub(super) async fn events(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
+    let news = api.feed.watch();
+    let after = match headers.get("last-event-id") {
+        None => api.feed.last(),
+        Some(value) => value
+            .to_str()
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or_else(|| Problem::bad_request("Last-Event-ID is the number of an event"))?,
+    };
+    let reader = Reader { feed: api.feed, news, caller, after, ready: VecDeque::new() };
+    let stream = unfold(reader, |mut reader| async move {
+        let event = reader.next().await?;
+        Some((Ok(event), reader))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)))
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<sse::Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            self.news.borrow_and_update();
+            let taken = self.feed.after(self.after, PORTION);
+            if taken.missed > 0 {
+                self.ready.push_back(sse::Event::default().event("missed").data(taken.missed.to_string()));
+            }
+            if let Some(last) = taken.events.last() {
+                self.after = last.id;
+            } else {
+                self.news.changed().await.ok()?;
+                continue;
+            }
+            let seen = taken.events.iter().filter(|event| self.caller.may_see(event.address));
+            let shown = seen.filter_map(|event| {
+                sse::Event::default().event("lease").id(event.id.to_string()).json_data(event).ok()
+            });
+            self.ready.extend(shown);
+        }
+    }
+}

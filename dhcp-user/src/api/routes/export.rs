@@ -1,0 +1,172 @@
+//! All leases in one answer, as it is made: pages are asked for as fast as the reader takes them, and never is more than
+//! one of them held.
+
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures_util::stream::unfold;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    api::{
+        Api,
+        access::caller::Caller,
+        problem::{Parameters, Problem},
+        routes::leases::Filters,
+    },
+    server::{desk::Wanted, service::Query, view::LeaseView},
+};
+
+/// How the leases are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    /// A JSON object on each line.
+    #[default]
+    Ndjson,
+    /// Comma-separated values (RFC 4180) with a header.
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct How {
+    /// `ndjson` or `csv`.
+    #[param(inline)]
+    format: Option<Format>,
+}
+
+const CSV_HEADER: &str =
+    "address,state,hw_address,client_id,hostname,renewed_at,renewed_by,expires_at,horizon\r\n";
+
+/// Where an export is.
+struct Export {
+    api: Api,
+    format: Format,
+    wanted: Option<Wanted>,
+    begun: bool,
+}
+
+/// All leases the caller may see. If the service stops half-way, the answer ends without its end: `curl` says so.
+#[utoipa::path(
+    get,
+    path = "/api/v1/leases/export",
+    tag = "leases",
+    params(How),
+    responses(
+        (status = 200, description = "A stream", content(
+            (String = "application/x-ndjson"), (String = "text/csv")
+        )),
+        (status = "default", body = Problem)
+    )
+)]
+pub(super) async fn export(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Parameters(how): Parameters<How>,
+) -> Result<Response, Problem> {
+    let format = how.format.unwrap_or_default();
+    let wanted = Filters::default().wanted(&caller)?;
+    let export = Export { api, format, wanted, begun: false };
+    let kind = match format {
+        Format::Ndjson => "application/x-ndjson",
+        Format::Csv => "text/csv; charset=utf-8; header=present",
+    };
+    let stream = unfold(export, |export| async move { export.next().await });
+    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(stream)).into_response())
+}
+
+impl Export {
+    async fn next(mut self) -> Option<(Result<Bytes, Problem>, Self)> {
+        let mut wanted = self.wanted.take()?;
+        let page = match self.api.service.ask(|to| Query::Page(wanted.clone(), to)).await {
+            Ok(page) => page,
+            Err(problem) => return Some((Err(problem), self)),
+        };
+        let mut text = String::new();
+        if self.format == Format::Csv && !self.begun {
+            text.push_str(CSV_HEADER);
+        }
+        self.begun = true;
+        for lease in &page.leases {
+            match self.format {
+                Format::Csv => csv_line(&mut text, lease),
+                Format::Ndjson => match serde_json::to_string(lease) {
+                    Ok(line) => {
+                        text.push_str(&line);
+                        text.push('\n');
+                    }
+                    Err(error) => return Some((Err(Problem::unavailable(error.to_string())), self)),
+                },
+            }
+        }
+        self.wanted = page.next.map(|next| {
+            wanted.after = Some(next);
+            wanted
+        });
+        Some((Ok(Bytes::from(text)), self))
+    }
+}
+
+fn csv_line(out: &mut String, lease: &LeaseView) {
+    let address = lease.address.to_string();
+    let client_id = lease.client_id.as_deref().unwrap_or("");
+    let hostname = lease.hostname.as_deref().unwrap_or("");
+    let fields = [
+        &address,
+        &lease.state,
+        &lease.hw_address,
+        client_id,
+        hostname,
+        &lease.renewed_at,
+        &lease.renewed_by,
+        &lease.expires_at,
+        &lease.horizon,
+    ];
+    for (n, field) in fields.into_iter().enumerate() {
+        write_field(out, n, field);
+    }
+    out.push_str("\r\n");
+}
+
+/// A field as RFC 4180 has it. A host name is a client's to choose: one that a spreadsheet would take for a formula gets
+/// an apostrophe in front.
+fn write_field(out: &mut String, n: usize, field: &str) {
+    if n > 0 {
+        out.push(',');
+    }
+    let formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if formula || field.contains([',', '"', '\r', '\n']) {
+        out.push_str(if formula { "\"'" } else { "\"" });
+        out.push_str(&field.replace('"', "\"\""));
+        out.push('"');
+    } else {
+        out.push_str(field);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_cannot_break_out_of_their_line_or_be_formulas() {
+        for (field, written) in [
+            ("web1", "web1"),
+            ("a,b", "\"a,b\""),
+            ("say \"hi\"", "\"say \"\"hi\"\"\""),
+            ("=1+1", "\"'=1+1\""),
+            ("@x", "\"'@x\""),
+        ] {
+            let mut out = String::new();
+            write_field(&mut out, 0, field);
+            assert_eq!(out, written);
+        }
+    }
+}

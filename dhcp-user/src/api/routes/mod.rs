@@ -1,0 +1,65 @@
+//! The endpoints, by resource.
+
+#![allow(unused_qualifications, reason = "what utoipa's macro makes of `params(T)`")]
+
+pub mod audit;
+pub mod config;
+pub mod events;
+pub mod export;
+pub mod health;
+pub mod leases;
+pub mod openapi;
+pub mod reservations;
+pub mod stats;
+pub mod subnets;
+pub mod tokens;
+
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::Api;
+
+/// What is said of the API as a whole.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(
+        title = "simple-dhcpd-datacenter",
+        description = "Management of a DHCP node. Roles and a tour: docs/api.md. Errors are RFC 9457 problem details."
+    ),
+    security(("token" = [])),
+    modifiers(&Security)
+)]
+pub struct Description;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        openapi.components.get_or_insert_default().add_security_scheme("token", bearer);
+    }
+}
+
+/// All endpoints.
+pub(super) fn all() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::description))
+        .routes(routes!(leases::list))
+        .routes(routes!(export::export))
+        .routes(routes!(leases::get, leases::release))
+        .routes(routes!(leases::extend))
+        .routes(routes!(subnets::list))
+        .routes(routes!(reservations::list))
+        .routes(routes!(stats::stats))
+        .routes(routes!(events::events))
+        .routes(routes!(config::validate))
+        .routes(routes!(audit::audit))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+}

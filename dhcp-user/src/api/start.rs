@@ -1,0 +1,133 @@
+//! Starts the API of a running service. DHCP goes on without it: a port that is taken is told, and tried for again.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    time::sleep,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    Api,
+    access::tokens::{TokenError, Tokens},
+    ask::ServiceHandle,
+    changes::Changes,
+    listen::{serve_local, serve_tcp},
+    tls::{Certificate, Expiry, TlsError},
+};
+use crate::{config::model, lease::store::FlushTimes, server::feed::Feed};
+
+/// How long until a port that was taken is tried for again.
+const BIND_AGAIN: Duration = Duration::from_secs(5);
+
+/// Why there is no API.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Its directory or a file in it cannot be used.
+    #[error("the API's directory {}: {error}; dhcp.api.state_path names another", path.display())]
+    State {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+    /// There is no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// All that can be refused, looked at before the service starts.
+pub struct Prepared {
+    tokens: Tokens,
+    changes: Changes,
+    expiry: Arc<Expiry>,
+    tls: Option<(Arc<Certificate>, TlsAcceptor)>,
+}
+
+/// Makes the state directory, opens what is in it, and makes or loads the certificate.
+///
+/// # Errors
+/// If the directory, or a certificate that is asked for, cannot be used.
+pub fn prepare(api: &model::Api) -> Result<Prepared, ApiError> {
+    let path = &api.state_path;
+    let failed = |path: PathBuf| move |error| ApiError::State { path, error };
+    // The store's directory may be made here too: nobody else is to look into either.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path.clone()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed(path.clone()))?;
+    let record = path.join("changes.ndjson");
+    let changes = Changes::open(record.clone()).map_err(failed(record))?;
+    let tokens = Tokens::open(path.join("tokens.json"))?;
+    let expiry = Arc::<Expiry>::default();
+    let tls = if api.enabled && api.tls {
+        let certificate = Certificate::open(api, Arc::clone(&expiry))?;
+        let acceptor = TlsAcceptor::from(certificate.server_config(api.client_ca.as_deref())?);
+        Some((certificate, acceptor))
+    } else {
+        None
+    };
+    Ok(Prepared { tokens, changes, expiry, tls })
+}
+
+impl Prepared {
+    /// Serves on the local socket and, as configured, over the network, in front of a service; returns at once.
+    pub fn serve(self, started: Behind, local: UnixListener) {
+        let Self { tokens, changes, expiry, tls } = self;
+        let Behind { service, feed, flushes, config } = started;
+        let api = Api { expiry, ..Api::new(service, feed, flushes, config, tokens, changes) };
+        let router = api.router();
+        tokio::spawn(serve_local(local, router.clone()));
+        let config = &api.config.api;
+        if let Some(address) = config.metrics_listen {
+            tokio::spawn(serve_network("metrics", address, None, api.metrics_router()));
+        }
+        if config.enabled {
+            let acceptor = tls.map(|(certificate, acceptor)| {
+                tokio::spawn(certificate.follow());
+                acceptor
+            });
+            tokio::spawn(serve_network("API", config.listen, acceptor, router));
+        }
+    }
+}
+
+/// The service an API is in front of.
+#[derive(Clone, Debug)]
+pub struct Behind {
+    /// The way to its thread.
+    pub service: ServiceHandle,
+    /// What becomes of leases.
+    pub feed: Arc<Feed>,
+    /// How long the store's flushes take.
+    pub flushes: Arc<FlushTimes>,
+    /// The configuration it serves.
+    pub config: Arc<model::Config>,
+}
+
+async fn serve_network(what: &'static str, address: SocketAddr, tls: Option<TlsAcceptor>, router: Router) {
+    let mut told = false;
+    let listener = loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => break listener,
+            Err(error) if !told => {
+                told = true;
+                tracing::error!(%address, %error, "the {what} cannot be served there; trying until it can");
+            }
+            Err(_) => {}
+        }
+        sleep(BIND_AGAIN).await;
+    };
+    tracing::info!(%address, tls = tls.is_some(), "serving the {what}");
+    serve_tcp(listener, tls, router).await;
+}

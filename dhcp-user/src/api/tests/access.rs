@@ -1,0 +1,163 @@
+//! Every endpoint with every role, with and without authority; wrong tokens, restricted ones, certificates.
+
+use super::*;
+use crate::api::{
+    access::rights::{Need, RIGHTS},
+    problem::Problem,
+};
+
+/// A path that an endpoint's template fits.
+fn example(path: &str) -> String {
+    path.replace("{address}", "198.18.1.1").replace("{id}", "00")
+}
+
+/// Whether somebody with a role, restricted or not, gets in.
+fn expected(need: Need, role: Option<ApiRole>, restricted: bool) -> Option<u16> {
+    match (need, role) {
+        (Need::Nothing, _) => None,
+        (_, None) => Some(401),
+        (Need::Whole(needed), Some(role)) if role < needed || restricted => Some(403),
+        (Need::Part(needed), Some(role)) if role < needed => Some(403),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn every_endpoint_lets_in_whom_the_table_says_and_nobody_else() {
+    let roles = [None, Some(ApiRole::Viewer), Some(ApiRole::Operator), Some(ApiRole::Admin)];
+    let mut asked = 0;
+    for (method, path, need) in RIGHTS {
+        let world = World::new(20);
+        let router = world.remote();
+        for (role, restricted) in roles.iter().flat_map(|role| [(*role, false), (*role, true)]) {
+            let subnets: &[&str] = if restricted { &["198.18.1.0/24"] } else { &[] };
+            let token = role.map(|role| world.token(role, subnets));
+            let response = answer(&router, request(method, &example(path), token.as_deref(), "{}")).await;
+            let status = response.status().as_u16();
+            let what = format!("{method} {path} as {role:?}, restricted: {restricted}: {status}");
+            match expected(*need, role, restricted) {
+                Some(refused) => {
+                    assert_eq!(status, refused, "{what}");
+                    let problem: Problem = serde_json::from_str(&text(response).await).unwrap();
+                    assert_eq!(problem.status, refused);
+                }
+                None => assert!(!matches!(status, 401 | 403 | 405 | 429) && status < 500, "{what}"),
+            }
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, RIGHTS.len() * 8);
+}
+
+#[tokio::test]
+async fn wrong_tokens_are_refused_and_soon_cost_time_to_their_sender_alone() {
+    let world = World::new(1);
+    let right = world.token(ApiRole::Admin, &[]);
+    let router = world.remote();
+    let status = async |router: &Router, token: &str| {
+        answer(router, request("GET", "/api/v1/stats", Some(token), "")).await.status().as_u16()
+    };
+    let mut wrong = right.clone();
+    wrong.pop();
+    for token in ["", "x", wrong.as_str(), &"y".repeat(4_000)] {
+        assert_eq!(status(&router, token).await, 401);
+    }
+    assert_eq!(status(&router, &right).await, 200, "and all is forgiven");
+    for _ in 0..6 {
+        status(&router, &wrong).await;
+    }
+    assert_eq!(status(&router, &right).await, 429, "nothing is looked at meanwhile");
+    let other = world.seen_by(Peer::Remote { address: source(2), certificate: None });
+    assert_eq!(status(&other, &right).await, 200);
+    assert_eq!(answer(&other, request("GET", "/healthz", None, "")).await.status(), 200);
+    let basic = Request::get("/api/v1/stats").header("authorization", format!("Basic {right}"));
+    assert_eq!(answer(&other, basic.body(Body::empty()).unwrap()).await.status(), 401);
+}
+
+#[tokio::test]
+async fn the_restricted_see_and_change_what_is_theirs() {
+    let world = World::new(1_000);
+    let token = world.token(ApiRole::Operator, &["198.18.1.0/28", "198.18.2.0/30"]);
+    let router = world.remote();
+    let get = async |path: &str| {
+        let response = answer(&router, request("GET", path, Some(&token), "")).await;
+        (response.status().as_u16(), text(response).await)
+    };
+    let (_, page) = get("/api/v1/leases?limit=1000").await;
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["leases"].as_array().unwrap().len(), 20);
+    for (subnet, leases) in [("198.18.0.0/16", 20), ("198.18.1.4/30", 4), ("198.18.3.0/24", 0)] {
+        let (_, page) = get(&format!("/api/v1/leases?subnet={subnet}")).await;
+        let page: Value = serde_json::from_str(&page).unwrap();
+        assert_eq!(page["leases"].as_array().unwrap().len(), leases, "{subnet}");
+    }
+    assert_eq!(get("/api/v1/leases/export").await.1.lines().count(), 20);
+    assert_eq!(get("/api/v1/leases/198.18.1.15").await.0, 200);
+    assert_eq!(get("/api/v1/leases/198.18.1.16").await.0, 404, "as if there were none");
+    assert_eq!(get("/api/v1/subnets").await.1, "[]");
+    for (method, path) in
+        [("DELETE", "/api/v1/leases/198.18.1.16"), ("POST", "/api/v1/leases/198.18.1.16/extend")]
+    {
+        assert_eq!(answer(&router, request(method, path, Some(&token), "")).await.status(), 404);
+    }
+    assert_eq!(ask(&world, "GET", "/api/v1/leases/198.18.1.16", "").await.1["state"], "bound");
+}
+
+#[tokio::test]
+async fn certificates_stand_for_those_the_configuration_names() {
+    let world = World::new(20);
+    let holder =
+        |name: &str| world.seen_by(Peer::Remote { address: source(1), certificate: Some(name.to_owned()) });
+    let status = async |router: &Router, method: &str, path: &str| {
+        answer(router, request(method, path, None, "")).await.status().as_u16()
+    };
+    assert_eq!(status(&holder("ops"), "DELETE", "/api/v1/leases/198.18.1.1").await, 202);
+    assert_eq!(status(&holder("ops"), "GET", "/api/v1/tokens").await, 403);
+    assert_eq!(status(&holder("ops"), "GET", "/api/v1/stats").await, 403, "restricted");
+    assert_eq!(status(&holder("stranger"), "GET", "/api/v1/leases").await, 401);
+    // Nothing is known of a connection that no listener of ours made.
+    assert_eq!(status(&world.api.router(), "GET", "/healthz").await, 403);
+}
+
+#[tokio::test]
+async fn what_changes_something_is_recorded_and_no_secret_is() {
+    let world = World::new(20);
+    let router = world.remote();
+    let (viewer, admin) = (world.token(ApiRole::Viewer, &[]), world.token(ApiRole::Admin, &[]));
+    answer(&router, request("DELETE", "/api/v1/leases/198.18.1.1", Some(&viewer), "")).await;
+    let named = request("DELETE", "/api/v1/leases/198.18.1.1", Some(&admin), "");
+    let (mut parts, body) = named.into_parts();
+    parts.headers.insert("x-request-id", "ticket-42".parse().unwrap());
+    let released = answer(&router, Request::from_parts(parts, body)).await;
+    assert_eq!(released.headers()["x-request-id"], "ticket-42");
+    let new = r#"{"name": "backup", "role": "viewer"}"#;
+    let made = text(answer(&router, request("POST", "/api/v1/tokens", Some(&admin), new)).await).await;
+    let secret = serde_json::from_str::<Value>(&made).unwrap()["token"].as_str().unwrap().to_owned();
+    answer(&router, request("GET", "/api/v1/leases", Some(&admin), "")).await;
+
+    let (_, record) = ask(&world, "GET", "/api/v1/audit?limit=10", "").await;
+    let rows: Vec<_> = record
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            (
+                row["method"].as_str().unwrap(),
+                row["status"].as_u64().unwrap(),
+                row["detail"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(rows.len(), 3);
+    assert!(matches!(rows[0], ("POST", 201, detail) if detail.contains("backup")), "{rows:?}");
+    assert!(matches!(rows[1], ("DELETE", 202, detail) if detail.contains("02:00:00:00:00:01")), "{rows:?}");
+    assert_eq!(rows[2], ("DELETE", 403, ""));
+    assert_eq!(record[1]["request_id"], "ticket-42");
+    assert!(record[1]["who"].as_str().unwrap().contains("(admin)"));
+    for entry in std::fs::read_dir(&world.folder).unwrap() {
+        let kept = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for token in [&viewer, &admin, &secret] {
+            assert!(!kept.contains(token.rsplit('_').next().unwrap()));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What is malformed, too much or too slow is refused in the form all errors have.
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::api::{BODY_MAX, listen::serve_tcp, problem::Problem};
+
+#[tokio::test]
+async fn every_refusal_is_a_problem() {
+    let world = World::new(1);
+    let huge = format!("{{\"name\": \"{}\"}}", "x".repeat(BODY_MAX));
+    for (method, path, body, status) in [
+        ("GET", "/nowhere", "", 404),
+        ("GET", "/api/v1/leases/x/y/z", "", 404),
+        ("PATCH", "/api/v1/leases", "", 405),
+        ("DELETE", "/healthz", "", 405),
+        ("POST", "/api/v1/tokens", "", 400),
+        ("POST", "/api/v1/tokens", "{", 400),
+        ("POST", "/api/v1/tokens", "{}", 422),
+        ("POST", "/api/v1/tokens", r#"{"name": "x", "role": "king"}"#, 422),
+        ("POST", "/api/v1/tokens", r#"{"name": "x", "role": "viewer", "more": 1}"#, 422),
+        ("POST", "/api/v1/tokens", r#"{"name": "", "role": "viewer"}"#, 400),
+        ("POST", "/api/v1/tokens", r#"{"name": "a\u0007", "role": "viewer"}"#, 400),
+        ("POST", "/api/v1/tokens", r#"{"name": "x", "role": "viewer", "lasts_secs": 0}"#, 400),
+        ("POST", "/api/v1/tokens", &huge, 413),
+        ("DELETE", "/api/v1/tokens/%ff", "", 400),
+        ("DELETE", "/api/v1/tokens/77", "", 404),
+        ("GET", "/api/v1/audit?limit=0", "", 400),
+        ("GET", "/api/v1/reservations?limit=1001", "", 400),
+    ] {
+        let response = answer(&world.seen_by(Peer::Local), request(method, path, None, body)).await;
+        let found =
+            (response.status().as_u16(), response.headers()["content-type"].to_str().unwrap().to_owned());
+        assert!(response.headers().contains_key("x-request-id"));
+        let problem = text(response).await;
+        assert_eq!(found, (status, "application/problem+json".to_owned()), "{method} {path}: {problem}");
+        let problem: Problem = serde_json::from_str(&problem).unwrap();
+        assert!(problem.status == status && !problem.detail.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn requests_have_their_rate() {
+    let mut world = World::new(1);
+    let now = std::time::Instant::now();
+    world.api.rate = Arc::new(crate::api::access::limits::RequestRate::new(5, now));
+    let router = world.remote();
+    let mut refused = 0;
+    for _ in 0..50 {
+        let status = answer(&router, request("GET", "/healthz", None, "")).await.status();
+        refused += usize::from(status == 429);
+    }
+    assert!(refused > 0, "fifty in no time are more than five a second");
+    let local = answer(&world.seen_by(Peer::Local), request("GET", "/healthz", None, "")).await;
+    assert_eq!(local.status(), 200, "the local socket has no rate");
+}
+
+/// What a real connection answers to octets that are no request, and that it ends.
+#[tokio::test]
+async fn connections_that_make_no_sense_are_ended() {
+    let world = World::new(1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve_tcp(listener, None, world.api.router()));
+    let head = format!("GET /healthz HTTP/1.1\r\nx: {}\r\n", "y".repeat(64 << 10));
+    let fields: String = (0..100).map(|n| format!("x{n}: y\r\n")).collect();
+    for (octets, starts) in [
+        ("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(), "HTTP/1.1 200"),
+        ("\u{16}\u{3}\u{1} this is TLS\r\n\r\n".to_owned(), "HTTP/1.1 400"),
+        (head, "HTTP/1.1 431"),
+        (format!("GET /healthz HTTP/1.1\r\n{fields}\r\n"), "HTTP/1.1 431"),
+        ("POST /api/v1/tokens HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".to_owned(), "HTTP/1.1 4"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        // It may be refused, and the connection closed, before all of it is sent.
+        let _ = stream.write_all(octets.as_bytes()).await;
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        let read = tokio::time::timeout(std::time::Duration::from_secs(20), read).await;
+        assert!(read.is_ok(), "the connection stays open after {:?}", octets.get(..40));
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(starts), "{:?}: {answer}", octets.get(..40));
+    }
+    // Half-closed in the middle of a head: nothing to answer, and no connection is left.
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /hea").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok());
+}
+
+/// One address may hold only so many connections, and others are served all the same.
+#[tokio::test]
+async fn silent_connections_do_not_keep_others_out() {
+    let world = World::new(1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(serve_tcp(listener, None, world.api.router()));
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    other.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    let read =
+        tokio::time::timeout(std::time::Duration::from_secs(20), other.read_to_string(&mut answer)).await;
+    assert!(read.is_ok() && answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

@@ -1,0 +1,197 @@
+//! What the endpoints answer.
+
+use std::time::Duration;
+
+use super::*;
+
+#[tokio::test]
+async fn pages_join_to_all_leases_and_ask_the_service_for_little_at_a_time() {
+    let world = World::new(20_000);
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    loop {
+        let (status, page) = ask(&world, "GET", &format!("/api/v1/leases?limit=3000{after}"), "").await;
+        assert_eq!(status, 200);
+        let leases = page["leases"].as_array().unwrap();
+        assert!(leases.len() <= 3_000);
+        seen.extend(leases.iter().map(|lease| lease["address"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 20_000);
+    assert_eq!(seen[19_999], "198.18.79.31");
+    assert!(world.pages.load(Ordering::Relaxed) >= 20_000 / desk::PAGE_LEASES_MAX);
+}
+
+#[tokio::test]
+async fn a_filter_that_little_passes_ends_in_a_cursor_and_not_in_endless_work() {
+    let world = World::new(300_000);
+    let (_, page) = ask(&world, "GET", "/api/v1/leases?hostname=nobody", "").await;
+    assert_eq!(page["leases"].as_array().unwrap().len(), 0);
+    assert!(page["next"].is_string());
+    assert_eq!(world.pages.load(Ordering::Relaxed), 32);
+}
+
+#[tokio::test]
+async fn filters_find_and_wrong_ones_are_refused() {
+    let world = World::new(1_000);
+    for (query, leases) in [
+        ("address=198.18.1.7", 1),
+        ("first=198.18.1.7&last=198.18.1.9", 3),
+        ("subnet=198.18.2.0/24&limit=500", 256),
+        ("hw_address=02-00-00-00-00-0A", 1),
+        ("client_id=0100000a", 1),
+        ("hostname=HOST-99", 11),
+        ("state=free&limit=500", 100),
+        ("renewed_by=daemon&limit=1", 1),
+        ("after=198.18.4.231", 0),
+        ("address=198.18.1.7&first=198.18.1.8", 0),
+    ] {
+        let (status, page) = ask(&world, "GET", &format!("/api/v1/leases?{query}"), "").await;
+        assert_eq!((status, page["leases"].as_array().map(Vec::len)), (200, Some(leases)), "{query}");
+    }
+    for query in [
+        "limit=0",
+        "limit=10001",
+        "limit=x",
+        "adress=1",
+        "state=gone",
+        "client_id=zz",
+        "subnet=7",
+        "first=1.2.3",
+        "limit=1&limit=2",
+    ] {
+        let (status, problem) = ask(&world, "GET", &format!("/api/v1/leases?{query}"), "").await;
+        assert_eq!((status, problem["status"].as_u64()), (400, Some(400)), "{query}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn leases_are_released_and_extended_only_as_they_were_looked_at() {
+    let world = World::new(20);
+    let router = world.seen_by(Peer::Local);
+    let path = "/api/v1/leases/198.18.1.1";
+    let shown = answer(&router, request("GET", path, None, "")).await;
+    let tag = shown.headers()["etag"].to_str().unwrap().to_owned();
+    let with_tag = |method: &str, path: &str, tag: &str| {
+        Request::builder().method(method).uri(path).header("if-match", tag).body(Body::empty()).unwrap()
+    };
+    let extend = format!("{path}/extend");
+    let status = async |request| answer(&router, request).await.status().as_u16();
+    assert_eq!(status(with_tag("POST", &extend, "\"0\"")).await, 412);
+    assert_eq!(status(with_tag("POST", &extend, &tag)).await, 200);
+    assert_eq!(status(with_tag("DELETE", path, &tag)).await, 412, "it was extended since");
+    assert_eq!(status(with_tag("DELETE", path, "*")).await, 202);
+    assert_eq!(ask(&world, "DELETE", path, "").await.0, 409, "there is nothing to release any more");
+    assert_eq!(ask(&world, "DELETE", "/api/v1/leases/198.18.99.1", "").await.0, 404);
+    assert_eq!(ask(&world, "GET", "/api/v1/leases/198.18.1", "").await.0, 400);
+}
+
+#[tokio::test]
+async fn exports_hold_every_lease_once() {
+    let world = World::new(3_000);
+    let router = world.seen_by(Peer::Local);
+    let export = answer(&router, request("GET", "/api/v1/leases/export", None, "")).await;
+    assert_eq!(export.headers()["content-type"], "application/x-ndjson");
+    let lines: Vec<Value> =
+        text(export).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[2_999]["address"]), (3_000, &Value::from("198.18.12.183")));
+    let export = answer(&router, request("GET", "/api/v1/leases/export?format=csv", None, "")).await;
+    let csv = text(export).await;
+    assert_eq!(csv.lines().count(), 3_001);
+    assert!(csv.lines().nth(8).unwrap().contains(r#","host-7,x","#), "{:?}", csv.lines().nth(8));
+    assert_eq!(ask(&world, "GET", "/api/v1/leases/export?format=xml", "").await.0, 400);
+}
+
+#[tokio::test]
+async fn subnets_reservations_and_health_are_shown() {
+    let world = World::new(1);
+    let (_, subnets) = ask(&world, "GET", "/api/v1/subnets", "").await;
+    assert_eq!((&subnets[0]["interface"], &subnets[1]["interface"]), (&"eth0".into(), &Value::Null));
+    assert_eq!(
+        (&subnets[1]["pools"][0]["size"], &subnets[1]["pools"][0]["used_percent"]),
+        (&10.into(), &70.0.into())
+    );
+    let (_, first) = ask(&world, "GET", "/api/v1/reservations?limit=1", "").await;
+    assert_eq!(first["reservations"][0]["hw_address"], "02:00:00:00:00:01");
+    let (_, rest) =
+        ask(&world, "GET", &format!("/api/v1/reservations?after={}", first["next"].as_str().unwrap()), "")
+            .await;
+    assert_eq!((&rest["reservations"][0]["client_id"], &rest["next"]), (&"78".into(), &Value::Null));
+    assert_eq!(ask(&world, "GET", "/readyz", "").await.1["ready"], true);
+    let (_, summary) = ask(&world, "POST", "/api/v1/config/validate", CONFIG).await;
+    assert_eq!((&summary["subnets"], &summary["reservations"]), (&2.into(), &2.into()));
+    let (status, problem) =
+        ask(&world, "POST", "/api/v1/config/validate", r#"{"dhcp": {"subnts": []}}"#).await;
+    assert!(
+        status == 422 && problem["detail"].as_str().unwrap().contains("did you mean `subnets`"),
+        "{problem}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_service_the_health_endpoints_say_so() {
+    let world = World::new(1);
+    let (sender, receiver) = sync_channel(1);
+    drop(receiver);
+    let api = Api { service: ServiceHandle::new(sender), ..world.api.clone() };
+    let router = api.router().layer(Extension(Peer::Local));
+    for path in ["/healthz", "/readyz", "/api/v1/leases", "/metrics"] {
+        assert_eq!(answer(&router, request("GET", path, None, "")).await.status(), 503, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn events_come_as_they_happen_and_are_resumed() {
+    let world = World::new(1);
+    let records: Vec<_> = (0..3).map(record).collect();
+    world.api.feed.leases(records);
+    let resumed = Request::get("/api/v1/events").header("last-event-id", "1").body(Body::empty()).unwrap();
+    let mut stream = answer(&world.seen_by(Peer::Local), resumed).await.into_body();
+    let mut next = async || {
+        let frame = tokio::time::timeout(Duration::from_secs(10), stream.frame()).await.unwrap();
+        String::from_utf8(frame.unwrap().unwrap().into_data().unwrap().to_vec()).unwrap()
+    };
+    let event = next().await;
+    assert!(
+        event.contains("event: lease") && event.contains("id: 2") && event.contains("198.18.1.1"),
+        "{event}"
+    );
+    assert!(next().await.contains("id: 3"));
+    world.api.feed.leases(vec![record(7)]);
+    let event = next().await;
+    assert!(event.contains("id: 4") && event.contains("198.18.1.7"), "{event}");
+
+    // Who may not see an address does not hear of it.
+    let token = world.token(ApiRole::Viewer, &["198.18.1.7/32"]);
+    let (mut parts, body) = request("GET", "/api/v1/events", Some(&token), "").into_parts();
+    parts.headers.insert("last-event-id", "0".parse().unwrap());
+    let mut stream = answer(&world.remote(), Request::from_parts(parts, body)).await.into_body();
+    let frame = tokio::time::timeout(Duration::from_secs(10), stream.frame()).await.unwrap();
+    let event = frame.unwrap().unwrap().into_data().unwrap();
+    assert!(String::from_utf8_lossy(&event).contains("id: 4"));
+    let wrong = Request::get("/api/v1/events").header("last-event-id", "x").body(Body::empty()).unwrap();
+    assert_eq!(answer(&world.seen_by(Peer::Local), wrong).await.status(), 400);
+}
+
+#[tokio::test]
+async fn metrics_name_reasons_pools_and_flushes() {
+    let world = World::new(1);
+    let (_, metrics) = ask(&world, "GET", "/metrics", "").await;
+    let metrics = metrics.as_str().unwrap();
+    for line in [
+        "dhcp_daemon_messages_total{reason=\"offered\"} 3",
+        "dhcp_leases{state=\"bound\"} 9",
+        "dhcp_pool_free_addresses{first=\"198.19.0.10\",last=\"198.19.0.19\",subnet=\"198.19.0.0/24\"} 3",
+        "dhcp_pool_used_ratio{first=\"198.19.0.10\",last=\"198.19.0.19\",subnet=\"198.19.0.0/24\"} 0.7",
+        "dhcp_store_flush_duration_seconds_bucket{le=\"+Inf\"} 0",
+        "# TYPE dhcp_store_flush_duration_seconds histogram",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    let every: std::collections::HashSet<_> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let helped = metrics.lines().filter(|line| line.starts_with("# HELP ")).count();
+    assert_eq!(every.len(), helped, "each has a help text");
+}

@@ -1,0 +1,202 @@
+//! Reads the log back: who held an address, and when. Files are read line by line; what is kept is of one address.
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, Read as _},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    files,
+    line::{Kind, Line, Moment},
+};
+use crate::time::Timestamp;
+
+/// The longest line taken; the daemon's are a tenth of it.
+const LINE_MAX: u64 = 64 << 10;
+
+/// Why the log cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit log {}: {error}; name its directory with --path, or the configuration with --config", path.display())]
+pub struct ReadError {
+    path: PathBuf,
+    #[source]
+    error: io::Error,
+}
+
+/// A client's holding of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The client's hardware address.
+    pub hw_address: Option<String>,
+    /// Its option 61 in hexadecimal.
+    pub client_id: Option<String>,
+    /// Its option 12.
+    pub hostname: Option<String>,
+    /// Option 82 in hexadecimal.
+    pub relay_information: Option<String>,
+    /// Since when.
+    pub from: Moment,
+    /// Whether it held it before that already, in files that are gone.
+    pub from_earlier: bool,
+    /// When it was last granted time, as far as written.
+    pub last_granted: Moment,
+    /// Until when that was.
+    pub granted_until: Moment,
+    /// When the holding ended; `null` if no line says so.
+    pub to: Option<Moment>,
+    /// How it ended.
+    pub ended: Option<Kind>,
+}
+
+impl Holding {
+    /// Whether the client held the address at a moment.
+    pub fn covers(&self, at: Timestamp) -> bool {
+        self.from.0 <= at && self.to.is_none_or(|to| at < to.0)
+    }
+
+    fn is_of(&self, line: &Line) -> bool {
+        self.client_id == line.client_id && (self.client_id.is_some() || self.hw_address == line.hw_address)
+    }
+}
+
+/// Between two moments the log does not say all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// `gap` (renewals by the kernel unknown) or `lost` (lines not written).
+    pub what: Kind,
+    /// From when.
+    pub from: Moment,
+    /// Until when.
+    pub to: Moment,
+}
+
+/// What the log says of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The moment asked about, if one was.
+    pub at: Option<Moment>,
+    /// Its holdings, the earliest first; at most one if a moment was asked about.
+    pub holdings: Vec<Holding>,
+    /// When somebody without a lease of it was found there.
+    pub conflicts: Vec<Line>,
+    /// Where the log has gaps: those at the moment, if one was asked about.
+    pub doubts: Vec<Doubt>,
+    /// Lines that cannot be read, as after a power cut.
+    pub unreadable_lines: u64,
+}
+
+/// What the log in the directory `path` says of an address: all of it, or at one moment.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn of(path: &Path, address: Ipv4Addr, at: Option<Moment>) -> Result<History, ReadError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ReadError { path, error }
+    };
+    let mut history = History {
+        address,
+        at,
+        holdings: Vec::new(),
+        conflicts: Vec::new(),
+        doubts: Vec::new(),
+        unreadable_lines: 0,
+    };
+    for file in files::list(path).map_err(failed(path))? {
+        match File::open(&file) {
+            Ok(open) => read(open, &mut history).map_err(failed(&file))?,
+            // Removed by the daemon since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&file)(error)),
+        }
+    }
+    if let Some(Moment(at)) = at {
+        history.holdings.retain(|holding| holding.covers(at));
+        history.conflicts.retain(|line| line.at.0 <= at && line.until.is_some_and(|until| at < until.0));
+        history.doubts.retain(|doubt| doubt.from.0 <= at && at < doubt.to.0);
+    }
+    Ok(history)
+}
+
+fn read(file: File, history: &mut History) -> io::Result<()> {
+    let mut file = BufReader::new(file);
+    let mut octets = Vec::new();
+    let needle = format!("\"address\":\"{}\"", history.address);
+    loop {
+        octets.clear();
+        if file.by_ref().take(LINE_MAX).read_until(b'\n', &mut octets)? == 0 {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&octets);
+        let text = text.trim();
+        // Most lines are about other addresses: they are not worth parsing.
+        if text.is_empty() || text.contains("\"address\":") && !text.contains(&needle) && text.ends_with('}')
+        {
+            continue;
+        }
+        match serde_json::from_str::<Line>(text) {
+            Ok(line) => history.take(line),
+            Err(_) => history.unreadable_lines += 1,
+        }
+    }
+}
+
+impl History {
+    /// Takes up the next line.
+    pub(super) fn take(&mut self, line: Line) {
+        match line.event {
+            Kind::Gap | Kind::Lost => {
+                if let (Some(from), Some(to)) = (line.from, line.to) {
+                    self.doubts.push(Doubt { what: line.event, from, to });
+                }
+            }
+            _ if line.address != Some(self.address) => {}
+            Kind::Granted | Kind::Renewed => self.held(&line),
+            Kind::Expired | Kind::Released | Kind::Declined => {
+                if let Some(open) = self.open() {
+                    (open.to, open.ended) = (Some(line.at), Some(line.event));
+                    open.last_granted = line.last_granted.unwrap_or(open.last_granted);
+                }
+            }
+            Kind::Conflict => self.conflicts.push(line),
+            Kind::QuarantineEnded | Kind::Started | Kind::Configured | Kind::Stopped | Kind::Coalesced => {}
+        }
+    }
+
+    fn open(&mut self) -> Option<&mut Holding> {
+        self.holdings.last_mut().filter(|last| last.to.is_none())
+    }
+
+    fn held(&mut self, line: &Line) {
+        let granted_until = line.until.unwrap_or(line.at);
+        if let Some(open) = self.open() {
+            if open.is_of(line) {
+                open.last_granted = open.last_granted.max(line.at);
+                open.granted_until = open.granted_until.max(granted_until);
+                open.hostname.clone_from(&line.hostname);
+                open.relay_information.clone_from(&line.relay_information);
+                return;
+            }
+            // Its end was not written: it was before this, and no later than its last grant's.
+            open.to = Some(open.granted_until.min(line.at));
+        }
+        self.holdings.push(Holding {
+            hw_address: line.hw_address.clone(),
+            client_id: line.client_id.clone(),
+            hostname: line.hostname.clone(),
+            relay_information: line.relay_information.clone(),
+            from: line.at,
+            from_earlier: line.event == Kind::Renewed,
+            last_granted: line.at,
+            granted_until,
+            to: None,
+            ended: None,
+        });
+    }
+}

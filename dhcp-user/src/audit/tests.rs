@@ -1,0 +1,200 @@
+//! The log against what it is asked: who held an address at a moment, through renewals, other clients, rotation, losses.
+
+use std::{fs, net::Ipv4Addr};
+
+use super::*;
+use crate::{
+    config::model::Audit,
+    lease::{
+        record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
+        table::LeaseTable,
+    },
+    time::{Span, Timestamp},
+};
+
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 7);
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::ZERO + Span::from_secs(1_700_000_000 + secs)
+}
+
+fn settings(folder: &tempfile::TempDir) -> Audit {
+    Audit {
+        path: folder.path().join("audit"),
+        file_octets: 1 << 20,
+        files_max: 16,
+        days_max: None,
+        renewals_secs: 60,
+        sync: false,
+    }
+}
+
+fn lease(client: u8, granted: u64) -> LeaseRecord {
+    let hardware = HardwareAddress::ethernet([2, 0, 0, 0, 0, client]);
+    LeaseRecord {
+        address: ADDRESS,
+        state: LeaseState::Bound,
+        client: ClientKey::Hardware(hardware),
+        hardware,
+        hostname: (*b"na\"me").into(),
+        relay_information: Box::default(),
+        granted_at: at(granted),
+        expires: at(granted + 100),
+        horizon: at(granted + 200),
+        forms: [None, None],
+    }
+}
+
+fn granted(client: u8, secs: u64) -> AuditEvent {
+    AuditEvent::Granted { lease: Box::new(lease(client, secs)), at: at(secs) }
+}
+
+fn renewed(secs: u64) -> AuditEvent {
+    AuditEvent::Renewed { address: ADDRESS, by: Granter::Kernel, at: at(secs), until: at(secs + 100) }
+}
+
+fn ended(client: u8, how: End, secs: u64) -> AuditEvent {
+    AuditEvent::Ended { lease: Box::new(lease(client, 0)), how, at: at(secs) }
+}
+
+/// Writes events at moments, the lease at each being that of the client given.
+fn write(journal: &mut Journal, client: u8, secs: u64, events: &[AuditEvent]) {
+    let leases = LeaseTable::from_records([lease(client, secs)]);
+    journal.write(Known { leases: &leases, now: at(secs), wall: at(secs) }, events);
+}
+
+fn holder(audit: &Audit, secs: u64) -> Option<String> {
+    let history = history::of(&audit.path, ADDRESS, Some(Moment(at(secs)))).unwrap();
+    assert!(history.holdings.len() <= 1, "{history:?}");
+    history.holdings.first().and_then(|holding| holding.hw_address.clone())
+}
+
+#[test]
+fn the_right_holder_at_every_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = settings(&folder);
+    let mut journal = Journal::open(&audit).unwrap();
+    write(&mut journal, 1, 10, &[granted(1, 10)]);
+    write(&mut journal, 1, 60, &[renewed(60)]);
+    write(&mut journal, 1, 110, &[renewed(109)]);
+    write(&mut journal, 1, 150, &[ended(1, End::Released, 149)]);
+    write(&mut journal, 2, 160, &[granted(2, 160)]);
+    drop(journal);
+    // Another daemon goes on in another file.
+    let mut journal = Journal::open(&audit).unwrap();
+    write(&mut journal, 2, 210, &[renewed(210)]);
+    write(&mut journal, 2, 320, &[ended(2, End::Expired, 310)]);
+    write(&mut journal, 3, 400, &[granted(3, 400)]);
+
+    let one = Some("02:00:00:00:00:01".to_owned());
+    let two = Some("02:00:00:00:00:02".to_owned());
+    let three = Some("02:00:00:00:00:03".to_owned());
+    for (secs, wanted) in [
+        (9, &None),
+        (10, &one),
+        (148, &one),
+        (149, &None),
+        (160, &two),
+        (309, &two),
+        (310, &None),
+        (450, &three),
+    ] {
+        assert_eq!(holder(&audit, secs), *wanted, "at {secs}");
+    }
+    let all = history::of(&audit.path, ADDRESS, None).unwrap();
+    assert_eq!(all.holdings.len(), 3);
+    assert_eq!(all.holdings[0].granted_until, Moment(at(209)));
+    assert_eq!((all.holdings[1].ended, all.holdings[2].to), (Some(Kind::Expired), None));
+    assert_eq!(history::of(&audit.path, Ipv4Addr::LOCALHOST, None).unwrap().holdings, []);
+}
+
+#[test]
+fn renewals_are_coalesced_and_written_anew_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = settings(&folder);
+    let mut journal = Journal::open(&audit).unwrap();
+    write(&mut journal, 1, 0, &[granted(1, 0)]);
+    for secs in 1..=59 {
+        write(&mut journal, 1, secs, &[renewed(secs)]);
+    }
+    assert_eq!(journal.counts(), AuditCounts { lines: 1, lost: 0, coalesced: 59 });
+    write(&mut journal, 1, 60, &[renewed(60)]);
+    assert_eq!(journal.counts().lines, 2);
+    drop(journal);
+    let mut journal = Journal::open(&audit).unwrap();
+    write(&mut journal, 1, 61, &[renewed(61)]);
+    assert_eq!(journal.counts().lines, 1);
+    let files = list(&audit.path).unwrap();
+    let text = fs::read_to_string(&files[0]).unwrap();
+    let line: Line = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((line.event, line.renewals, line.at), (Kind::Renewed, Some(60), Moment(at(60))));
+}
+
+#[test]
+fn files_are_rotated_private_and_bounded() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let audit = Audit { file_octets: 300, files_max: 3, ..settings(&folder) };
+    let mut journal = Journal::open(&audit).unwrap();
+    for secs in 0..40 {
+        write(&mut journal, 1, secs * 100, &[granted(1, secs * 100)]);
+    }
+    let files = list(&audit.path).unwrap();
+    assert_eq!(files.len(), 3, "{files:?}");
+    for file in &files {
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o137, 0, "{file:?}");
+    }
+    // The oldest are gone, the latest is there.
+    assert_eq!(holder(&audit, 0), None);
+    assert!(holder(&audit, 3_900).is_some());
+    assert!(matches!(Journal::open(&audit), Err(FilesError::Locked { .. })));
+}
+
+#[test]
+fn a_torn_line_costs_only_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = settings(&folder);
+    let mut journal = Journal::open(&audit).unwrap();
+    write(&mut journal, 1, 0, &[granted(1, 0)]);
+    drop(journal);
+    let file = &list(&audit.path).unwrap()[0];
+    let whole = fs::read_to_string(file).unwrap();
+    fs::write(file, format!("{whole}{}", &whole[..whole.len() / 2])).unwrap();
+    let mut journal = Journal::open(&audit).unwrap();
+    write(&mut journal, 1, 50, &[ended(1, End::Released, 50)]);
+    let history = history::of(&audit.path, ADDRESS, None).unwrap();
+    assert_eq!((history.unreadable_lines, history.holdings.len()), (1, 1));
+    assert_eq!(history.holdings[0].to, Some(Moment(at(50))));
+}
+
+#[test]
+fn what_cannot_be_written_is_counted_and_said_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = Audit { file_octets: 1, ..settings(&folder) };
+    let mut journal = Journal::open(&audit).unwrap();
+    write(&mut journal, 1, 0, &[granted(1, 0)]);
+    // The next line needs another file, and there is no directory to make it in.
+    let away = folder.path().join("away");
+    fs::rename(&audit.path, &away).unwrap();
+    write(&mut journal, 1, 10, &[ended(1, End::Released, 10)]);
+    write(&mut journal, 2, 20, &[granted(2, 20)]);
+    assert_eq!(journal.counts(), AuditCounts { lines: 1, lost: 2, coalesced: 0 });
+    fs::rename(&away, &audit.path).unwrap();
+    write(&mut journal, 2, 30, &[renewed(30)]);
+    assert_eq!(journal.counts(), AuditCounts { lines: 3, lost: 2, coalesced: 0 });
+    let history = history::of(&audit.path, ADDRESS, Some(Moment(at(15)))).unwrap();
+    assert_eq!(
+        history.doubts,
+        [history::Doubt { what: Kind::Lost, from: Moment(at(10)), to: Moment(at(30)) }]
+    );
+    assert_eq!(holder(&audit, 31).as_deref(), Some("02:00:00:00:00:02"));
+}
+
+#[test]
+fn moments_are_read_as_written() {
+    let moment = Moment(Timestamp(1_764_000_000_123_000_000));
+    assert_eq!(moment.to_string(), "2025-11-24T16:00:00.123Z");
+    assert_eq!(Moment::parse(&moment.to_string()), Some(moment));
+    assert_eq!(Moment::parse("2025-11-24 16:00:00"), Some(Moment(Timestamp(1_764_000_000_000_000_000))));
+    assert_eq!(Moment::parse("yesterday"), None);
+}

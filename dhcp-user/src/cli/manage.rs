@@ -1,0 +1,215 @@
+//! Commands that look at and change what the API manages besides showing leases and counters.
+
+use std::{io::Write as _, net::Ipv4Addr};
+
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+use hyper::Method;
+use ipnet::Ipv4Net;
+use serde_json::{Value, json};
+
+use super::{
+    ask::{print_json, wait},
+    remote::Asking,
+};
+use crate::{
+    api::routes::{
+        reservations::{ReservationPage, ReservationView},
+        tokens::TokenView,
+    },
+    config::model::ApiRole,
+    server::view::{LeaseView, SubnetView},
+};
+
+/// What an export is written in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ExportFormat {
+    /// A JSON object on each line.
+    Ndjson,
+    /// Comma-separated values.
+    Csv,
+}
+
+/// Tokens of the API.
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Make a token and print it, this once.
+    Create(NewToken),
+    /// List all tokens, without their secrets.
+    List(Asking),
+    /// Revoke a token: it is worth nothing from then on.
+    Revoke {
+        /// Its identifier.
+        id: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+}
+
+/// A token to be made.
+#[derive(Debug, Args)]
+pub(super) struct NewToken {
+    /// What it is for.
+    name: String,
+    /// What its holder may do.
+    #[arg(long, value_enum)]
+    role: ApiRole,
+    /// A subnet that it is restricted to; several times for several.
+    #[arg(long = "subnet", value_name = "PREFIX")]
+    subnets: Vec<Ipv4Net>,
+    /// How many days it is good for.
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    days: u64,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// `leases release` and `leases extend`.
+pub(super) fn change_lease(method: &Method, address: Ipv4Addr, act: &str, asking: &Asking) -> Result<()> {
+    let daemon = asking.daemon()?;
+    let path = format!("/api/v1/leases/{address}{act}");
+    let lease: LeaseView = wait(async { Ok(daemon.send(method.clone(), &path, None).await?) })?;
+    if asking.json {
+        return print_json(&lease);
+    }
+    let mut out = std::io::stdout().lock();
+    match *method {
+        Method::DELETE => {
+            writeln!(out, "{address} is being released; `leases show {address}` tells when it is free")?;
+        }
+        _ => writeln!(out, "{address} is {} until {}", lease.state, lease.expires_at)?,
+    }
+    Ok(())
+}
+
+/// `leases export`.
+pub(super) fn export(format: ExportFormat, asking: &Asking) -> Result<()> {
+    let daemon = asking.daemon()?;
+    let format = match format {
+        ExportFormat::Ndjson => "ndjson",
+        ExportFormat::Csv => "csv",
+    };
+    let mut out = std::io::stdout().lock();
+    wait(async {
+        let path = format!("/api/v1/leases/export?format={format}");
+        Ok(daemon.stream(&path, |octets| out.write_all(octets)).await?)
+    })
+}
+
+/// `subnets`.
+pub(super) fn subnets(asking: &Asking) -> Result<()> {
+    let daemon = asking.daemon()?;
+    let subnets: Vec<SubnetView> = wait(async { Ok(daemon.get("/api/v1/subnets").await?) })?;
+    if asking.json {
+        return print_json(&subnets);
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{:<18}  {:<15}  {:<15}  {:>9}  {:>9}  {:>6}",
+        "SUBNET", "FIRST", "LAST", "SIZE", "FREE", "USED"
+    )?;
+    for subnet in &subnets {
+        for pool in &subnet.pools {
+            let (first, last) = (pool.first.to_string(), pool.last.to_string());
+            let (prefix, used) = (subnet.subnet.to_string(), pool.used_percent);
+            writeln!(
+                out,
+                "{prefix:<18}  {first:<15}  {last:<15}  {:>9}  {:>9}  {used:>5.1}%",
+                pool.size, pool.free
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// `reservations`.
+pub(super) fn reservations(asking: &Asking) -> Result<()> {
+    let daemon = asking.daemon()?;
+    let all = wait(async {
+        let (mut all, mut after): (Vec<ReservationView>, _) = (Vec::new(), String::new());
+        loop {
+            let page: ReservationPage =
+                daemon.get(&format!("/api/v1/reservations?limit=1000{after}")).await?;
+            all.extend(page.reservations);
+            match page.next {
+                Some(next) => after = format!("&after={next}"),
+                None => return Ok(all),
+            }
+        }
+    })?;
+    if asking.json {
+        return print_json(&all);
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:<15}  {:<40}  HOSTNAME", "ADDRESS", "CLIENT")?;
+    for reservation in &all {
+        let client = [
+            reservation.hw_address.clone(),
+            reservation.client_id.as_ref().map(|id| format!("client id {id}")),
+            reservation.circuit_id.as_ref().map(|id| format!("circuit {id}")),
+        ];
+        let client = client.into_iter().flatten().next().unwrap_or_default();
+        let hostname = reservation.hostname.as_deref().unwrap_or("-");
+        writeln!(out, "{:<15}  {client:<40}  {hostname}", reservation.address.to_string())?;
+    }
+    Ok(())
+}
+
+/// `token`.
+pub(super) fn token(command: Token) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match command {
+        Token::Create(NewToken { name, role, subnets, days, asking }) => {
+            let daemon = asking.daemon()?;
+            let body = json!({"name": name, "role": role, "subnets": subnets, "lasts_secs": days * 86_400});
+            let made: TokenView =
+                wait(async { Ok(daemon.send(Method::POST, "/api/v1/tokens", Some(&body)).await?) })?;
+            if asking.json {
+                return print_json(&made);
+            }
+            // The token alone goes to stdout, for `> file`.
+            eprintln!(
+                "token {} ({}), {}, until {}:",
+                made.id,
+                made.name,
+                made.role.as_str(),
+                made.expires_at
+            );
+            writeln!(out, "{}", made.token.unwrap_or_default())?;
+        }
+        Token::List(asking) => {
+            let daemon = asking.daemon()?;
+            let tokens: Vec<TokenView> = wait(async { Ok(daemon.get("/api/v1/tokens").await?) })?;
+            if asking.json {
+                return print_json(&tokens);
+            }
+            writeln!(out, "{:<16}  {:<8}  {:<20}  NAME", "ID", "ROLE", "EXPIRES")?;
+            for token in &tokens {
+                writeln!(
+                    out,
+                    "{:<16}  {:<8}  {:<20}  {}",
+                    token.id,
+                    token.role.as_str(),
+                    token.expires_at,
+                    token.name
+                )?;
+            }
+        }
+        Token::Revoke { id, asking } => {
+            let daemon = asking.daemon()?;
+            // It goes into a path: no identifier has anything else in it.
+            anyhow::ensure!(
+                !id.is_empty() && id.bytes().all(|octet| octet.is_ascii_hexdigit()),
+                "{id:?} is no identifier of a token; `token list` shows them"
+            );
+            let path = format!("/api/v1/tokens/{id}");
+            let _: Value = wait(async { Ok(daemon.send(Method::DELETE, &path, None).await?) })?;
+            if asking.json {
+                return print_json(&json!({"revoked": id}));
+            }
+            writeln!(out, "token {id} is revoked")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! What the management interfaces ask of the service's thread beyond one lease and the counters. Every answer is bounded
+//! work, for while it is made nothing else is done: a page looks at so many leases, and whoever wants more asks again.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use tokio::sync::oneshot;
+use utoipa::ToSchema;
+
+use super::{
+    service::Service,
+    view::{LeaseView, PoolView, SubnetView},
+    work::Work,
+};
+use crate::{
+    audit::{AuditEvent, Granter},
+    config::model::Config,
+    engine::Effects,
+    lease::record::{ClientKey, LeaseRecord, LeaseState},
+    time::Timestamp,
+};
+
+/// The most leases one page carries.
+pub const PAGE_LEASES_MAX: usize = 512;
+/// The most leases looked at for one page.
+pub const PAGE_SCAN_MAX: usize = 4_096;
+
+/// Which leases are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// From this address, itself excepted.
+    pub after: Option<Ipv4Addr>,
+    /// Not before this one.
+    pub first: Option<Ipv4Addr>,
+    /// Not after this one.
+    pub last: Option<Ipv4Addr>,
+    /// Inside one of these; empty for anywhere.
+    pub within: Vec<Ipv4Net>,
+    /// Of this hardware address, as it is shown.
+    pub hw_address: Option<String>,
+    /// With this option 61.
+    pub client_id: Option<Vec<u8>>,
+    /// With this in the host name, in lower case.
+    pub hostname: Option<String>,
+    /// In this state.
+    pub state: Option<LeaseState>,
+    /// Last granted by the kernel (`true`) or the daemon.
+    pub by_kernel: Option<bool>,
+    /// The most to give, up to [`PAGE_LEASES_MAX`].
+    pub limit: usize,
+}
+
+/// Some of the leases that are wanted, by address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The leases.
+    pub leases: Vec<LeaseView>,
+    /// Ask again with this as `after`; `None` at the end.
+    pub next: Option<Ipv4Addr>,
+    /// How many leases were looked at.
+    pub scanned: usize,
+}
+
+/// What an operator wants done to a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Take the address from its client, by the way a RELEASE goes.
+    Release,
+    /// Grant it its lease time from now.
+    Extend,
+}
+
+/// Why a lease stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActError {
+    /// There is none.
+    #[error("there is no lease of this address")]
+    NoLease,
+    /// It is no longer what was looked at.
+    #[error("the lease has changed since it was looked at: look again")]
+    Changed,
+    /// Its state does not allow it.
+    #[error("the lease is not bound, or on its way out: there is nothing to release or extend")]
+    NotBound,
+    /// It cannot be made durable.
+    #[error("the store has no room: nothing was changed; free some space")]
+    StoreFull,
+}
+
+/// A change to a lease.
+#[derive(Debug)]
+pub struct Change {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// What to do.
+    pub act: Act,
+    /// The versions it may have; any without.
+    pub expected: Option<Vec<String>>,
+    /// Where to say how it went.
+    pub to: oneshot::Sender<Result<LeaseView, ActError>>,
+}
+
+/// Whether the parts of a running service are there.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
+pub struct ServiceHealth {
+    /// Interfaces on which the kernel program should run.
+    pub fast_path_wanted: usize,
+    /// Interfaces on which it was attached.
+    pub fast_path_attached: usize,
+    /// Replies not sent because their leases could not be made durable.
+    pub store_refusals: u64,
+    /// Batches made durable.
+    pub commits: u64,
+}
+
+impl Wanted {
+    /// The range of addresses to look through.
+    fn range(&self) -> (Ipv4Addr, Ipv4Addr) {
+        let next = self.after.map(|after| Ipv4Addr::from_bits(after.to_bits().saturating_add(1)));
+        // The last address there is comes after itself: nothing is left then.
+        let exhausted = self.after == Some(Ipv4Addr::BROADCAST);
+        let lowest = self.within.iter().map(Ipv4Net::network).min();
+        let highest = self.within.iter().map(Ipv4Net::broadcast).max();
+        let first = [next, self.first, lowest].into_iter().flatten().max();
+        let last = [self.last, highest].into_iter().flatten().min();
+        let first = first.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        if exhausted {
+            return (Ipv4Addr::BROADCAST, Ipv4Addr::UNSPECIFIED);
+        }
+        (first, last.unwrap_or(Ipv4Addr::BROADCAST))
+    }
+
+    fn fits(&self, lease: &LeaseRecord) -> bool {
+        let id = |wanted: &Vec<u8>| matches!(&lease.client, ClientKey::Id(id) if **id == **wanted);
+        let named = |wanted: &String| {
+            lease.hostname.escape_ascii().to_string().to_lowercase().contains(wanted.as_str())
+        };
+        self.state.is_none_or(|state| state == lease.state)
+            && (self.within.is_empty() || self.within.iter().any(|prefix| prefix.contains(&lease.address)))
+            && self.hw_address.as_ref().is_none_or(|wanted| lease.hardware.to_string() == *wanted)
+            && self.client_id.as_ref().is_none_or(id)
+            && self.hostname.as_ref().is_none_or(named)
+    }
+}
+
+/// Finds the page of `leases` (as [`LeaseTable::between`](crate::lease::table::LeaseTable::between) gives them for an
+/// address range) that is wanted. `view` shows a lease, or says that it is not wanted after all.
+pub fn page<'a, I: Iterator<Item = &'a LeaseRecord>>(
+    wanted: &Wanted,
+    leases: impl FnOnce(Ipv4Addr, Ipv4Addr) -> I,
+    mut view: impl FnMut(&LeaseRecord) -> Option<LeaseView>,
+) -> Page {
+    let limit = wanted.limit.clamp(1, PAGE_LEASES_MAX);
+    let mut page = Page { leases: Vec::new(), next: None, scanned: 0 };
+    let (first, last) = wanted.range();
+    for lease in leases(first, last) {
+        page.scanned += 1;
+        if wanted.fits(lease) {
+            page.leases.extend(view(lease));
+        }
+        if page.leases.len() == limit || page.scanned == PAGE_SCAN_MAX {
+            page.next = Some(lease.address);
+            break;
+        }
+    }
+    page
+}
+
+/// The subnets of a configuration; `free` tells the free addresses of a pool, by indices.
+pub fn subnets(config: &Config, mut free: impl FnMut(usize, usize) -> u64) -> Vec<SubnetView> {
+    let subnets = config.subnets.iter().enumerate();
+    subnets
+        .map(|(at, subnet)| {
+            let pools = subnet.pools.iter().enumerate();
+            let pools = pools.map(|(n, pool)| PoolView::new(pool.first, pool.last, free(at, n)));
+            SubnetView::new(config, subnet, pools.collect())
+        })
+        .collect()
+}
+
+impl Service {
+    pub(super) fn page(&self, wanted: &Wanted) -> Page {
+        let table = self.keeper.core.engine.leases();
+        page(
+            wanted,
+            |first, last| table.between(first, last),
+            |lease| {
+                let view = self.lease_view(lease);
+                wanted.by_kernel.is_none_or(|kernel| kernel == (view.renewed_by == "kernel")).then_some(view)
+            },
+        )
+    }
+
+    pub(super) fn subnet_views(&self) -> Vec<SubnetView> {
+        let engine = &self.keeper.core.engine;
+        subnets(engine.config(), |subnet, pool| engine.free_in_pool(subnet, pool))
+    }
+
+    pub(super) fn health(&self) -> ServiceHealth {
+        let config = self.keeper.core.engine.config();
+        let off = crate::config::model::AttachMode::Off;
+        ServiceHealth {
+            fast_path_wanted: config.interfaces.iter().filter(|interface| interface.mode != off).count(),
+            fast_path_attached: self.modes.len(),
+            store_refusals: self.keeper.store_refusals,
+            commits: self.keeper.commits,
+        }
+    }
+
+    /// Does to a lease what an operator wants; durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Keeper::settle`](super::keeper::Keeper::settle).
+    pub(super) fn change(
+        &mut self,
+        now: Timestamp,
+        change: Change,
+    ) -> Result<(), super::keeper::KeeperError> {
+        let Change { address, act, expected, to } = change;
+        let effects = match self.effects_of(now, address, act, expected.as_deref()) {
+            Ok(effects) => effects,
+            Err(error) => {
+                drop(to.send(Err(error)));
+                return Ok(());
+            }
+        };
+        let mut work = Work::default();
+        work.take(effects);
+        if let (Act::Extend, Some(lease)) = (act, self.keeper.core.engine.leases().get(address)) {
+            let until = lease.expires;
+            work.audit.push(AuditEvent::Renewed { address, by: Granter::Daemon, at: now, until });
+        }
+        let wants_commit = !work.batch.is_empty();
+        let durable = self.settle(now, work)? || !wants_commit;
+        let lease = self.keeper.core.engine.leases().get(address);
+        let done = match lease {
+            Some(lease) if durable => Ok(self.lease_view(lease)),
+            Some(_) => Err(ActError::StoreFull),
+            None => Err(ActError::NoLease),
+        };
+        drop(to.send(done));
+        Ok(())
+    }
+
+    fn effects_of(
+        &mut self,
+        now: Timestamp,
+        address: Ipv4Addr,
+        act: Act,
+        expected: Option<&[String]>,
+    ) -> Result<Effects, ActError> {
+        let engine = &mut self.keeper.core.engine;
+        let lease = engine.leases().get(address).ok_or(ActError::NoLease)?;
+        let version = super::view::version(lease);
+        if expected.is_some_and(|expected| !expected.contains(&version)) {
+            return Err(ActError::Changed);
+        }
+        let effects = match act {
+            Act::Release => engine.release_for_operator(now, address),
+            Act::Extend => engine.extend_for_operator(now, address),
+        };
+        effects.ok_or(ActError::NotBound)
+    }
+
+    /// Settles work, finishes what that leaves to do, and tells whoever follows what became of leases; whether anything
+    /// was made durable.
+    ///
+    /// # Errors
+    /// As [`Keeper::settle`](super::keeper::Keeper::settle).
+    pub(super) fn settle(&mut self, now: Timestamp, work: Work) -> Result<bool, super::keeper::KeeperError> {
+        let (commits, changed) = (self.keeper.commits, work.batch.leases.clone());
+        let aftermath = self.keeper.settle(now, work)?;
+        self.finish(aftermath);
+        let durable = self.keeper.commits != commits;
+        if durable && !changed.is_empty() {
+            self.feed.leases(changed);
+        }
+        Ok(durable)
+    }
+}
+
+#[cfg(test)]
+#[path = "desk_tests.rs"]
+mod tests;

@@ -1,0 +1,159 @@
+//! What happened to leases lately, for whoever follows: a ring of bounded length that the service's thread writes and the
+//! event streams read. A reader that is too slow misses events and is told so; the writer never waits.
+
+use std::{
+    collections::VecDeque,
+    net::Ipv4Addr,
+    sync::{Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use utoipa::ToSchema;
+
+use super::view::state_name;
+use crate::lease::record::LeaseRecord;
+
+/// Events kept for readers that come back.
+pub const EVENTS_KEPT: usize = 16_384;
+
+/// Something that happened to a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeaseEvent {
+    /// Number of the event since the daemon started, from 1.
+    pub id: u64,
+    /// The address.
+    #[schema(value_type = String, format = "ipv4")]
+    pub address: Ipv4Addr,
+    /// What its state is now: `bound`, `free`, `quarantined`.
+    pub state: String,
+    /// The client's hardware address.
+    pub hw_address: String,
+    /// When the grant ends, RFC 3339.
+    pub expires_at: String,
+}
+
+/// The ring.
+#[derive(Debug)]
+pub struct Feed {
+    ring: Mutex<Ring>,
+    last: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    events: VecDeque<(u64, LeaseRecord)>,
+    last: u64,
+}
+
+/// What a reader gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Events after the one asked for, the oldest first.
+    pub events: Vec<LeaseEvent>,
+    /// How many were gone already.
+    pub missed: u64,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { ring: Mutex::default(), last: watch::Sender::new(0) }
+    }
+}
+
+impl Feed {
+    /// Adds what became of leases.
+    pub fn leases(&self, records: Vec<LeaseRecord>) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut record in records {
+            ring.last += 1;
+            let id = ring.last;
+            if ring.events.len() == EVENTS_KEPT {
+                ring.events.pop_front();
+            }
+            // Not shown, and what makes records large.
+            record.relay_information = Box::default();
+            ring.events.push_back((id, record));
+        }
+        let last = ring.last;
+        drop(ring);
+        self.last.send_replace(last);
+    }
+
+    /// The number of the newest event, 0 before the first.
+    pub fn last(&self) -> u64 {
+        *self.last.borrow()
+    }
+
+    /// Tells when there are newer ones.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+
+    /// At most `limit` events after the one with this number. A number from before a restart, higher than any now, is
+    /// taken for the beginning: nobody is to wait for the count to come round.
+    pub fn after(&self, id: u64, limit: usize) -> Taken {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = if id > ring.last { 0 } else { id };
+        let oldest = ring.events.front().map_or(ring.last + 1, |(id, _)| *id);
+        let missed = oldest.saturating_sub(after + 1);
+        let skip = usize::try_from((after + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
+        let events = ring.events.iter().skip(skip).take(limit);
+        let events = events
+            .map(|(id, record)| LeaseEvent {
+                id: *id,
+                address: record.address,
+                state: state_name(record.state).to_owned(),
+                hw_address: record.hardware.to_string(),
+                expires_at: record.expires.to_string(),
+            })
+            .collect();
+        Taken { events, missed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        lease::record::{ClientKey, HardwareAddress, LeaseState},
+        time::Timestamp,
+    };
+
+    fn record(n: u32) -> LeaseRecord {
+        LeaseRecord {
+            address: Ipv4Addr::from_bits(0xc612_0000 + n),
+            state: LeaseState::Bound,
+            client: ClientKey::nobody(),
+            hardware: HardwareAddress::ethernet([2, 0, 0, 0, 0, 1]),
+            hostname: Box::default(),
+            relay_information: Box::default(),
+            granted_at: Timestamp::ZERO,
+            expires: Timestamp::ZERO,
+            horizon: Timestamp::ZERO,
+            forms: [None, None],
+        }
+    }
+
+    fn ids(taken: &Taken) -> Vec<u64> {
+        taken.events.iter().map(|event| event.id).collect()
+    }
+
+    #[test]
+    fn a_reader_resumes_where_it_was_and_is_told_what_it_missed() {
+        let feed = Feed::default();
+        assert_eq!(feed.after(0, 9), Taken { events: Vec::new(), missed: 0 });
+        feed.leases(vec![record(1), record(2), record(3)]);
+        assert_eq!(ids(&feed.after(0, 9)), [1, 2, 3]);
+        assert_eq!(ids(&feed.after(1, 1)), [2]);
+        assert_eq!(ids(&feed.after(3, 9)), [0; 0]);
+        assert_eq!(ids(&feed.after(77, 9)), [1, 2, 3], "a number from before a restart");
+        let many: Vec<_> = (0..EVENTS_KEPT as u32 + 5).map(record).collect();
+        let count = many.len() as u64;
+        feed.leases(many);
+        let taken = feed.after(3, usize::MAX);
+        assert_eq!((taken.missed, taken.events.len()), (5, EVENTS_KEPT));
+        assert_eq!(taken.events.last().unwrap().id, feed.last());
+        assert_eq!(feed.last(), 3 + count);
+    }
+}

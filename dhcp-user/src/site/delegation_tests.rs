@@ -1,0 +1,242 @@
+//! The machine by itself, and rule 1 of docs/sites.md: with clocks that run at different speed, messages that take any
+//! time, and pauses, no two nodes ever both take themselves for the holder of a block.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NODES: [NodeId; 3] = [NodeId(0), NodeId(1), NodeId(2)];
+
+fn founded(blocks: u32) -> Delegations {
+    let mut state = Delegations::default();
+    state.apply(&Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks }).unwrap();
+    state
+}
+
+fn join(state: &mut Delegations, node: NodeId) {
+    state.apply(&Command::Join { node }).unwrap();
+    let attempt = state.member(node).unwrap().attempt;
+    for by in state.members_in().collect::<Vec<_>>() {
+        state.apply(&Command::Confirm { node, attempt, by }).unwrap();
+    }
+}
+
+#[test]
+fn a_cluster_is_founded_joined_and_shared_out() {
+    let mut state = founded(6);
+    let found = Command::Found { founder: NODES[1], nodes: NODES.to_vec(), blocks: 6 };
+    assert_eq!(state.apply(&found), Err(Void::Founded));
+    assert_eq!(state.apply(&Command::Renew { node: NODES[1] }), Err(Void::NotIn));
+    let assign = |epoch, to| Command::Assign { block: BlockId(3), epoch, to };
+    assert_eq!(state.apply(&assign(0, NODES[1])), Err(Void::NotIn));
+    join(&mut state, NODES[1]);
+    state.apply(&assign(0, NODES[1])).unwrap();
+    assert_eq!(state.apply(&assign(0, NODES[0])), Err(Void::Overtaken));
+    assert_eq!(state.apply(&assign(1, NODES[0])), Err(Void::Overtaken), "it is held");
+    let back = |by| Command::GiveBack { block: BlockId(3), epoch: 1, by };
+    assert_eq!(state.apply(&back(NODES[0])), Err(Void::Overtaken));
+    state.apply(&back(NODES[1])).unwrap();
+    state.apply(&assign(2, NODES[0])).unwrap();
+    let held = Delegation { holder: Some(NODES[0]), epoch: 3, taken_over: false };
+    assert_eq!(state.block(BlockId(3)), Some(held));
+    assert_eq!(state.apply(&Command::Join { node: NODES[1] }), Err(Void::NotOut));
+    assert_eq!(
+        state.apply(&Command::Assign { block: BlockId(6), epoch: 0, to: NODES[0] }),
+        Err(Void::Unknown)
+    );
+}
+
+#[test]
+fn a_renewal_and_putting_out_exclude_each_other() {
+    let mut state = founded(1);
+    let out = |renewals| Command::PutOut { node: NODES[1], renewals, heirs: vec![NODES[2], NODES[0]] };
+    join(&mut state, NODES[1]);
+    state.apply(&Command::Assign { block: BlockId(0), epoch: 0, to: NODES[1] }).unwrap();
+    state.apply(&Command::Renew { node: NODES[1] }).unwrap();
+    assert_eq!(state.apply(&out(0)), Err(Void::Overtaken), "it renewed since");
+    state.apply(&out(1)).unwrap();
+    assert_eq!(state.apply(&Command::Renew { node: NODES[1] }), Err(Void::NotIn));
+    // An heir that is not in inherits nothing.
+    let held = Delegation { holder: Some(NODES[0]), epoch: 2, taken_over: true };
+    assert_eq!(state.block(BlockId(0)), Some(held));
+    let last = Command::PutOut { node: NODES[0], renewals: 0, heirs: vec![NODES[1]] };
+    assert_eq!(state.apply(&last), Err(Void::LastOne));
+}
+
+#[test]
+fn who_joins_is_waited_for_at_once_and_is_in_when_all_confirmed() {
+    let mut state = founded(0);
+    join(&mut state, NODES[1]);
+    state.apply(&Command::Join { node: NODES[2] }).unwrap();
+    assert_eq!(state.audience(NODES[0]).collect::<Vec<_>>(), [NODES[1], NODES[2]]);
+    let confirm = |attempt, by| Command::Confirm { node: NODES[2], attempt, by };
+    state.apply(&confirm(1, NODES[0])).unwrap();
+    assert!(!state.is_in(NODES[2]));
+    // Node 1 goes: what it alone had told node 2 is node 0's to tell now.
+    state.apply(&Command::PutOut { node: NODES[1], renewals: 0, heirs: vec![NODES[0]] }).unwrap();
+    assert!(!state.is_in(NODES[2]));
+    assert_eq!(state.apply(&confirm(1, NODES[0])), Err(Void::Overtaken));
+    state.apply(&confirm(2, NODES[0])).unwrap();
+    assert!(state.is_in(NODES[2]));
+}
+
+/// A node as far as rule 1 goes: its copy of the state, how much of the log it applied, and when its delegations end.
+struct Node {
+    state: Delegations,
+    applied: usize,
+    proposed_at: Option<u64>,
+    held_until: u64,
+    /// When it applied the last renewal of each node, and which it was.
+    heard: BTreeMap<NodeId, (u64, u64)>,
+    /// Its clock gains so many thousandths on true time.
+    gains: i64,
+}
+
+const TERM: u64 = 1_000;
+/// Clocks are allowed to run two per cent apart.
+const WAIT: u64 = TERM * 102 / 100 + 1;
+
+impl Node {
+    fn clock(&self, now: u64) -> u64 {
+        now.saturating_add_signed(now as i64 * self.gains / 1_000)
+    }
+
+    /// Applies the log up to `upto`; `log` has who proposed each command.
+    fn catch_up(&mut self, me: NodeId, log: &[Command], upto: usize, now: u64) {
+        let clock = self.clock(now);
+        while self.applied < upto {
+            let command = &log[self.applied];
+            self.applied += 1;
+            let done = self.state.apply(command);
+            if let (Command::Renew { node }, Ok(())) = (command, done) {
+                let renewals = self.state.member(*node).unwrap().renewals;
+                self.heard.insert(*node, (clock, renewals));
+                if *node == me
+                    && let Some(proposed) = self.proposed_at.take()
+                {
+                    self.held_until = proposed + TERM;
+                }
+            }
+        }
+    }
+
+    fn holds(&self, me: NodeId, now: u64) -> bool {
+        let holder = self.state.block(BlockId(0)).and_then(|block| block.holder);
+        holder == Some(me) && self.clock(now) < self.held_until
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(u64),
+    Propose(usize),
+    PutOut(usize, usize),
+    CatchUp(usize, usize),
+    Rejoin(usize),
+    /// A proposal that was made reaches the log only now.
+    Arrive(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..700_u64).prop_map(Step::Pass),
+        4 => (0..3_usize).prop_map(Step::Propose),
+        3 => (0..3_usize, 0..3_usize).prop_map(|(by, whom)| Step::PutOut(by, whom)),
+        6 => (0..3_usize, 1..9_usize).prop_map(|(node, few)| Step::CatchUp(node, few)),
+        1 => (0..3_usize).prop_map(Step::Rejoin),
+        6 => (0..6_usize).prop_map(Step::Arrive),
+    ]
+}
+
+/// Whether two nodes ever both took themselves for the holder. `wait` is what proposers wait before they put out.
+fn both_hold(steps: &[Step], gains: [i64; 3], wait: u64) -> bool {
+    let mut log = vec![Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks: 1 }];
+    for node in [NODES[1], NODES[2]] {
+        log.push(Command::Join { node });
+        log.push(Command::Confirm { node, attempt: 1, by: NODES[0] });
+        log.push(Command::Confirm { node, attempt: 1, by: NODES[1] });
+    }
+    log.push(Command::Assign { block: BlockId(0), epoch: 0, to: NODES[0] });
+    let mut nodes = gains.map(|gains| Node {
+        state: Delegations::default(),
+        applied: 0,
+        proposed_at: None,
+        held_until: 0,
+        heard: BTreeMap::new(),
+        gains,
+    });
+    let (mut now, mut flying) = (1_000, Vec::new());
+    for step in steps {
+        match *step {
+            Step::Pass(time) => now += time,
+            Step::Propose(i) => {
+                let clock = nodes[i].clock(now);
+                if nodes[i].proposed_at.is_none() {
+                    nodes[i].proposed_at = Some(clock);
+                    flying.push(Command::Renew { node: NODES[i] });
+                }
+            }
+            Step::PutOut(by, whom) => {
+                let clock = nodes[by].clock(now);
+                if let Some(&(heard, renewals)) = nodes[by].heard.get(&NODES[whom])
+                    && clock >= heard + wait
+                {
+                    flying.push(Command::PutOut { node: NODES[whom], renewals, heirs: vec![NODES[by]] });
+                }
+            }
+            Step::CatchUp(i, few) => {
+                let upto = (nodes[i].applied + few).min(log.len());
+                nodes[i].catch_up(NODES[i], &log, upto, now);
+            }
+            Step::Rejoin(i) => {
+                let attempt = nodes[i].state.member(NODES[i]).map_or(0, |member| member.attempt) + 1;
+                log.push(Command::Join { node: NODES[i] });
+                log.extend(NODES.map(|by| Command::Confirm { node: NODES[i], attempt, by }));
+            }
+            Step::Arrive(which) => {
+                if !flying.is_empty() {
+                    log.push(flying.remove(which % flying.len()));
+                }
+            }
+        }
+        if (0..3).filter(|&i| nodes[i].holds(NODES[i], now)).count() > 1 {
+            return true;
+        }
+    }
+    false
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_two_nodes_hold_a_block(
+        steps in prop::collection::vec(step(), 1..200),
+        gains in [-9..9_i64, -9..9_i64, -9..9_i64],
+    ) {
+        prop_assert!(!both_hold(&steps, gains, WAIT));
+    }
+}
+
+#[test]
+fn who_does_not_wait_for_the_end_is_found_out() {
+    use Step::{Arrive, CatchUp, Pass, Propose, PutOut};
+    let steps = |passed| {
+        vec![
+            CatchUp(0, 9),
+            CatchUp(1, 9),
+            Propose(0),
+            Arrive(0),
+            CatchUp(0, 9),
+            CatchUp(1, 9),
+            Pass(passed),
+            PutOut(1, 0),
+            Propose(1),
+            Arrive(0),
+            Arrive(0),
+            CatchUp(1, 9),
+        ]
+    };
+    assert!(both_hold(&steps(500), [0; 3], 400), "taken over before the delegation ended");
+    assert!(!both_hold(&steps(500), [0; 3], WAIT));
+}

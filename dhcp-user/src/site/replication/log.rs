@@ -1,0 +1,222 @@
+//! The change log: an index, not a queue. Address to the number of its last change; "what has changed after this cursor" is
+//! a snapshot for cursor 0 and a delta otherwise, by the same code. It cannot overflow: an address has one entry.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+};
+
+/// How far a receiver is in a log. A cursor of another log says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Cursor {
+    /// Which log: a random number per start of its daemon; 0 is none.
+    pub log: u64,
+    /// The last change that is known.
+    pub seq: u64,
+}
+
+/// A change that somebody has not heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The number of its last change.
+    pub seq: u64,
+    /// A digest of everything of the lease but its times.
+    pub identity: u64,
+    /// Whether the receiver may not know the client, or know another.
+    pub anew: bool,
+}
+
+/// Receivers a log can tell apart.
+pub const RECEIVERS_MAX: usize = 64;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    seq: u64,
+    identity: u64,
+    /// A bit per receiver that certainly has this identity. A cursor does not tell: a receiver may have passed the
+    /// number of a change after the change had moved on to a later number.
+    told: u64,
+}
+
+/// Every lease by when it last changed.
+#[derive(Clone, Debug)]
+pub struct ChangeLog {
+    id: u64,
+    last: u64,
+    by_address: HashMap<Ipv4Addr, Entry>,
+    by_seq: BTreeMap<u64, Ipv4Addr>,
+    /// Changes that took the place of an earlier one nobody needs to be told of any more.
+    superseded: u64,
+}
+
+impl ChangeLog {
+    /// An empty log; `id` is random and not 0.
+    pub fn new(id: u64) -> Self {
+        Self { id, last: 0, by_address: HashMap::new(), by_seq: BTreeMap::new(), superseded: 0 }
+    }
+
+    /// Where the log ends.
+    pub const fn end(&self) -> Cursor {
+        Cursor { log: self.id, seq: self.last }
+    }
+
+    /// Takes note of a change. `identity` is a digest of everything of the lease but its times; the number of the change.
+    pub fn touch(&mut self, address: Ipv4Addr, identity: u64) -> u64 {
+        self.last += 1;
+        let seq = self.last;
+        match self.by_address.get_mut(&address) {
+            Some(known) => {
+                self.by_seq.remove(&known.seq);
+                self.superseded += 1;
+                let told = if known.identity == identity { known.told } else { 0 };
+                *known = Entry { seq, identity, told };
+            }
+            None => {
+                self.by_address.insert(address, Entry { seq, identity, told: 0 });
+            }
+        }
+        self.by_seq.insert(seq, address);
+        seq
+    }
+
+    /// The number of an address's last change.
+    pub fn seq_of(&self, address: Ipv4Addr) -> Option<u64> {
+        Some(self.by_address.get(&address)?.seq)
+    }
+
+    /// A receiver (numbered below [`RECEIVERS_MAX`]) says where it is. If that is nowhere in this log, it is taken to
+    /// know nothing; where to go on from.
+    pub fn resume(&mut self, receiver: usize, cursor: Cursor) -> Cursor {
+        if cursor.log == self.id && cursor.seq <= self.last {
+            return cursor;
+        }
+        let keep = !bit(receiver);
+        self.by_address.values_mut().for_each(|entry| entry.told &= keep);
+        Cursor { log: self.id, seq: 0 }
+    }
+
+    /// What has changed after `cursor`, where [`resume`](Self::resume) or this led, at most `max` addresses in the order
+    /// of their changes; and the cursor of who knows them.
+    pub fn after(&self, receiver: usize, cursor: Cursor, max: usize) -> (Vec<Changed>, Cursor) {
+        let mut end = self.end();
+        let mut found: Vec<Changed> = Vec::new();
+        for (&seq, &address) in self.by_seq.range(cursor.seq.saturating_add(1)..) {
+            if found.len() == max {
+                end.seq = found.last().map_or(cursor.seq, |last| last.seq);
+                break;
+            }
+            let Some(entry) = self.by_address.get(&address) else { continue };
+            found.push(Changed {
+                address,
+                seq,
+                identity: entry.identity,
+                anew: entry.told & bit(receiver) == 0,
+            });
+        }
+        (found, end)
+    }
+
+    /// A receiver has durably what it was told of an address when its identity was `identity`.
+    pub fn acknowledged(&mut self, receiver: usize, address: Ipv4Addr, identity: u64) {
+        if let Some(entry) = self.by_address.get_mut(&address).filter(|entry| entry.identity == identity) {
+            entry.told |= bit(receiver);
+        }
+    }
+
+    /// How many addresses have changed after `cursor`: counted up to `max`.
+    pub fn lag(&self, cursor: Cursor, max: usize) -> usize {
+        self.by_seq.range(cursor.seq.saturating_add(1)..).take(max).count()
+    }
+
+    /// Changes that need not be told one by one, for a later one of the same lease followed.
+    pub const fn superseded(&self) -> u64 {
+        self.superseded
+    }
+}
+
+/// A receiver's bit; none for a number too high, who is then told everything anew each time.
+const fn bit(receiver: usize) -> u64 {
+    if receiver < RECEIVERS_MAX { 1 << receiver } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(i: u8) -> Ipv4Addr {
+        Ipv4Addr::new(198, 18, 0, i)
+    }
+
+    #[test]
+    fn several_changes_are_told_once_and_in_order() {
+        let mut log = ChangeLog::new(7);
+        for i in [1, 2, 1, 3] {
+            log.touch(address(i), 0);
+        }
+        let start = log.resume(0, Cursor::default());
+        let (all, end) = log.after(0, start, 9);
+        assert_eq!(all.iter().map(|c| c.address).collect::<Vec<_>>(), [address(2), address(1), address(3)]);
+        assert_eq!((end, log.superseded()), (Cursor { log: 7, seq: 4 }, 1));
+        assert_eq!(log.after(0, end, 9), (vec![], end));
+        assert_eq!((log.lag(start, 9), log.lag(start, 2), log.lag(end, 9)), (3, 2, 0));
+    }
+
+    #[test]
+    fn the_client_is_told_until_it_is_acknowledged() {
+        let mut log = ChangeLog::new(7);
+        log.touch(address(1), 5);
+        let anew = |log: &ChangeLog, receiver| log.after(receiver, Cursor { log: 7, seq: 0 }, 9).0[0].anew;
+        log.acknowledged(1, address(1), 4);
+        assert!(anew(&log, 1), "that was of another client");
+        log.acknowledged(1, address(1), 5);
+        log.touch(address(1), 5);
+        assert!(!anew(&log, 1) && anew(&log, 2));
+        assert_eq!(log.resume(1, log.end()), log.end());
+        assert!(!anew(&log, 1));
+        for lost in [Cursor { log: 8, seq: 1 }, Cursor { log: 7, seq: 3 }] {
+            log.acknowledged(1, address(1), 5);
+            assert_eq!(log.resume(1, lost), Cursor { log: 7, seq: 0 });
+            assert!(anew(&log, 1));
+        }
+        log.acknowledged(1, address(1), 5);
+        log.touch(address(1), 6);
+        assert!(anew(&log, 1));
+    }
+
+    proptest! {
+        /// Whoever asks for a few at a time, whenever, and loses what was under way now and then, ends with the last
+        /// state of everything, and is never told of mere times of a client it does not know.
+        #[test]
+        fn cursors_miss_nothing(
+            steps in prop::collection::vec((0..6_u8, 0..3_u64, 0..4_usize, any::<bool>()), 1..200),
+        ) {
+            let mut log = ChangeLog::new(1);
+            let (mut truth, mut told) = (HashMap::new(), HashMap::new());
+            let mut cursor = log.resume(3, Cursor::default());
+            let mut take = |log: &mut ChangeLog, truth: &HashMap<_, (u64, u64)>, few, arrives| {
+                let (changes, next) = log.after(3, cursor, few);
+                if arrives {
+                    for change in &changes {
+                        let now: (u64, u64) = truth[&change.address];
+                        let before = told.insert(change.address, now);
+                        assert!(change.anew || before.map(|(identity, _)| identity) == Some(now.0));
+                        log.acknowledged(3, change.address, change.identity);
+                    }
+                    cursor = next;
+                }
+                (changes.len(), told.clone())
+            };
+            for (number, (which, identity, few, arrives)) in (0_u64..).zip(steps) {
+                truth.insert(address(which), (identity, number));
+                log.touch(address(which), identity);
+                take(&mut log, &truth, few, arrives);
+            }
+            while take(&mut log, &truth, 2, true).0 != 0 {}
+            prop_assert_eq!(take(&mut log, &truth, 2, true).1, truth);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! How leases become known to the other nodes: the change log, updates on the wire, and what they make of a standby's records.
+
+mod codec;
+mod columns;
+mod log;
+mod replica;
+
+pub use codec::{Identity, UPDATES_MAX, Update, WireError, compress, decode, decompress, encode};
+pub use log::{ChangeLog, Changed, Cursor, RECEIVERS_MAX};
+pub use replica::updated;

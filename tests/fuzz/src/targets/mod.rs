@@ -1,0 +1,6 @@
+//! One module for each thing that takes octets from outside.
+
+pub mod config;
+pub mod engine;
+pub mod frame;
+pub mod store;

@@ -1,0 +1,202 @@
+//! The benchmark behind `cargo xtask bench sync`: what replication puts on the wire, and how fast a receiver takes it up:
+//! change log, columns, zstd, and on the other side record, table and durable store. Without links.
+
+use std::{net::Ipv4Addr, time::Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use dhcp_tests::bench::median;
+use dhcp_user::{
+    lease::{
+        record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
+        store::{Batch, LeaseStore as _, LogStore, Options},
+        table::LeaseTable,
+    },
+    site::replication::{self, ChangeLog, Cursor, Update},
+    time::{Span, Timestamp},
+};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+
+const FIRST: u32 = 0xc612_0000;
+const LEASE_SECS: u64 = 7_200;
+/// A quarter of a segment of the store holds as many.
+const COMMIT: usize = 4_096;
+const SNAPSHOT_BATCH: usize = 32_768;
+const RECEIVER: usize = 0;
+
+/// Measures replication. `cargo xtask bench sync` starts this.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Leases.
+    #[arg(long, default_value_t = 131_072)]
+    leases: u32,
+    /// Updates in a batch of steady renewals.
+    #[arg(long, default_value_t = 1_000)]
+    batch_size: usize,
+    /// Batches of steady renewals.
+    #[arg(long, default_value_t = 200)]
+    batches: usize,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct Figures {
+    leases: u32,
+    batch_size: usize,
+    bytes_per_update: f64,
+    bytes_per_update_plain: f64,
+    catchup_bytes_per_lease: f64,
+    catchup_secs: f64,
+    applied_per_s: f64,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let figures = measure(&arguments)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&figures)?);
+    } else {
+        println!(
+            "steady renewals: {:.2} octets an update ({:.2} without compression and deduplication)\n\
+             catch-up of {} leases: {:.2} octets a lease, {:.2} s, {:.0} applied a second, durably",
+            figures.bytes_per_update,
+            figures.bytes_per_update_plain,
+            figures.leases,
+            figures.catchup_bytes_per_lease,
+            figures.catchup_secs,
+            figures.applied_per_s,
+        );
+    }
+    Ok(())
+}
+
+fn measure(arguments: &Arguments) -> Result<Figures> {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let start = Timestamp::ZERO + Span::from_secs(1_764_000_000);
+    let mut sender = LeaseTable::default();
+    let mut log = ChangeLog::new(1);
+    for index in 0..arguments.leases {
+        let granted_at = start - Span(rng.random_range(0..LEASE_SECS / 2 * 1_000_000_000));
+        let lease = lease(index, granted_at, &mut rng);
+        log.touch(lease.address, 1);
+        sender.put(lease);
+    }
+    let mut cursor = log.resume(RECEIVER, Cursor::default());
+
+    // Catch-up, from the log to the receiver's disk.
+    let folder = tempfile::tempdir().context("no folder for the receiver's leases")?;
+    let (mut store, _) = LogStore::open(folder.path(), &Options::default(), &mut drop)?;
+    let mut receiver = LeaseTable::default();
+    let (mut octets, mut applying) = (0, 0.0);
+    let began = Instant::now();
+    loop {
+        let (packed, next, count) = batch(&mut log, &sender, cursor, SNAPSHOT_BATCH, start)?;
+        if count == 0 {
+            break;
+        }
+        octets += packed.len();
+        cursor = next;
+        let at = Instant::now();
+        apply(&packed, &mut receiver, &mut store)?;
+        applying += at.elapsed().as_secs_f64();
+    }
+    let catchup_secs = began.elapsed().as_secs_f64();
+    anyhow::ensure!(receiver.len() == sender.len(), "{} leases arrived", receiver.len());
+
+    // Steady renewals: so many leases renew every half lease time, in no order.
+    let (mut sizes, mut plains) = (Vec::new(), Vec::new());
+    let gap_ns = LEASE_SECS / 2 * 1_000_000_000 / u64::from(arguments.leases);
+    let mut now = start;
+    for _ in 0..arguments.batches {
+        let mut singly = Vec::new();
+        while singly.len() < arguments.batch_size {
+            now = now + Span(gap_ns);
+            let address = Ipv4Addr::from_bits(FIRST + rng.random_range(0..arguments.leases));
+            let lease = Span::from_secs(LEASE_SECS);
+            sender.extend(address, now, now + lease, now + lease + lease);
+            let renewed = sender.get(address).context("no such lease")?;
+            singly.push(Update::of(renewed, 1, true));
+            log.touch(address, 1);
+        }
+        let (packed, next, count) = batch(&mut log, &sender, cursor, arguments.batch_size, now)?;
+        cursor = next;
+        apply(&packed, &mut receiver, &mut store)?;
+        sizes.push(packed.len() as f64 / count as f64);
+        let updates = singly.len();
+        plains.push(replication::encode(&mut singly, now).len() as f64 / updates as f64);
+    }
+    Ok(Figures {
+        leases: arguments.leases,
+        batch_size: arguments.batch_size,
+        bytes_per_update: median(sizes),
+        bytes_per_update_plain: median(plains),
+        catchup_bytes_per_lease: octets as f64 / f64::from(arguments.leases),
+        catchup_secs,
+        applied_per_s: f64::from(arguments.leases) / applying,
+    })
+}
+
+/// A batch as it goes out, the cursor after it, and how many updates it has; taken for acknowledged at once.
+fn batch(
+    log: &mut ChangeLog,
+    leases: &LeaseTable,
+    cursor: Cursor,
+    max: usize,
+    now: Timestamp,
+) -> Result<(Vec<u8>, Cursor, usize)> {
+    let (changes, next) = log.after(RECEIVER, cursor, max);
+    let mut updates: Vec<Update> = changes
+        .iter()
+        .filter_map(|change| Some(Update::of(leases.get(change.address)?, 1, change.anew)))
+        .collect();
+    let plain = replication::encode(&mut updates, now);
+    for change in &changes {
+        log.acknowledged(RECEIVER, change.address, change.identity);
+    }
+    Ok((replication::compress(&plain)?, next, updates.len()))
+}
+
+fn apply(packed: &[u8], leases: &mut LeaseTable, store: &mut LogStore) -> Result<()> {
+    let (updates, _) = replication::decode(&replication::decompress(packed)?)?;
+    let mut batch = Batch::default();
+    for update in updates {
+        let known = leases.get(update.address);
+        let record = replication::updated(update, known).context("times of an unknown lease")?;
+        batch.leases.push(record.clone());
+        leases.put(record);
+        if batch.leases.len() == COMMIT {
+            store.commit(&std::mem::take(&mut batch))?;
+        }
+    }
+    if !batch.is_empty() {
+        store.commit(&batch)?;
+    }
+    Ok(())
+}
+
+/// Machines of four makers, most with the usual client identifier, host names as data centres give them.
+fn lease(index: u32, granted_at: Timestamp, rng: &mut SmallRng) -> LeaseRecord {
+    let maker = [[0x0c, 0xc4, 0x7a], [0x3c, 0xec, 0xef], [0xb8, 0x59, 0x9f], [0x52, 0x54, 0x00]]
+        [rng.random_range(0..4)];
+    let mac = [maker[0], maker[1], maker[2], rng.random(), rng.random(), rng.random()];
+    let hardware = HardwareAddress::ethernet(mac);
+    let client = match rng.random_range(0..10) {
+        0..3 => ClientKey::Hardware(hardware),
+        _ => ClientKey::Id([&[1], &mac[..]].concat().into()),
+    };
+    let lease = Span::from_secs(LEASE_SECS);
+    LeaseRecord {
+        address: Ipv4Addr::from_bits(FIRST + index),
+        state: LeaseState::Bound,
+        client,
+        hardware,
+        hostname: format!("r{:03}-n{:03}", index / 256, index % 256).into_bytes().into(),
+        relay_information: Box::default(),
+        granted_at,
+        expires: granted_at + lease,
+        horizon: granted_at + lease + lease,
+        forms: [None, None],
+    }
+}

@@ -1,0 +1,173 @@
+//! The killer: ends the daemon with SIGKILL at random moments and starts it again, at times from another file.
+//!
+//! A moment is so many renewals after the last event, so that every stretch without a daemon is put to the test however
+//! busy the machine is.
+
+use std::{fs, path::PathBuf, sync::atomic::Ordering, time::Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use serde_json::Value;
+
+use crate::{
+    daemon::{self, Daemon},
+    lab::Server,
+    torture::{PATIENCE, Phase, Plan, Planted, Report, Shared, boot_ns},
+    wait::wait_for,
+};
+
+/// Starts daemons and kills them.
+pub struct Killer<'a> {
+    server: &'a Server,
+    config: &'a Value,
+    shared: &'a Shared,
+    plan: &'a Plan,
+    rng: SmallRng,
+    /// The program, and a copy of it elsewhere.
+    programs: [PathBuf; 2],
+    which: usize,
+    daemon: Option<Daemon>,
+    report: Report,
+}
+
+impl<'a> Killer<'a> {
+    /// Copies the daemon's program.
+    ///
+    /// # Errors
+    ///
+    /// When there is none or it cannot be copied.
+    pub fn new(server: &'a Server, config: &'a Value, shared: &'a Shared, plan: &'a Plan) -> Result<Self> {
+        let first = daemon::binary()?;
+        let second = server.folder.path().join("simple-dhcpd-datacenter-upgraded");
+        fs::copy(&first, &second)
+            .with_context(|| format!("cannot copy {} to {}", first.display(), second.display()))?;
+        Ok(Self {
+            server,
+            config,
+            shared,
+            plan,
+            rng: SmallRng::seed_from_u64(plan.seed),
+            programs: [first, second],
+            which: 0,
+            daemon: None,
+            report: Report::default(),
+        })
+    }
+
+    /// Starts the daemon and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn start(&mut self) -> Result<()> {
+        let asked_boot_ns = boot_ns();
+        let began = Instant::now();
+        self.spawn()?;
+        self.daemon.as_mut().context("no daemon")?.wait_ready()?;
+        self.report.starts += 1;
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.report.start_ms_max = self.report.start_ms_max.max(took_ms);
+        // It reads the marks its predecessor's program left, so it knows all that was granted before it was started.
+        self.shared.learnt_boot_ns.store(asked_boot_ns, Ordering::SeqCst);
+        self.shared.enter(Phase::Up);
+        Ok(())
+    }
+
+    /// All cycles; at the end a daemon runs. Ends early when `over` says that there is no traffic any more.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not come up, or the traffic stops.
+    pub fn run(&mut self, over: impl Fn() -> bool) -> Result<()> {
+        let leases = u64::from(self.plan.leases);
+        let began = Instant::now();
+        wait_for(PATIENCE + PATIENCE, "all clients to have a lease", || {
+            Ok((over() || self.shared.bound.load(Ordering::SeqCst) >= leases).then_some(()))
+        })?;
+        if self.plan.progress {
+            eprintln!("{leases} leases in {:.1} s", began.elapsed().as_secs_f64());
+        }
+        while self.report.cycles < u64::from(self.plan.cycles) {
+            self.after_renewals(10, 400, &over)?;
+            self.kill()?;
+            self.after_renewals(5, 150, &over)?;
+            if self.rng.random_bool(0.3) {
+                self.which ^= 1;
+                self.report.starts_from_other_file += 1;
+            }
+            if self.rng.random_bool(0.25) {
+                self.spawn()?;
+                // From before the first map to after the swap; on a fast machine also just after the start.
+                self.after_renewals(1, 80, &over)?;
+                self.kill()?;
+                self.report.kills_while_starting += 1;
+            } else {
+                self.start()?;
+            }
+            self.report.cycles += 1;
+            if self.plan.progress && self.report.cycles.is_multiple_of(10) {
+                eprintln!(
+                    "{} cycles, {} renewals sent, {:.0} s",
+                    self.report.cycles,
+                    self.shared.renewals_sent(),
+                    began.elapsed().as_secs_f64()
+                );
+            }
+        }
+        if self.shared.phase() != Phase::Up {
+            self.start()?;
+        }
+        Ok(())
+    }
+
+    /// The last lines the daemons logged.
+    pub fn log_tail(&self) -> String {
+        let log = self.daemon.as_ref().map(Daemon::log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
+    }
+
+    /// Puts what the killer counted beside what the traffic did.
+    pub fn add_to(&self, report: &mut Report) {
+        let own = &self.report;
+        (report.cycles, report.starts, report.start_ms_max) = (own.cycles, own.starts, own.start_ms_max);
+        report.kills_while_starting = own.kills_while_starting;
+        report.starts_from_other_file = own.starts_from_other_file;
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        // A killed daemon leaves its socket behind; one that still accepted would be mistaken for the new one.
+        let _ = fs::remove_file(self.server.folder.path().join("control.sock"));
+        let program = self.programs.get(self.which).context("there are two programs")?;
+        self.shared.enter(Phase::Starting);
+        self.daemon =
+            Some(Daemon::spawn_as(program, &self.server.ns, self.server.folder.path(), self.config)?);
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        if let Some(mut daemon) = self.daemon.take() {
+            // What was sent before the kill counts as sent to a running daemon: its last moments are not known.
+            daemon.kill()?;
+        }
+        self.shared.enter(Phase::Down);
+        // A start that was killed early may have left nothing to detach or delete.
+        match self.plan.planted {
+            Some(Planted::Detach) => drop(self.server.unload()),
+            Some(Planted::Forget) => drop(fs::remove_dir_all(self.server.store())),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until a random number of further renewals was sent.
+    fn after_renewals(&mut self, least: u64, most: u64, over: impl Fn() -> bool) -> Result<()> {
+        let wanted = self.shared.renewals_sent() + self.rng.random_range(least..=most);
+        wait_for(PATIENCE, "renewals to be sent", || {
+            if over() {
+                bail!("the traffic has ended");
+            }
+            Ok((self.shared.renewals_sent() >= wanted).then_some(()))
+        })
+    }
+}
