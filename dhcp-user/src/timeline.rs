@@ -161,10 +161,15 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ahead(by) => write!(f, "ahead by {} s", by.as_secs()),
-            Self::Back(by) => write!(f, "back by {} s", by.as_secs()),
+            Self::Ahead(by) => write!(f, "ahead by {} s", whole_secs(*by)),
+            Self::Back(by) => write!(f, "back by {} s", whole_secs(*by)),
         }
     }
+}
+
+/// Rounded: the two clocks are looked at one after the other, so an hour may come out a moment short.
+const fn whole_secs(by: Span) -> u64 {
+    by.0.saturating_add(500_000_000) / 1_000_000_000
 }
 
 /// Boot-clock nanoseconds to moments on the timeline and back.
