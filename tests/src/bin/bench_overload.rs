@@ -85,6 +85,7 @@ fn main() -> Result<()> {
             renewals_loaded_per_s: seen.per_s(seen.acks),
             renewals_kept_ratio: seen.answered() / unloaded.answered(),
             flood_per_s: seen.per_s(seen.strangers),
+            flood_times_capacity: seen.per_s(seen.strangers) / capacity,
             flood_passed_per_s: seen.per_s(seen.strangers.saturating_sub(refused)),
             new_clients_wanted: NEW.into(),
             new_clients_served: waited.len() as u32,

@@ -143,8 +143,8 @@ impl Mixture {
             while begun.elapsed() < time {
                 let due = (begun.elapsed().as_secs_f64() * f64::from(together)) as u64;
                 let behind = due.saturating_sub(sent);
-                // What a busy moment kept from being sent is not made up for at once.
-                let some = u32::try_from(behind).unwrap_or(u32::MAX).min(together / 200 + BATCH);
+                // A call takes some 20 ms to set up and to take down, which is made up for; a longer pause is not.
+                let some = u32::try_from(behind).unwrap_or(u32::MAX).min(together / 10 + BATCH);
                 if some < BATCH {
                     thread::sleep(TICK);
                     continue;

@@ -17,6 +17,8 @@ pub struct Loaded {
     pub renewals_kept_ratio: f64,
     /// DISCOVERs from random hardware addresses, a second.
     pub flood_per_s: f64,
+    /// Which is so many times what the daemon answers.
+    pub flood_times_capacity: f64,
     /// Of those that were passed up, a second.
     pub flood_passed_per_s: f64,
     /// Clients that came in the meantime.
@@ -81,6 +83,7 @@ impl Report {
         for (what, loaded) in [("default limits", &self.limited), ("no limits", &self.without_limits)] {
             row(&format!("-- {what}"), String::new());
             row("flood, DISCOVERs a second", format!("{:.0}", loaded.flood_per_s));
+            row("  times what the daemon answers", format!("{:.1}", loaded.flood_times_capacity));
             row("  of them passed up", format!("{:.0}", loaded.flood_passed_per_s));
             row(
                 "renewals sent and answered a second",
