@@ -58,8 +58,10 @@ impl World {
 
     /// Sets the clock of the running daemon and waits until it says so in these words.
     fn set_clock(&self, secs: i64, words: &str) {
+        let said = self.daemon.log().len();
         self.clock.set_off_by(secs).unwrap();
-        wait_until(SOON, &format!("the daemon to say {words:?}"), || self.daemon.log().contains(words))
+        let says = || self.daemon.log().get(said..).is_some_and(|new| new.contains(words));
+        wait_until(SOON, &format!("the daemon to say {words:?}"), says)
             .unwrap_or_else(|error| panic!("{error:#}:\n{}", self.daemon.log()));
     }
 

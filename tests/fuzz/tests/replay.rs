@@ -25,6 +25,7 @@ fn replay(name: &str) {
     inputs.iter().for_each(|input| (target.run)(input));
     let mut rng = StdRng::seed_from_u64(1);
     let end = Instant::now() + CHANGED_FOR;
+    let mut tried = 0_u64;
     while Instant::now() < end {
         let mut input = inputs[rng.random_range(0..inputs.len())].clone();
         for _ in 0..rng.random_range(1..6) {
@@ -41,7 +42,9 @@ fn replay(name: &str) {
         }
         input.truncate(INPUT_BYTES_MAX);
         (target.run)(&input);
+        tried += 1;
     }
+    println!("{name}: {} inputs, and {tried} changed ones in {CHANGED_FOR:?}", inputs.len());
 }
 
 #[test]
