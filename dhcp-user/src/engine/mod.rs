@@ -12,7 +12,7 @@ mod encode;
 mod extend;
 mod lifetime;
 mod offers;
-mod options;
+pub(crate) mod options;
 mod probes;
 mod reason;
 mod relay;

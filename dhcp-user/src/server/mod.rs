@@ -23,6 +23,7 @@ pub mod keeper;
 pub mod learn;
 pub mod memory;
 mod outbox;
+pub mod sealing;
 pub mod service;
 pub mod start;
 pub mod takeover;
