@@ -80,6 +80,14 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     parse(&file::read(path)?, &path.display().to_string())
 }
 
+/// The text of the file at `path`.
+///
+/// # Errors
+/// The file cannot be had or trusted.
+pub fn read(path: &Path) -> Result<String, ConfigError> {
+    file::read(path)
+}
+
 /// Validates the configuration `text`; messages call it `origin`.
 ///
 /// # Errors

@@ -32,6 +32,9 @@ pub enum KeeperError {
     /// The kernel refuses.
     #[error(transparent)]
     FastPath(#[from] FastPathError),
+    /// It happened while another configuration was being put in force; the service's own end says more.
+    #[error("another configuration was half in force when the store or the kernel failed: the daemon stops")]
+    Halfway,
 }
 
 /// The core with what it acts on.

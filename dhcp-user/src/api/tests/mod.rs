@@ -43,6 +43,7 @@ use crate::{
     server::{
         desk::{self, Act, ActError, ServiceHealth},
         feed::Feed,
+        reload::InForce,
         service::{Event, Query},
         view::{DaemonStats, LeaseView, StatsView},
     },
@@ -167,7 +168,7 @@ impl World {
         let changes = Changes::open(folder.path().join("changes.ndjson")).unwrap();
         let flushes = Arc::<FlushTimes>::default();
         let service = ServiceHandle::new(sender);
-        let api = Api::new(service, Arc::<Feed>::default(), flushes, config, tokens, changes);
+        let api = Api::new(service, Arc::<Feed>::default(), flushes, InForce::of(config), tokens, changes);
         Self { api, folder, pages }
     }
 
