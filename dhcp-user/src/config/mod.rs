@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::privilege::trust::Untrusted;
 
+pub mod difference;
 mod digest;
 mod file;
 mod locate;
