@@ -4,6 +4,7 @@
 
 mod ask;
 mod audit;
+mod config;
 mod daemon;
 mod manage;
 mod manual;
@@ -50,6 +51,11 @@ enum Command {
     Subnets(Asking),
     /// Addresses kept for one client each.
     Reservations(Asking),
+    /// The configuration: check, compare, take up, go back.
+    Config {
+        #[command(subcommand)]
+        command: config::Config,
+    },
     /// Tokens with which the API lets programs in over the network.
     Token {
         #[command(subcommand)]
@@ -146,6 +152,10 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Stats(asking)) => ask::stats(&asking),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(asking)) => manage::reservations(&asking),
+        Some(Command::Config { command: config::Config::Check { file } }) => {
+            return daemon::check_config(&file);
+        }
+        Some(Command::Config { command }) => config::config(command),
         Some(Command::Token { command }) => manage::token(command),
         Some(Command::Completions { shell }) => manual::completions(shell),
         Some(Command::Man { dir }) => manual::man(dir),
