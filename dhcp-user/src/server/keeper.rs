@@ -56,6 +56,8 @@ pub struct Keeper<S, K> {
     pub commits: u64,
     /// Replies not sent because their leases could not be made durable.
     pub store_refusals: u64,
+    /// Leases whose horizon was moved ahead because the kernel had renewed them.
+    pub horizons_moved: u64,
     /// What the audit log is to say of what an earlier daemon's program did.
     pub inherited: Vec<AuditEvent>,
 }
@@ -96,6 +98,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             next_ticket: 0,
             commits: 0,
             store_refusals: 0,
+            horizons_moved: 0,
             inherited: Vec::new(),
         }
     }
@@ -217,6 +220,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             for mark in some {
                 self.core.renewed(now, mark, &self.timeline, &mut work);
             }
+            self.horizons_moved += work.publish.len() as u64;
             let Aftermath { audit, ask, send, withdrawn } = self.settle(now, work)?;
             aftermath.audit.extend(audit);
             aftermath.ask.extend(ask);

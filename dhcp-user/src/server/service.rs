@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::{
     clock::{self, Clock, ClockWatch},
     desk::{Change, Page, ServiceHealth, Wanted},
+    explain::{Explanation, Subject},
     feed::Feed,
     inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
@@ -75,6 +76,8 @@ pub enum Query {
     Subnets(oneshot::Sender<Vec<SubnetView>>),
     /// Whether all parts are there.
     Health(oneshot::Sender<ServiceHealth>),
+    /// Why a client gets the answer it gets.
+    Explain(Subject, oneshot::Sender<Explanation>),
     /// A change to a lease.
     Change(Change),
 }
@@ -297,6 +300,7 @@ impl Service {
             Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
             Query::Subnets(to) => drop(to.send(self.subnet_views())),
             Query::Health(to) => drop(to.send(self.health())),
+            Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
             // A change is made between batches, not answered.
             Query::Change(_) => {}
             Query::Lease(address, to) => {
@@ -347,6 +351,12 @@ impl Service {
                 answers: self.keeper.core.learner.answers.len() as u64,
                 answers_max: self.keeper.core.learner.answers.max().into(),
                 lease_slots: kernel.layout().leases().into(),
+                authority_secs: self.authority.as_secs(),
+                authority_remaining_secs: kernel
+                    .authority_until_boot_ns()
+                    .saturating_sub(clock::boot_ns())
+                    .div_ceil(1_000_000_000),
+                horizons_moved: self.keeper.horizons_moved,
             })
         });
         let pressure = self.keeper.core.engine.pressure();

@@ -29,6 +29,7 @@ use dhcp_user::{
     },
     server::{
         desk::{self, Act, ActError, Change, ServiceHealth},
+        explain::Explanation,
         service::{Event, Query},
         view::{DaemonStats, LeaseView, StatsView},
     },
@@ -139,6 +140,9 @@ fn serve(config: &Config, events: &Receiver<Event>) {
                 store_refusals: 0,
                 commits: 1,
             })),
+            Query::Explain(subject, to) => {
+                drop(to.send(Explanation { summary: format!("{subject:?}"), ..Explanation::default() }))
+            }
             Query::Change(change) => {
                 let done = changed(&mut table, &change);
                 drop(change.to.send(done));

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod config;
 pub mod events;
+pub mod explain;
 pub mod export;
 pub mod health;
 pub mod leases;
@@ -58,6 +59,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(reservations::list))
         .routes(routes!(stats::stats))
         .routes(routes!(events::events))
+        .routes(routes!(explain::explain))
         .routes(routes!(config::validate))
         .routes(routes!(audit::audit))
         .routes(routes!(tokens::list, tokens::create))
