@@ -47,7 +47,7 @@ const READ: [&str; 27] = [
     "/api/v1/leases/%31%39%38.18.1.1",
     "/api/v1/leases/export?format=csv",
     "/api/v1/leases/export?format=ndjson&subnet=198.18.1.0/28",
-    "/api/v1/reservations?subnet=198.18.0.0/16&limit=1",
+    "/api/v1/reservations?limit=1&after=198.18.250.1",
     "/api/v1/openapi.json",
     "/metrics",
     "/readyz",
