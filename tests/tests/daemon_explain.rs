@@ -53,9 +53,13 @@ fn what_is_foretold_of_a_frame_happens_and_asking_changes_nothing() {
     assert_eq!(Stats::of(&daemon).unwrap().answered(), before + 1);
 
     // Another octet in an option, and the kernel does not know it; another client, and it is refused.
-    let (by, steps) = explained(&daemon, &hexadecimal(Scripted::new(&cable.socket, 1).with(12, b"x").renewal(address).build()));
+    let (by, steps) = explained(
+        &daemon,
+        &hexadecimal(Scripted::new(&cable.socket, 1).with(12, b"x").renewal(address).build()),
+    );
     assert_eq!((by.as_str(), finds(&steps, "kernel").as_str()), ("daemon", "fingerprint"));
-    let (by, steps) = explained(&daemon, &hexadecimal(Scripted::new(&cable.socket, 2).renewal(address).build()));
+    let (by, steps) =
+        explained(&daemon, &hexadecimal(Scripted::new(&cable.socket, 2).renewal(address).build()));
     assert_eq!((by.as_str(), finds(&steps, "kernel").as_str()), ("daemon", "other_client"));
     assert_eq!(finds(&steps, "daemon"), "nak_taken");
 
@@ -63,7 +67,13 @@ fn what_is_foretold_of_a_frame_happens_and_asking_changes_nothing() {
     assert_eq!((by.as_str(), finds(&steps, "lease").as_str()), ("kernel", "bound"));
     let (_, steps) = explained(&daemon, "198.18.77.1");
     assert_eq!(finds(&steps, "lease"), "none");
-    let text = stdout(server.ns.command(binary().unwrap()).args(["explain", &address.to_string(), "--socket"]).arg(server.folder.path().join("control.sock")));
+    let text = stdout(
+        server
+            .ns
+            .command(binary().unwrap())
+            .args(["explain", &address.to_string(), "--socket"])
+            .arg(server.folder.path().join("control.sock")),
+    );
     assert!(text.unwrap().contains("is answered in the kernel"));
 }
 
@@ -74,8 +84,12 @@ fn top_paints_one_picture() {
     let daemon = server.start(&server.config()).unwrap();
     Scripted::new(&cable.socket, 1).dora().unwrap();
     let mut command = server.ns.command(binary().unwrap());
-    let text = stdout(command.args(["top", "--once", "--socket"]).arg(server.folder.path().join("control.sock"))).unwrap();
-    for part in ["on s0 (", "1 leases bound", "Renewals by the kernel", "acked_new", "198.18.1.0-198.18.1.255"] {
+    let text =
+        stdout(command.args(["top", "--once", "--socket"]).arg(server.folder.path().join("control.sock")))
+            .unwrap();
+    for part in
+        ["on s0 (", "1 leases bound", "Renewals by the kernel", "acked_new", "198.18.1.0-198.18.1.255"]
+    {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
 }

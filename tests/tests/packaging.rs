@@ -13,9 +13,11 @@ fn packaging(name: &str) -> PathBuf {
 fn promtool_takes_the_rules_and_they_fire_when_they_should() {
     let promtool = tools::promtool().unwrap();
     let folder = packaging("prometheus");
-    let checked = stdout(
-        Command::new(&promtool).current_dir(&folder).args(["check", "rules", "simple-dhcpd.rules.yml"]),
-    );
+    let checked = stdout(Command::new(&promtool).current_dir(&folder).args([
+        "check",
+        "rules",
+        "simple-dhcpd.rules.yml",
+    ]));
     let checked = checked.unwrap();
     assert!(checked.contains("SUCCESS"), "{checked}");
     let tested =
@@ -50,6 +52,18 @@ fn manual_pages_and_completions_are_written() {
     fs::write(&script, bash).unwrap();
     stdout(Command::new("bash").arg("-n").arg(&script)).unwrap();
     // A reader that leaves early is no reason to panic.
-    let cut = stdout(Command::new("sh").args(["-c", "\"$0\" completions zsh 2>&1 | head -c 10"]).arg(&daemon));
+    let cut =
+        stdout(Command::new("sh").args(["-c", "\"$0\" completions zsh 2>&1 | head -c 10"]).arg(&daemon));
     assert_eq!(cut.unwrap(), "#compdef s");
+}
+
+#[test]
+fn the_daemon_takes_the_configuration_of_the_kubernetes_example() {
+    let example = fs::read_to_string(packaging("kubernetes/daemonset.yaml")).unwrap();
+    let (_, rest) = example.split_once("  dhcp.json: |\n").unwrap();
+    let json: String = rest.lines().map_while(|line| line.strip_prefix("    ")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dhcp.json");
+    fs::write(&path, json).unwrap();
+    stdout(Command::new(binary().unwrap()).arg("--check-config").arg(&path)).unwrap();
 }

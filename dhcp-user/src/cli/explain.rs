@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapCapture, PcapNGCapture};
+use pcap_parser::{Block, Linktype, PcapCapture, PcapNGCapture};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -81,7 +81,8 @@ async fn ask(daemon: &Daemon, subject: &Subject, interface: Option<&str>) -> Res
             explained.push(Explained { about: mac.clone(), explanation });
         }
         Subject::Frames(frames) => {
-            let interface = interface.map(|name| format!("&interface={}", url_encoded(name))).unwrap_or_default();
+            let interface =
+                interface.map(|name| format!("&interface={}", url_encoded(name))).unwrap_or_default();
             for (number, frame) in (1..).zip(frames) {
                 let frame: String = frame.iter().map(|octet| format!("{octet:02x}")).collect();
                 let explanation = daemon.get(&format!("/api/v1/explain?frame={frame}{interface}")).await?;
@@ -100,7 +101,8 @@ async fn of_address(daemon: &Daemon, address: Ipv4Addr) -> Result<Explained> {
 async fn addresses_of(daemon: &Daemon, mac: &str) -> Result<Vec<Ipv4Addr>> {
     let (mut found, mut after) = (Vec::new(), String::new());
     loop {
-        let page: LeasePage = daemon.get(&format!("/api/v1/leases?hw_address={mac}&limit=100{after}")).await?;
+        let page: LeasePage =
+            daemon.get(&format!("/api/v1/leases?hw_address={mac}&limit=100{after}")).await?;
         found.extend(page.leases.iter().map(|lease| lease.address));
         match page.next.filter(|_| found.len() < SUBJECTS_MAX) {
             Some(next) => after = format!("&after={next}"),
@@ -150,7 +152,9 @@ impl Subject {
             return Self::read_file(path);
         }
         let frame = hexadecimal(what).with_context(|| {
-            format!("{what} is neither an address, nor a hardware address, nor a file, nor a frame in hexadecimal")
+            format!(
+                "{what} is neither an address, nor a hardware address, nor a file, nor a frame in hexadecimal"
+            )
         })?;
         Ok(Self::Frames(vec![frame]))
     }
@@ -160,13 +164,20 @@ impl Subject {
         let mut octets = Vec::new();
         let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
         file.take(FILE_MAX + 1).read_to_end(&mut octets).with_context(|| format!("cannot read {name}"))?;
-        ensure!(octets.len() as u64 <= FILE_MAX, "{name} is larger than {} MiB; cut a piece out of it", FILE_MAX >> 20);
+        ensure!(
+            octets.len() as u64 <= FILE_MAX,
+            "{name} is larger than {} MiB; cut a piece out of it",
+            FILE_MAX >> 20
+        );
         let frames = match captured(&octets).with_context(|| format!("in {name}"))? {
             Some(frames) => frames,
             None => {
                 let text = std::str::from_utf8(&octets).ok();
                 let frame = text.and_then(hexadecimal);
-                vec![frame.with_context(|| format!("{name} is neither a capture nor a frame in hexadecimal"))?]
+                vec![
+                    frame
+                        .with_context(|| format!("{name} is neither a capture nor a frame in hexadecimal"))?,
+                ]
             }
         };
         ensure!(!frames.is_empty(), "{name} has no DHCP frame in it");
@@ -182,7 +193,8 @@ fn mac(text: &str) -> Option<String> {
 }
 
 fn hexadecimal(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text.bytes().filter(|c| !c.is_ascii_whitespace() && !matches!(c, b':' | b'-')).collect();
+    let digits: Vec<u8> =
+        text.bytes().filter(|c| !c.is_ascii_whitespace() && !matches!(c, b':' | b'-')).collect();
     let octets = digits.chunks(2).map(|pair| {
         let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2 && !pair.contains('+'))?;
         u8::from_str_radix(pair, 16).ok()
@@ -195,30 +207,39 @@ fn captured(file: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
     let mut frames = Vec::new();
     let mut take = |linktype: Linktype, frame: &[u8]| {
         if linktype != Linktype::ETHERNET {
-            bail!("the capture is not of an Ethernet interface (link type {}); not `any`, name one", linktype.0);
+            bail!(
+                "the capture is not of an Ethernet interface (link type {}); not `any`, name one",
+                linktype.0
+            );
         }
         if frames.len() < SUBJECTS_MAX && asks_dhcp(frame) {
             frames.push(frame.to_vec());
         }
         Ok(())
     };
-    if let Ok((_, capture)) = PcapCapture::from_file_ref(file) {
+    if let Ok(capture) = PcapCapture::from_file(file) {
         for block in &capture.blocks {
             take(capture.header.network, block.data)?;
         }
         return Ok(Some(frames));
     }
-    let Ok((_, capture)) = PcapNGCapture::from_file_ref(file) else { return Ok(None) };
-    let mut linktypes = Vec::new();
-    for block in &capture.blocks {
-        match block {
-            PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => linktypes.push(interface.linktype),
-            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                let linktype = usize::try_from(packet.if_id).ok().and_then(|id| linktypes.get(id).copied());
-                let len = usize::try_from(packet.caplen).unwrap_or(usize::MAX);
-                take(linktype.context("a packet names no interface of the capture")?, packet.data.get(..len).unwrap_or(packet.data))?;
+    let Ok(capture) = PcapNGCapture::from_file(file) else { return Ok(None) };
+    for section in &capture.sections {
+        // Packets name the interfaces of their section by number.
+        let mut linktypes = Vec::new();
+        for block in &section.blocks {
+            match block {
+                Block::InterfaceDescription(interface) => linktypes.push(interface.linktype),
+                Block::EnhancedPacket(packet) => {
+                    let linktype =
+                        usize::try_from(packet.if_id).ok().and_then(|id| linktypes.get(id).copied());
+                    let linktype = linktype.context("a packet names no interface of the capture")?;
+                    // Padded to whole words.
+                    let len = usize::try_from(packet.caplen).unwrap_or(usize::MAX);
+                    take(linktype, packet.data.get(..len).unwrap_or(packet.data))?;
+                }
+                _ => {}
             }
-            _ => {}
         }
     }
     Ok(Some(frames))
@@ -269,7 +290,10 @@ mod tests {
     #[test]
     fn arguments_are_told_apart() {
         assert_eq!(Subject::read("198.18.0.1").unwrap(), Subject::Address(Ipv4Addr::new(198, 18, 0, 1)));
-        assert_eq!(Subject::read("02-00-00-00-00-0A").unwrap(), Subject::Client("02:00:00:00:00:0a".to_owned()));
+        assert_eq!(
+            Subject::read("02-00-00-00-00-0A").unwrap(),
+            Subject::Client("02:00:00:00:00:0a".to_owned())
+        );
         let hex: String = frame().iter().map(|octet| format!("{octet:02x}")).collect();
         assert_eq!(Subject::read(&hex).unwrap(), Subject::Frames(vec![frame()]));
         for wrong in ["nonsense", "02:00", "198.18.0.300", ""] {

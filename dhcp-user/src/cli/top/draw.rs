@@ -17,7 +17,8 @@ const LINES_FEW: u16 = 24;
 /// Draws all of it.
 pub fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     let few = frame.area().height < LINES_FEW;
-    let pools = screen.now.as_ref().map_or(0, |now| now.subnets.iter().map(|subnet| subnet.pools.len()).sum());
+    let pools =
+        screen.now.as_ref().map_or(0, |now| now.subnets.iter().map(|subnet| subnet.pools.len()).sum());
     let pools = u16::try_from(pools).unwrap_or(u16::MAX).clamp(1, 8) + 1;
     let [head, curves, reasons, bars, events, foot] = Layout::vertical([
         Constraint::Length(1),
@@ -30,7 +31,8 @@ pub fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     .areas(frame.area());
     frame.render_widget(headline(screen), head);
     draw_curves(frame, curves, screen);
-    let [kernel, daemon] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(reasons);
+    let [kernel, daemon] =
+        Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(reasons);
     frame.render_widget(table("Kernel: not answered, because", &screen.kernel()), kernel);
     frame.render_widget(table("Daemon: messages", &screen.daemon()), daemon);
     draw_pools(frame, bars, screen);
@@ -49,21 +51,29 @@ fn headline(screen: &Screen) -> Line<'_> {
         match &now.stats.kernel {
             None => spans.push(Span::from("  no fast path").fg(Color::Yellow)),
             Some(kernel) => {
-                let on: Vec<_> = kernel.interfaces.iter().map(|(name, mode)| format!("{name} ({mode})")).collect();
+                let on: Vec<_> =
+                    kernel.interfaces.iter().map(|(name, mode)| format!("{name} ({mode})")).collect();
                 spans.push(Span::from(format!("  on {}", on.join(", "))));
                 let left = format!("  authority {} s", kernel.authority_remaining_secs);
                 spans.push(Span::from(left));
             }
         }
         let (bound, quarantined) = (leases("bound"), leases("quarantined"));
-        spans.push(Span::from(format!("  {bound} leases bound, {quarantined} quarantined, {} offered", now.stats.daemon.offers)));
+        spans.push(Span::from(format!(
+            "  {bound} leases bound, {quarantined} quarantined, {} offered",
+            now.stats.daemon.offers
+        )));
     }
     Line::from(spans)
 }
 
 fn draw_curves(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     let (kernel, daemon) = screen.renewals();
-    let share = if kernel + daemon > 0.0 { format!(", {:.1}% of all", kernel * 100.0 / (kernel + daemon)) } else { String::new() };
+    let share = if kernel + daemon > 0.0 {
+        format!(", {:.1}% of all", kernel * 100.0 / (kernel + daemon))
+    } else {
+        String::new()
+    };
     let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
     let curve = |area: Rect, title: String, colour, values: Vec<u64>| {
         let width = usize::from(area.width);
@@ -72,10 +82,12 @@ fn draw_curves(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
         (Sparkline::default().block(title).data(latest).style(Style::new().fg(colour)), area)
     };
     let title = format!("Renewals by the kernel: {kernel:.0}/s{share}");
-    let (widget, area) = curve(left, title, Color::Green, screen.history.iter().map(|(kernel, _)| *kernel).collect());
+    let (widget, area) =
+        curve(left, title, Color::Green, screen.history.iter().map(|(kernel, _)| *kernel).collect());
     frame.render_widget(widget, area);
     let title = format!("Renewals by the daemon: {daemon:.0}/s");
-    let (widget, area) = curve(right, title, Color::Yellow, screen.history.iter().map(|(_, daemon)| *daemon).collect());
+    let (widget, area) =
+        curve(right, title, Color::Yellow, screen.history.iter().map(|(_, daemon)| *daemon).collect());
     frame.render_widget(widget, area);
 }
 
@@ -86,7 +98,8 @@ fn table<'a>(title: &'a str, rates: &[Rate]) -> Table<'a> {
         Row::new(cells).style(Style::new().add_modifier(dim))
     });
     let widths = [Constraint::Fill(1), Constraint::Length(11), Constraint::Length(12)];
-    Table::new(rows.collect::<Vec<_>>(), widths).block(Block::new().title(title).title_style(Style::new().bold()))
+    Table::new(rows.collect::<Vec<_>>(), widths)
+        .block(Block::new().title(title).title_style(Style::new().bold()))
 }
 
 fn draw_pools(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
@@ -112,7 +125,10 @@ fn draw_pools(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
         };
         let label = format!("{:.1}%, {} free", pool.used_percent, pool.free);
         let ratio = (pool.used_percent / 100.0).clamp(0.0, 1.0);
-        frame.render_widget(Gauge::default().ratio(ratio).label(label).gauge_style(Style::new().fg(colour)), bar);
+        frame.render_widget(
+            Gauge::default().ratio(ratio).label(label).gauge_style(Style::new().fg(colour)),
+            bar,
+        );
     }
 }
 
@@ -120,7 +136,12 @@ fn event_list(screen: &Screen) -> List<'_> {
     let items: Vec<Line<'_>> = screen
         .events
         .iter()
-        .map(|event| Line::from(format!("{:>8}  {:<15}  {:<11}  {}", event.id, event.address, event.state, event.hw_address)))
+        .map(|event| {
+            Line::from(format!(
+                "{:>8}  {:<15}  {:<11}  {}",
+                event.id, event.address, event.state, event.hw_address
+            ))
+        })
         .collect();
     List::new(items).block(Block::new().title(Line::from("Events").bold()))
 }

@@ -100,7 +100,11 @@ fn picture(screen: &Screen, (columns, lines): (u16, u16)) -> Result<String> {
     Ok(text)
 }
 
-fn watch(terminal: &mut ratatui::DefaultTerminal, screen: &mut Screen, incoming: &Receiver<News>) -> Result<()> {
+fn watch(
+    terminal: &mut ratatui::DefaultTerminal,
+    screen: &mut Screen,
+    incoming: &Receiver<News>,
+) -> Result<()> {
     loop {
         terminal.draw(|frame| draw::draw(frame, screen)).context("cannot draw")?;
         if event::poll(KEYS_EVERY).context("cannot read keys")?
@@ -181,7 +185,8 @@ fn events(daemon: &Daemon, news: &SyncSender<News>) {
             });
             Ok(stream.await?)
         });
-        let trouble = ended.err().map_or_else(|| "the event stream ended".to_owned(), |error| format!("{error:#}"));
+        let trouble =
+            ended.err().map_or_else(|| "the event stream ended".to_owned(), |error| format!("{error:#}"));
         if news.send(News::Trouble(trouble)).is_err() {
             return;
         }

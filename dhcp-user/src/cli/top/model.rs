@@ -93,11 +93,14 @@ impl Screen {
     }
 
     fn rates(&self, counters: impl Fn(&StatsView) -> Option<&BTreeMap<String, u64>>) -> Vec<Rate> {
-        let Some(now) = self.now.as_ref().and_then(|sample| counters(&sample.stats)) else { return Vec::new() };
+        let Some(now) = self.now.as_ref().and_then(|sample| counters(&sample.stats)) else {
+            return Vec::new();
+        };
         let mut rates: Vec<Rate> = now
             .iter()
             .map(|(name, &count)| {
-                let of = |stats: &StatsView| counters(stats).and_then(|all| all.get(name)).copied().unwrap_or(0);
+                let of =
+                    |stats: &StatsView| counters(stats).and_then(|all| all.get(name)).copied().unwrap_or(0);
                 Rate { name: name.clone(), count, per_sec: self.per_sec(of) }
             })
             .collect();

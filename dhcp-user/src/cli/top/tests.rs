@@ -95,7 +95,10 @@ fn two_looks_make_rates_reasons_pools_and_events() {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
     let line = |word: &str| text.lines().position(|line| line.contains(word)).unwrap();
-    assert!(text.lines().any(|line| line.contains("fingerprint") && line.contains("10.0/s") && line.contains("30")));
+    assert!(
+        text.lines()
+            .any(|line| line.contains("fingerprint") && line.contains("10.0/s") && line.contains("30"))
+    );
     assert!(line("fingerprint") < line("not_renewal"), "the fastest first:\n{text}");
     assert!(line("198.18.2.0-") < line("198.18.1.0-"), "the fullest first:\n{text}");
 }
