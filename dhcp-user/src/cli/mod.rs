@@ -6,9 +6,11 @@ mod ask;
 mod audit;
 mod config;
 mod daemon;
+mod explain;
 mod manage;
 mod manual;
 mod remote;
+mod top;
 
 use std::path::PathBuf;
 
@@ -47,6 +49,10 @@ enum Command {
     },
     /// Counters of the kernel program and the daemon.
     Stats(Asking),
+    /// Why a client gets the answer it gets, and which path gives it; nothing happens by asking.
+    Explain(explain::Explain),
+    /// What the node does, live in the terminal.
+    Top(top::Top),
     /// Subnets and how full their pools are.
     Subnets(Asking),
     /// Addresses kept for one client each.
@@ -150,6 +156,8 @@ pub fn run(line: CommandLine) -> u8 {
             return audit::audit(&line.config, address, at, path, json);
         }
         Some(Command::Stats(asking)) => ask::stats(&asking),
+        Some(Command::Explain(command)) => explain::explain(&command),
+        Some(Command::Top(command)) => top::top(&command),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(asking)) => manage::reservations(&asking),
         Some(Command::Config { command: config::Config::Check { file } }) => {
