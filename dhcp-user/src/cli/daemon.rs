@@ -59,7 +59,8 @@ pub fn check_config(path: &Path) -> u8 {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(path: &Path, log_json: bool) -> u8 {
-    let read = config::read(path).and_then(|text| Ok((config::parse(&text, &path.display().to_string())?, text)));
+    let read =
+        config::read(path).and_then(|text| Ok((config::parse(&text, &path.display().to_string())?, text)));
     let (config, text) = match read {
         Ok(read) => read,
         Err(error) => {

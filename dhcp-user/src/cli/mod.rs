@@ -7,6 +7,7 @@ mod audit;
 mod config;
 mod daemon;
 mod manage;
+mod manual;
 mod remote;
 
 use std::path::PathBuf;
@@ -76,6 +77,17 @@ enum Command {
     },
     /// Detach the XDP program and remove its pins: for a daemon that is not to come back.
     Unload,
+    /// Print what a shell needs to complete this command line.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them: `simple-dhcpd-datacenter man | man -l -`.
+    Man {
+        /// Write a page for each command into this directory.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,9 +152,13 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Stats(asking)) => ask::stats(&asking),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(asking)) => manage::reservations(&asking),
-        Some(Command::Config { command: config::Config::Check { file } }) => return daemon::check_config(&file),
+        Some(Command::Config { command: config::Config::Check { file } }) => {
+            return daemon::check_config(&file);
+        }
         Some(Command::Config { command }) => config::config(command),
         Some(Command::Token { command }) => manage::token(command),
+        Some(Command::Completions { shell }) => manual::completions(shell),
+        Some(Command::Man { dir }) => manual::man(dir),
     };
     match done {
         Ok(()) => 0,

@@ -48,11 +48,7 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
                 compare(&format!("{path}[{index}]"), before.get(index), after.get(index), found);
             }
         }
-        _ => found.push(Difference {
-            path: path.to_owned(),
-            before: before.cloned(),
-            after: after.cloned(),
-        }),
+        _ => found.push(Difference { path: path.to_owned(), before: before.cloned(), after: after.cloned() }),
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{maps::MapData, programs::links::{FdLink, PinnedLink}};
+use aya::{
+    maps::MapData,
+    programs::links::{FdLink, PinnedLink},
+};
 use dhcp_common::abi::{self, Control, LeaseEntry, name};
 
 use super::{

@@ -42,6 +42,7 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/events", Need::Part(ApiRole::Viewer)),
     ("GET", "/api/v1/config", Need::Whole(ApiRole::Operator)),
     ("PUT", "/api/v1/config", Need::Whole(ApiRole::Admin)),
+    ("GET", "/api/v1/explain", Need::Whole(ApiRole::Viewer)),
     ("POST", "/api/v1/config/validate", Need::Whole(ApiRole::Operator)),
     ("POST", "/api/v1/config/diff", Need::Whole(ApiRole::Operator)),
     ("POST", "/api/v1/config/reload", Need::Whole(ApiRole::Admin)),

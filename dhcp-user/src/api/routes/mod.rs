@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod config;
 pub mod events;
+pub mod explain;
 pub mod export;
 pub mod health;
 pub mod leases;
@@ -59,6 +60,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(stats::stats))
         .routes(routes!(events::events))
         .routes(routes!(config::get, config::apply))
+        .routes(routes!(explain::explain))
         .routes(routes!(config::validate))
         .routes(routes!(config::diff))
         .routes(routes!(config::reload))

@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod dashboards;
 mod documents;
 mod resources;
 
@@ -42,6 +43,7 @@ use crate::{
     },
     server::{
         desk::{self, Act, ActError, ServiceHealth},
+        explain::{Explanation, Subject},
         feed::Feed,
         reload::{InForce, Prospects, Reloader, decide::AskingBy},
         service::{Event, Query},
@@ -104,6 +106,7 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
                 };
                 drop(to.send(health));
             }
+            Query::Explain(subject, to) => drop(to.send(explained(&subject))),
             Query::Change(change) => {
                 let found = table.get(change.address).cloned();
                 let done = match found {
@@ -128,6 +131,10 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
             }
         }
     }
+}
+
+fn explained(subject: &Subject) -> Explanation {
+    Explanation { summary: format!("{subject:?}"), ..Explanation::default() }
 }
 
 fn stats() -> StatsView {

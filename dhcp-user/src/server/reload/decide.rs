@@ -160,7 +160,10 @@ mod tests {
             judged(|c| c["dhcp"]["interfaces"][0]["mode"] = json!("generic")),
             Err(vec!["dhcp.interfaces"])
         );
-        assert_eq!(judged(|c| c["dhcp"]["control"] = json!({"socket": "/x"})), Err(vec!["dhcp.control.socket"]));
+        assert_eq!(
+            judged(|c| c["dhcp"]["control"] = json!({"socket": "/x"})),
+            Err(vec!["dhcp.control.socket"])
+        );
         assert_eq!(judged(|c| c["dhcp"]["api"] = json!({"enabled": false})), Err(vec!["dhcp.api.enabled"]));
     }
 

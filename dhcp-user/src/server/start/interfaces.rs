@@ -16,7 +16,9 @@ use crate::{
 };
 
 /// Every configured interface, and our address on each.
-pub(in crate::server) fn look_up(config: &Config) -> Result<(Vec<InterfaceFacts>, Vec<Ipv4Addr>), StartError> {
+pub(in crate::server) fn look_up(
+    config: &Config,
+) -> Result<(Vec<InterfaceFacts>, Vec<Ipv4Addr>), StartError> {
     let mut all = Vec::with_capacity(config.interfaces.len());
     let mut servers = Vec::with_capacity(config.interfaces.len());
     for interface in &config.interfaces {
@@ -94,7 +96,11 @@ pub(in crate::server) fn numbered(facts: &[InterfaceFacts]) -> Vec<Interface> {
 }
 
 /// Where programs are to be attached.
-pub(in crate::server) fn ports(config: &Config, facts: &[InterfaceFacts], interfaces: &[Interface]) -> Vec<Port> {
+pub(in crate::server) fn ports(
+    config: &Config,
+    facts: &[InterfaceFacts],
+    interfaces: &[Interface],
+) -> Vec<Port> {
     let all = config.interfaces.iter().zip(facts).zip(interfaces);
     all.filter(|((configured, _), _)| configured.mode != AttachMode::Off)
         .map(|((configured, facts), &interface)| Port {
