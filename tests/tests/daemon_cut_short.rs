@@ -21,6 +21,9 @@ fn link_pins(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
+        if entry.path() == to {
+            continue;
+        }
         if entry.file_type().unwrap().is_dir() {
             link_pins(&entry.path(), &to.join(name));
         } else if !name.starts_with("link-") {
@@ -113,7 +116,8 @@ fn starts_cut_short_again_and_again_do_not_pile_up() {
         fs::rename(&kept, pins.join(format!("set-{number}"))).unwrap();
     }
     daemon.restart(&server.ns).unwrap();
-    assert_eq!(sets(pins), ["set-10"]);
+    // They made way before the new one was made.
+    assert_eq!(sets(pins), ["set-2"]);
     let (ack, _) = client.ask(&client.renewal(lease.address)).unwrap();
     assert_eq!(ack.kind(), 5);
     assert_eq!(Stats::of(&daemon).unwrap().answered(), 1);

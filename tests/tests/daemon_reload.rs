@@ -139,9 +139,10 @@ fn what_is_wrong_or_needs_a_restart_changes_nothing() {
     world.daemon.signal(Signal::HUP).unwrap();
     world.log_says("not reloaded, the configuration stays as it was");
     let mut config = world.changed();
-    set(&mut config, "/dhcp/subnets/0/pools", json!([{"range": "198.18.0.1-198.18.1.255"}]));
+    set(&mut config, "/dhcp/interfaces/0/name", json!("s9"));
+    set(&mut config, "/dhcp/subnets/0/interface", json!("s9"));
     world.write(&config);
-    world.refused(&["config", "reload"], "198.18.0.1, which pools give to clients");
+    world.refused(&["config", "reload"], "there is no interface s9");
 
     let ack = renew(&client, &lease);
     assert_eq!(ack.option_u32(51), Some(20));

@@ -18,7 +18,10 @@ use super::{
 use crate::{
     config::model::{Config, ConflictDetection},
     fastpath::{answers::AnswerTable, error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored},
-    lease::store::{Batch, LeaseStore, MetaKey, StoreError},
+    lease::{
+        record::LeaseState,
+        store::{Batch, LeaseStore, MetaKey, StoreError},
+    },
     time::Span,
 };
 
@@ -132,12 +135,39 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             let before = self.kernel.take();
             self.fill(map).map_err(KeeperError::from)?;
             if let Some(map) = &mut self.kernel {
-                marks.iter().for_each(|mark| map.carry_mark(mark));
                 map.set_authority_until_boot_ns(side.boot_ns().saturating_add(authority.0));
             }
-            before.into_iter().for_each(|before| side.discard(before));
+            if self.carry(&marks)? {
+                before.into_iter().for_each(|before| side.discard(before));
+            }
         }
         Ok(())
+    }
+
+    /// Has the new maps bear the marks of those before. What they cannot (the address is in no pool any more, or on its
+    /// way out) was known so far by its mark alone: it is made durable, or a start after this one would not know it.
+    /// `false` if there is no room for that: then the maps before must stay pinned.
+    fn carry(&mut self, marks: &[Mark]) -> Result<bool, ChangeError> {
+        let mut batch = Batch::default();
+        let Some(map) = &mut self.kernel else { return Ok(true) };
+        for mark in marks {
+            map.carry_mark(mark);
+            let lease = self.core.engine.leases().get(mark.address);
+            let held = lease.filter(|lease| {
+                lease.state == LeaseState::Bound && lease.hardware.as_ethernet() == Some(mark.chaddr)
+            });
+            if map.renewed_boot_ns(mark.address) < Some(mark.renewed_boot_ns) {
+                batch.leases.extend(held.cloned());
+            }
+        }
+        match self.store.commit_in_parts(&batch) {
+            Ok(()) => Ok(true),
+            Err(error @ StoreError::Full { .. }) => {
+                tracing::error!(%error, "maps from before stay pinned: what they say cannot be made durable");
+                Ok(false)
+            }
+            Err(error) => Err(ChangeError::Failed(error.into())),
+        }
     }
 
     /// Runs programs over `fresh` in the place of those before, and takes note of what those renewed to their very end.
