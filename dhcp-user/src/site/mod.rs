@@ -5,4 +5,7 @@
 
 pub mod blocks;
 pub mod delegation;
+pub mod link;
+pub mod pki;
 pub mod replication;
+pub mod roster;
