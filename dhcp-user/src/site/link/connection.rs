@@ -22,8 +22,6 @@ use crate::{
     time::Timestamp,
 };
 
-/// How long the other end may take to take a chunk.
-const WRITE_MAX: Duration = Duration::from_secs(10);
 /// The longest a chunk waits for the cap before what is more urgent is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -34,26 +32,27 @@ pub async fn run(shared: &Arc<Shared>, greeted: Greeted) -> LinkError {
     shared.counts.well(&hello.node);
     tracing::info!(node = hello.node, encrypted = shared.tls.is_some(), "linked");
     let name = hello.node.clone();
-    if shared.events.send(LinkEvent::Up(peer, hello)).await.is_err() {
+    let number = link.number;
+    if shared.events.send(LinkEvent::Up(peer, number, hello)).await.is_err() {
         return LinkError::Replaced;
     }
     let (read_half, write_half) = tokio::io::split(stream);
-    let number = link.number;
     // This task keeps no way into its own queues but for answers: when another link takes over, they close.
     let answers = link.lanes[0].downgrade();
-    let queued = Arc::clone(&link.queued);
+    let (queued, cut) = (Arc::clone(&link.queued), Arc::clone(&link.cut));
     drop(link);
     let ended = tokio::select! {
-        ended = read(shared, peer, assembler, read_half, &answers) => ended,
+        ended = read(shared, (peer, number), assembler, read_half, &answers) => ended,
         ended = write(shared, queues, &queued, write_half) => ended,
         ended = ask(shared, &answers) => ended,
+        () = cut.notified() => LinkError::Behind,
     };
     if shared.abandon(peer, number) {
         if let Some(mut state) = shared.peer(peer) {
             state.trouble = Some(ended.to_string());
         }
         tracing::warn!(node = name, reason = %ended, "the link is lost");
-        drop(shared.events.send(LinkEvent::Down(peer)).await);
+        drop(shared.events.send(LinkEvent::Down(peer, number)).await);
     }
     ended
 }
@@ -79,7 +78,7 @@ async fn ask(shared: &Shared, answers: &Answers) -> LinkError {
 
 async fn read(
     shared: &Shared,
-    peer: NodeKey,
+    link: (NodeKey, u64),
     mut assembler: Assembler,
     mut from: ReadHalf<Box<dyn Stream>>,
     answers: &Answers,
@@ -92,16 +91,21 @@ async fn read(
             Err(_) => return LinkError::Silent("it has fallen silent"),
         };
         Counts::add(&shared.counts.received, octets);
-        if let Some(mut state) = shared.peer(peer) {
+        if let Some(mut state) = shared.peer(link.0) {
             state.heard = Some(Instant::now());
         }
-        if let Err(error) = take(shared, peer, message, answers).await {
+        if let Err(error) = take(shared, link, message, answers).await {
             return error;
         }
     }
 }
 
-async fn take(shared: &Shared, peer: NodeKey, message: Message, answers: &Answers) -> Result<(), LinkError> {
+async fn take(
+    shared: &Shared,
+    (peer, number): (NodeKey, u64),
+    message: Message,
+    answers: &Answers,
+) -> Result<(), LinkError> {
     let nonsense = || LinkError::Read(ReadError::Nonsense);
     let octets = if message.packed {
         replication::decompress(&message.octets).map_err(|_| nonsense())?
@@ -135,7 +139,7 @@ async fn take(shared: &Shared, peer: NodeKey, message: Message, answers: &Answer
             // While there is no room nothing is read, and the other end waits.
             let room = Arc::clone(&shared.room).acquire_many_owned(kib).await;
             let room = room.map_err(|_| LinkError::Replaced)?;
-            let event = LinkEvent::Message { from: peer, kind, octets: rest.to_vec(), room };
+            let event = LinkEvent::Message { from: peer, number, kind, octets: rest.to_vec(), room };
             shared.events.send(event).await.map_err(|_| LinkError::Replaced)
         }
         None => Err(nonsense()),
@@ -165,7 +169,7 @@ async fn write(
         }
         let next = Lane::ALL.into_iter().zip(&mut current).find_map(|(lane, out)| Some((lane, out.as_mut()?)));
         let Some((lane, outgoing)) = next else {
-            if let Err(error) = bounded(out.flush()).await {
+            if let Err(error) = bounded(shared, out.flush()).await {
                 return error;
             }
             let [control, urgent, bulk] = &mut queues;
@@ -187,7 +191,7 @@ async fn write(
         }
         chunk.clear();
         let last = outgoing.put_next(&mut chunk);
-        if let Err(error) = bounded(out.write_all(&chunk)).await {
+        if let Err(error) = bounded(shared, out.write_all(&chunk)).await {
             return error;
         }
         Counts::add(&shared.counts.sent, chunk.len() as u64);
@@ -197,8 +201,11 @@ async fn write(
     }
 }
 
-async fn bounded(write: impl Future<Output = std::io::Result<()>>) -> Result<(), LinkError> {
-    match timeout(WRITE_MAX, write).await {
+async fn bounded(
+    shared: &Shared,
+    write: impl Future<Output = std::io::Result<()>>,
+) -> Result<(), LinkError> {
+    match timeout(shared.timing.write_max, write).await {
         Ok(done) => done.map_err(LinkError::Write),
         Err(_) => Err(LinkError::Silent("it takes nothing any more")),
     }

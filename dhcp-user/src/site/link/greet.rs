@@ -1,11 +1,10 @@
 //! From a TCP connection to a link: TLS, hellos, verdicts; all of it in bounded time.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -17,9 +16,6 @@ use super::{
     wire::{Assembler, Message, Outgoing, ReadError},
 };
 use crate::site::roster::{Node, NodeKey};
-
-/// How long a greeting may take, TLS included.
-pub const GREETING_MAX: Duration = Duration::from_secs(5);
 
 /// A connection, encrypted or not.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -64,6 +60,9 @@ pub enum LinkError {
     /// It may not be talked to, or does not want to talk.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// It is slower than what it is told.
+    #[error("it is too far behind: what waits for it is more than may; it begins anew")]
+    Behind,
     /// Another connection has taken its place.
     #[error("another connection has taken its place")]
     Replaced,
@@ -82,6 +81,7 @@ impl LinkError {
             Self::Read(ReadError::TooLong) => "too_long",
             Self::Read(ReadError::Io(_)) | Self::Write(_) => "broken",
             Self::Refused(refusal) => refusal.kind(),
+            Self::Behind => "behind",
             Self::Replaced => "replaced",
         }
     }
@@ -91,21 +91,25 @@ impl LinkError {
 ///
 /// # Errors
 /// Why there is no link.
-pub async fn accept(shared: &Arc<Shared>, stream: TcpStream) -> Result<Greeted, LinkError> {
+pub async fn accept(shared: &Arc<Shared>, stream: impl Stream + 'static) -> Result<Greeted, LinkError> {
     let greeting = async {
         let Some(tls) = &shared.tls else { return converse(shared, Box::new(stream), None, None).await };
         let stream = TlsAcceptor::from(tls.server()).accept(stream).await.map_err(LinkError::Tls)?;
         let certificate = leaf(stream.get_ref().1.peer_certificates());
         converse(shared, Box::new(stream), certificate, None).await
     };
-    within(greeting).await
+    within(shared, greeting).await
 }
 
 /// Greets a node that was called.
 ///
 /// # Errors
 /// Why there is no link.
-pub async fn call(shared: &Arc<Shared>, stream: TcpStream, node: &Node) -> Result<Greeted, LinkError> {
+pub async fn call(
+    shared: &Arc<Shared>,
+    stream: impl Stream + 'static,
+    node: &Node,
+) -> Result<Greeted, LinkError> {
     let greeting = async {
         let Some(tls) = &shared.tls else {
             return converse(shared, Box::new(stream), None, Some(node)).await;
@@ -115,15 +119,18 @@ pub async fn call(shared: &Arc<Shared>, stream: TcpStream, node: &Node) -> Resul
         let certificate = leaf(stream.get_ref().1.peer_certificates());
         converse(shared, Box::new(stream), certificate, Some(node)).await
     };
-    within(greeting).await
+    within(shared, greeting).await
 }
 
 fn leaf(chain: Option<&[CertificateDer<'_>]>) -> Option<CertificateDer<'static>> {
     chain?.first().map(|certificate| certificate.clone().into_owned())
 }
 
-async fn within(greeting: impl Future<Output = Result<Greeted, LinkError>>) -> Result<Greeted, LinkError> {
-    timeout(GREETING_MAX, greeting).await.unwrap_or(Err(LinkError::Silent("it does not greet in time")))
+async fn within(
+    shared: &Shared,
+    greeting: impl Future<Output = Result<Greeted, LinkError>>,
+) -> Result<Greeted, LinkError> {
+    timeout(shared.timing.greeting_max, greeting).await.unwrap_or(Err(LinkError::Silent("it does not greet in time")))
 }
 
 async fn converse(

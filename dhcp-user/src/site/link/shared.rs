@@ -12,7 +12,7 @@ use std::{
 };
 
 use rand::RngCore as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     counts::Counts,
@@ -46,14 +46,16 @@ pub(super) const PONG: u8 = 1;
 
 /// What the links tell.
 pub enum LinkEvent {
-    /// There is a link to this node; what was under way on an earlier one is lost.
-    Up(NodeKey, Hello),
-    /// There is none any more.
-    Down(NodeKey),
+    /// There is a link to this node, with a number higher than all before; what was under way on an earlier one is lost.
+    Up(NodeKey, u64, Hello),
+    /// The link of that number is there no more.
+    Down(NodeKey, u64),
     /// A message came.
     Message {
         /// From whom.
         from: NodeKey,
+        /// Over which link.
+        number: u64,
         /// Its kind: above 1.
         kind: u8,
         /// Its content.
@@ -66,8 +68,8 @@ pub enum LinkEvent {
 impl fmt::Debug for LinkEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Up(node, _) => write!(f, "Up({node:?})"),
-            Self::Down(node) => write!(f, "Down({node:?})"),
+            Self::Up(node, number, _) => write!(f, "Up({node:?}, {number})"),
+            Self::Down(node, number) => write!(f, "Down({node:?}, {number})"),
             Self::Message { from, kind, octets, .. } => {
                 write!(f, "Message({from:?}, {kind}, {} octets)", octets.len())
             }
@@ -82,6 +84,10 @@ pub struct Timing {
     pub ping_every: Duration,
     /// Silence after which a connection is given up.
     pub silence_max: Duration,
+    /// How long a greeting may take, TLS included.
+    pub greeting_max: Duration,
+    /// How long the other end may take to take a chunk.
+    pub write_max: Duration,
     /// The first wait before a node is called again; doubled each time.
     pub again_min: Duration,
     /// The longest such wait.
@@ -150,6 +156,7 @@ pub(super) struct Link {
     pub number: u64,
     pub lanes: [mpsc::Sender<Message>; 3],
     pub queued: Arc<AtomicUsize>,
+    pub cut: Arc<Notify>,
 }
 
 /// Why a message is not sent. What it tells must be told again later.
@@ -240,8 +247,12 @@ impl Shared {
         let [(control, a), (urgent, b), (bulk, c)] = QUEUE.map(mpsc::channel);
         let mut peer = self.peer(key)?;
         peer.links += 1;
-        let link =
-            Link { number: peer.links, lanes: [control, urgent, bulk], queued: Arc::default() };
+        let link = Link {
+            number: peer.links,
+            lanes: [control, urgent, bulk],
+            queued: Arc::default(),
+            cut: Arc::default(),
+        };
         peer.link = Some(link.clone());
         peer.round_trip = RoundTrip::default();
         peer.heard = Some(Instant::now());
@@ -259,12 +270,33 @@ impl Shared {
         current
     }
 
-    /// Sends a message of a kind to a node, or not at all; it may still be lost with the connection.
+    /// Ends the link to a node; another will be made.
+    pub fn cut(&self, node: NodeKey) {
+        if let Some(link) = self.peer(node).and_then(|peer| peer.link.clone()) {
+            link.cut.notify_one();
+        }
+    }
+
+    /// The number of the link to a node.
+    pub fn number(&self, node: NodeKey) -> Option<u64> {
+        self.peer(node)?.link.as_ref().map(|link| link.number)
+    }
+
+    /// Sends a message of a kind to a node, or not at all; it may still be lost with the connection. With `over`, only over
+    /// the link of that number.
     ///
     /// # Errors
     /// If it is not sent.
-    pub fn send(&self, to: NodeKey, lane: Lane, kind: u8, content: &[u8]) -> Result<(), SendError> {
-        let link = self.peer(to).and_then(|peer| peer.link.clone()).ok_or(SendError::Down)?;
+    pub fn send(
+        &self,
+        to: NodeKey,
+        over: Option<u64>,
+        lane: Lane,
+        kind: u8,
+        content: &[u8],
+    ) -> Result<(), SendError> {
+        let link = self.peer(to).and_then(|peer| peer.link.clone());
+        let link = link.filter(|link| over.is_none_or(|over| over == link.number)).ok_or(SendError::Down)?;
         let mut octets = Vec::with_capacity(content.len() + 1);
         octets.push(kind);
         octets.extend_from_slice(content);
