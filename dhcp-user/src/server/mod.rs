@@ -11,6 +11,7 @@
 //! * [`service`]: the thread around the keeper; `outbox`: the way of its replies out.
 //! * `ask`: whether an address is in use before it is offered.
 //! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases lately.
+//! * `sites`: the thread's end of what connects nodes.
 //! * [`clock`]: the boot clock on the timeline.
 
 mod ask;
@@ -24,6 +25,7 @@ pub mod learn;
 pub mod memory;
 mod outbox;
 pub mod service;
+mod sites;
 pub mod start;
 pub mod takeover;
 pub mod view;

@@ -34,6 +34,7 @@ use crate::{
     lease::store::TimedStore,
     net::packet_socket::ReceivedFrame,
     probe::{Question, echo::EchoSocket},
+    site::{delegation::NodeId, driver::pump::FromNode, node::Input},
     time::{Span, Timestamp},
 };
 
@@ -62,6 +63,10 @@ pub enum Event {
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
     Query(Query),
+    /// What the node of a cluster is told.
+    Site(Input),
+    /// There is a link to this node, and this is its number.
+    Linked(NodeId, u64),
     /// To stop in order.
     Stop,
 }
@@ -102,6 +107,8 @@ pub struct Service {
     pub(super) echo: Option<Arc<EchoSocket>>,
     /// The audit log, if one is kept.
     pub(super) journal: Option<Journal>,
+    /// Where what the node of a cluster wants done is carried out.
+    pub(super) sites: Option<tokio::sync::mpsc::Sender<FromNode>>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -182,6 +189,11 @@ impl Service {
                 }
                 Event::Graced(withdrawn) => {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
+                }
+                Event::Site(input) => self.tell_node(now, input, &mut work),
+                Event::Linked(node, number) => {
+                    self.note_link(node, number);
+                    self.tell_node(now, Input::Connected(node), &mut work);
                 }
                 Event::Query(query) => queries.push(query),
                 Event::Stop => stop = true,

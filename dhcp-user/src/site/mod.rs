@@ -10,6 +10,7 @@
 pub mod blocks;
 pub mod consensus;
 pub mod delegation;
+pub mod driver;
 pub mod link;
 pub mod pki;
 pub mod node;

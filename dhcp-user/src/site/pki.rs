@@ -78,7 +78,8 @@ pub fn init(folder: &Path) -> Result<(), PkiError> {
     // It signs nodes, and no other authorities.
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    valid_for(&mut parameters, Duration::from_secs(u64::from(CA_DAYS) * 86_400));
+    let lasts = Duration::from_secs(u64::from(CA_DAYS) * 86_400);
+    valid_for(&mut parameters, clock::wall_ns(), lasts);
     let certificate = parameters.self_signed(&key)?;
     // The key first: a certificate without its key would be in the way of the next attempt.
     write(&folder.join(CA_KEY_FILE), &key.serialize_pem(), 0o600)?;
@@ -91,6 +92,20 @@ pub fn init(folder: &Path) -> Result<(), PkiError> {
 /// # Errors
 /// If there is no authority in `folder`, the name is none, or the files cannot be written.
 pub fn node(folder: &Path, name: &str, out: &Path, lasts: Duration) -> Result<(), PkiError> {
+    node_at(folder, name, out, clock::wall_ns(), lasts)
+}
+
+/// As [`node`], at another moment than now: nanoseconds since the Unix epoch.
+///
+/// # Errors
+/// As [`node`].
+pub fn node_at(
+    folder: &Path,
+    name: &str,
+    out: &Path,
+    now_wall_ns: u64,
+    lasts: Duration,
+) -> Result<(), PkiError> {
     if name.parse::<std::net::IpAddr>().is_err() && !crate::config::is_domain_name(name) {
         return Err(PkiError::Name(name.to_owned()));
     }
@@ -112,7 +127,7 @@ pub fn node(folder: &Path, name: &str, out: &Path, lasts: Duration) -> Result<()
     parameters.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     parameters.use_authority_key_identifier_extension = true;
-    valid_for(&mut parameters, lasts);
+    valid_for(&mut parameters, now_wall_ns, lasts);
     let certificate = parameters.signed_by(&key, &issuer)?;
     make_folder(out)?;
     write(&out.join(CA_FILE), &ca, 0o644)?;
@@ -126,8 +141,8 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
-fn valid_for(parameters: &mut CertificateParams, lasts: Duration) {
-    let now = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_nanos(clock::wall_ns());
+fn valid_for(parameters: &mut CertificateParams, now_wall_ns: u64, lasts: Duration) {
+    let now = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_nanos(now_wall_ns);
     parameters.not_before = now - EARLIER;
     parameters.not_after = now + lasts;
 }

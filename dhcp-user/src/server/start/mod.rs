@@ -137,6 +137,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         counts: Counts::default(),
         echo: probing.echo,
         journal,
+        sites: None,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
     };

@@ -28,6 +28,7 @@ const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 const SNAPSHOT: &str = "snapshot";
 const IDENTITY: &str = "identity";
+const VOTER: &str = "voter";
 /// The file in the state directory.
 pub const FILE: &str = "consensus.redb";
 
@@ -90,8 +91,6 @@ pub struct Store {
     database: Arc<Database>,
     /// Random, given when the file was made: another means that this node has lost its memory.
     pub incarnation: u64,
-    /// Whether it was made by this start.
-    pub fresh: bool,
 }
 
 impl Store {
@@ -114,7 +113,7 @@ impl Store {
         let database = Database::builder()
             .create_with_backend(backend)
             .map_err(|error| failed(&path)(error.to_string()))?;
-        let mut store = Self { database: Arc::new(database), incarnation: 0, fresh: false };
+        let mut store = Self { database: Arc::new(database), incarnation: 0 };
         let known: Option<(String, u64)> = store.value(IDENTITY)?;
         match known {
             Some((theirs, _)) if !theirs.eq_ignore_ascii_case(me) => {
@@ -123,11 +122,26 @@ impl Store {
             Some((_, incarnation)) => store.incarnation = incarnation,
             None => {
                 store.incarnation = rand::random();
-                store.fresh = true;
                 store.put_value(IDENTITY, &(me.to_owned(), store.incarnation))?;
             }
         }
         Ok(store)
+    }
+
+    /// Whether this node may vote: it remembers all votes it ever gave.
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    pub fn may_vote(&self) -> Result<bool, StoreError> {
+        Ok(self.value(VOTER)?.unwrap_or(false))
+    }
+
+    /// This node may vote from now on.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub async fn set_voter(&self) -> Result<(), StoreError> {
+        self.off_thread(|store| store.put_value(VOTER, &true)).await
     }
 
     fn value<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {

@@ -149,12 +149,13 @@ async fn converse(
         Err(refusal) => Err(refusal.clone()),
     };
     let nonce = theirs.as_ref().map_or(0, |theirs| theirs.nonce);
-    send(&mut stream, hello::verdict(nonce, &judged)).await?;
+    let sent = send(&mut stream, hello::verdict(nonce, &judged)).await;
     if let Err(refusal) = judged {
-        // The reason is on its way; whoever it is for reads it before it sees the end.
+        // The reason is on its way; whoever it is for reads it before it sees the end, or has gone for a reason of its own.
         drop(stream.shutdown().await);
         return Err(refusal.into());
     }
+    sent?;
     let theirs = theirs?;
     hello::read_verdict(&assembler.read(&mut stream, &mut octets).await?, ours.nonce)?;
     let unshared = ours.terms.unshared_nodes(&theirs.terms);

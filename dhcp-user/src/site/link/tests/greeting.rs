@@ -5,10 +5,13 @@ use std::{fs, time::Duration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::{DAY, End, Odd, certificates, config, end, greet, greet_over, other};
-use crate::site::{
-    link::{greet::accept, hello::HELLO_MAX, tls::Tls},
-    pki,
-    roster::Roster,
+use crate::{
+    server::clock,
+    site::{
+        link::{greet::accept, hello::HELLO_MAX, tls::Tls},
+        pki,
+        roster::Roster,
+    },
 };
 
 async fn kinds(a: &End, b: &End) -> (&'static str, &'static str) {
@@ -38,7 +41,8 @@ async fn certificates_must_be_of_the_authority_good_and_made_out_to_the_node() {
     // Its time is over.
     let expired = tempfile::tempdir().unwrap();
     let (ca, out) = (folder.path().join("pki"), expired.path().join("b"));
-    pki::node(&ca, "b.example", &out, Duration::ZERO).unwrap();
+    let two_days_ago = clock::wall_ns() - 2 * u64::try_from(DAY.as_nanos()).unwrap();
+    pki::node_at(&ca, "b.example", &out, two_days_ago, DAY).unwrap();
     let b = end("b.example", expired.path(), Odd::default());
     assert_eq!(kinds(&a, &b).await, ("tls", "tls"));
     let (called, _) = greet(&a, &b).await;

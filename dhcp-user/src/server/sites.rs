@@ -1,0 +1,31 @@
+//! The service's end of what connects the nodes of a cluster: what the node is told, and what it wants done.
+
+use super::{service::Service, work::Work};
+use crate::{
+    site::{delegation::NodeId, driver::pump::FromNode, node::Input},
+    time::Timestamp,
+};
+
+impl Service {
+    /// Connects the service with the other nodes: what its node wants done goes there.
+    pub fn connect_sites(&mut self, to: tokio::sync::mpsc::Sender<FromNode>) {
+        self.sites = Some(to);
+    }
+
+    /// Tells the node something.
+    pub(super) fn tell_node(&mut self, _: Timestamp, input: Input, _: &mut Work) {
+        tracing::debug!(?input, "told the node");
+    }
+
+    /// What follows for this peer goes over the link of this number.
+    pub(super) fn note_link(&self, node: NodeId, number: u64) {
+        self.want(FromNode::Linked(node, number));
+    }
+
+    /// Hands on what the node wants done. What finds no room is lost, and wanted again.
+    pub(super) fn want(&self, what: FromNode) {
+        if let Some(Err(error)) = self.sites.as_ref().map(|sites| sites.try_send(what)) {
+            tracing::debug!(%error, "what the node wants done is lost");
+        }
+    }
+}
