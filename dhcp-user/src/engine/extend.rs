@@ -10,7 +10,10 @@ use super::{
     reply::{self, Answer},
     request::{Request, kind},
 };
-use crate::lease::record::{LeaseRecord, LeaseState};
+use crate::{
+    lease::record::{LeaseRecord, LeaseState},
+    time::Timestamp,
+};
 
 /// What to do with a renewal or rebinding.
 enum Verdict {
@@ -23,14 +26,18 @@ enum Verdict {
 impl Engine {
     pub(super) fn extending(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
         let ciaddr = inquiry.request.ciaddr;
-        match self.judge(inquiry.ingress, inquiry.request, self.leases.get(ciaddr)) {
+        match self.judge(Some(inquiry.now), inquiry.ingress, inquiry.request, self.leases.get(ciaddr)) {
             Verdict::Ignore(reason) => reason,
-            Verdict::Nak(reason) => Self::nak(inquiry, effects, reason),
+            Verdict::Nak(SlowReason::NakWrongLink) => Self::nak(inquiry, effects, SlowReason::NakWrongLink),
+            Verdict::Nak(reason) => self.refuse(inquiry, ciaddr, effects, reason),
             Verdict::Ack(reason, subnet) => {
+                if let Err(reason) = self.may_grant(inquiry.now, inquiry.request, ciaddr) {
+                    return reason;
+                }
                 if self.grant(inquiry, subnet, ciaddr, ciaddr, effects) {
                     reason
                 } else {
-                    Self::nak(inquiry, effects, SlowReason::NakNotEntitled)
+                    self.refuse(inquiry, ciaddr, effects, SlowReason::NakNotEntitled)
                 }
             }
         }
@@ -52,7 +59,7 @@ impl Engine {
             return None;
         }
         let (_, server_id) = self.server_for(ingress, request)?;
-        let Verdict::Ack(_, subnet) = self.judge(ingress, request, Some(lease)) else { return None };
+        let Verdict::Ack(_, subnet) = self.judge(None, ingress, request, Some(lease)) else { return None };
         let terms = self.terms_for(subnet, lease.address, request, Some(lease))?;
         let answer = Answer {
             message_type: kind::ACK,
@@ -78,7 +85,14 @@ impl Engine {
         self.server_for(ingress, request).map(|(server, _)| server)
     }
 
-    fn judge(&self, ingress: &Ingress, request: &Request<'_>, lease: Option<&LeaseRecord>) -> Verdict {
+    /// What becomes of the request; at no particular time, what would become of it where this node held the address.
+    fn judge(
+        &self,
+        now: Option<Timestamp>,
+        ingress: &Ingress,
+        request: &Request<'_>,
+        lease: Option<&LeaseRecord>,
+    ) -> Verdict {
         let ciaddr = request.ciaddr;
         // Sent to us by name: the client may be anywhere behind routers. Else it is on the link the message came from.
         let unicast = !request.is_relayed() && self.is_ours(ingress.destination_ip);
@@ -114,7 +128,7 @@ impl Engine {
         if held.is_none() && self.holds_another(subnet, request) {
             return Verdict::Nak(SlowReason::NakWrongAddress);
         }
-        if self.has_reservation_elsewhere(subnet, ciaddr, request) {
+        if self.has_reservation_elsewhere(now, subnet, ciaddr, request) {
             return Verdict::Nak(SlowReason::NakReservedElsewhere);
         }
         let stranger = lease.is_none_or(|lease| lease.client != request.client);
@@ -138,10 +152,18 @@ impl Engine {
     }
 
     /// Whether another address of the subnet is reserved for this client and can be had at once.
-    fn has_reservation_elsewhere(&self, subnet: usize, ciaddr: Ipv4Addr, request: &Request<'_>) -> bool {
-        self.topology
-            .host(subnet, request, None)
-            .is_some_and(|host| host.address != ciaddr && self.available(request, host.address))
+    fn has_reservation_elsewhere(
+        &self,
+        now: Option<Timestamp>,
+        subnet: usize,
+        ciaddr: Ipv4Addr,
+        request: &Request<'_>,
+    ) -> bool {
+        self.topology.host(subnet, request, None).is_some_and(|host| {
+            host.address != ciaddr
+                && self.available(request, host.address)
+                && now.is_none_or(|now| self.may_grant(now, request, host.address).is_ok())
+        })
     }
 }
 

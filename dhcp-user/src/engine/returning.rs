@@ -10,7 +10,10 @@ use super::{
     reply::{self, Answer},
     request::kind,
 };
-use crate::lease::{record::LeaseState, table::Leaving};
+use crate::{
+    lease::{record::LeaseState, table::Leaving},
+    site::authority::Right,
+};
 
 impl Engine {
     pub(super) fn release(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
@@ -20,6 +23,9 @@ impl Engine {
         let address = inquiry.request.ciaddr;
         if !self.holds(inquiry, address) {
             return SlowReason::IgnoredNotHolder;
+        }
+        if self.right(inquiry.now, address) == Right::Standby {
+            return SlowReason::IgnoredNotOurBlock;
         }
         self.send_away(inquiry.now, address, Leaving::Returned(inquiry.now), effects);
         SlowReason::Released

@@ -30,6 +30,8 @@ pub struct Work {
     pub publish: Vec<Ipv4Addr>,
     /// Leases the kernel must forget; after a grace period the engine is told.
     pub withdraw: Vec<Ipv4Addr>,
+    /// Leases that were given back, for the other nodes to hear.
+    pub returned: Vec<Ipv4Addr>,
     /// What the audit log is to say before the replies leave.
     pub audit: Vec<AuditEvent>,
     /// Questions whether addresses are in use.
@@ -44,6 +46,7 @@ impl Work {
         self.batch.leases.extend(effects.commit);
         self.publish.extend(effects.publish);
         self.withdraw.extend(effects.withdraw);
+        self.returned.extend(effects.returned);
     }
 
     /// Takes up a new answer.
@@ -57,6 +60,7 @@ impl Work {
         self.batch.is_empty()
             && self.publish.is_empty()
             && self.withdraw.is_empty()
+            && self.returned.is_empty()
             && self.audit.is_empty()
             && self.ask.is_empty()
             && self.send.is_empty()

@@ -182,7 +182,7 @@ impl Delegations {
             }
             Command::Renew { node, .. } => {
                 let member = self.members.get_mut(node).ok_or(Void::Unknown)?;
-                if member.presence != Presence::In {
+                if member.presence == Presence::Out {
                     return Err(Void::NotIn);
                 }
                 member.renewals += 1;

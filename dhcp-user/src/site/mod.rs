@@ -1,4 +1,4 @@
-//! Sites: several nodes, one address space. Who may allocate from which block ([`blocks`], [`delegation`]), and how what
+//! Sites: several nodes, one address space. Who may allocate from which block ([`blocks`], [`delegation`], [`authority`]), and how what
 //! was promised becomes known to the others ([`replication`]); and the [`node`] that does both. `docs/sites.md` says why it is
 //! safe.
 //!
@@ -7,6 +7,7 @@
 //! What must not be here: packets, DHCP decisions. In [`node`], [`delegation`] and [`replication`] there are no clocks either: time
 //! is told.
 
+pub mod authority;
 pub mod blocks;
 pub mod consensus;
 pub mod delegation;

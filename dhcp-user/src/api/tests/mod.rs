@@ -78,6 +78,7 @@ pub(super) fn record(n: u32) -> LeaseRecord {
         granted_at: Timestamp::ZERO,
         expires: Timestamp::ZERO + Span::from_secs(60),
         horizon: Timestamp::ZERO + Span::from_secs(120),
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     }
 }
