@@ -34,7 +34,7 @@ use self::{
     problem::Problem,
     tls::Expiry,
 };
-use crate::{config::model::Config, lease::store::FlushTimes, server::feed::Feed};
+use crate::{config::model::Config, lease::store::FlushTimes, server::feed::Feed, site::driver::Sites};
 
 /// The largest body taken, octets.
 pub const BODY_MAX: usize = 1 << 20;
@@ -62,6 +62,8 @@ pub struct Api {
     pub expiry: Arc<Expiry>,
     /// Requests so far.
     pub requests: Arc<AtomicU64>,
+    /// The other nodes, if there are sites.
+    pub sites: Option<Arc<Sites>>,
 }
 
 impl Api {
@@ -87,6 +89,7 @@ impl Api {
             guesses: Arc::new(Guesses::new(now)),
             expiry: Arc::default(),
             requests: Arc::default(),
+            sites: None,
         }
     }
 

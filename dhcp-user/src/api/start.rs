@@ -24,7 +24,7 @@ use super::{
     listen::{serve_local, serve_tcp},
     tls::{Certificate, Expiry, TlsError},
 };
-use crate::{config::model, lease::store::FlushTimes, server::feed::Feed};
+use crate::{config::model, lease::store::FlushTimes, server::feed::Feed, site::driver::Sites};
 
 /// How long until a port that was taken is tried for again.
 const BIND_AGAIN: Duration = Duration::from_secs(5);
@@ -84,8 +84,8 @@ impl Prepared {
     /// Serves on the local socket and, as configured, over the network, in front of a service; returns at once.
     pub fn serve(self, started: Behind, local: UnixListener) {
         let Self { tokens, changes, expiry, tls } = self;
-        let Behind { service, feed, flushes, config } = started;
-        let api = Api { expiry, ..Api::new(service, feed, flushes, config, tokens, changes) };
+        let Behind { service, feed, flushes, config, sites } = started;
+        let api = Api { expiry, sites, ..Api::new(service, feed, flushes, config, tokens, changes) };
         let router = api.router();
         tokio::spawn(serve_local(local, router.clone()));
         let config = &api.config.api;
@@ -113,6 +113,8 @@ pub struct Behind {
     pub flushes: Arc<FlushTimes>,
     /// The configuration it serves.
     pub config: Arc<model::Config>,
+    /// The other nodes, if there are sites.
+    pub sites: Option<Arc<Sites>>,
 }
 
 async fn serve_network(what: &'static str, address: SocketAddr, tls: Option<TlsAcceptor>, router: Router) {

@@ -6,7 +6,9 @@ mod ask;
 mod audit;
 mod daemon;
 mod manage;
+mod pki;
 mod remote;
+mod sites;
 
 use std::path::PathBuf;
 
@@ -29,6 +31,15 @@ pub struct CommandLine {
     /// Check a configuration file and say what is wrong with it, then exit.
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     check_config: Option<PathBuf>,
+    /// Show the sites of the cluster; with --json, as the API has it.
+    #[arg(long, conflicts_with = "check_config")]
+    site_status: bool,
+    /// With --site-status: print JSON.
+    #[arg(long, requires = "site_status")]
+    json: bool,
+    /// With --site-status: the control socket of the daemon on this machine.
+    #[arg(long, value_name = "PATH", requires = "site_status")]
+    socket: Option<PathBuf>,
     /// Log as JSON, a line each.
     #[arg(long)]
     log_json: bool,
@@ -49,6 +60,16 @@ enum Command {
     Subnets(Asking),
     /// Addresses kept for one client each.
     Reservations(Asking),
+    /// Sites of a cluster: status, drills, and who is a member.
+    Site {
+        #[command(subcommand)]
+        command: sites::Site,
+    },
+    /// Certificates by which nodes know one another.
+    Pki {
+        #[command(subcommand)]
+        command: pki::Pki,
+    },
     /// Tokens with which the API lets programs in over the network.
     Token {
         #[command(subcommand)]
@@ -113,6 +134,7 @@ pub fn run(line: CommandLine) -> u8 {
         return daemon::check_config(&path);
     }
     let done = match line.command {
+        None if line.site_status => sites::status(&Asking::local(line.socket, line.json)),
         None => return daemon::run(&line.config, line.log_json),
         Some(Command::Unload) => return daemon::unload(&line.config),
         Some(Command::Leases { command: Leases::List(asking) }) => ask::list_leases(&asking),
@@ -134,6 +156,8 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Stats(asking)) => ask::stats(&asking),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(asking)) => manage::reservations(&asking),
+        Some(Command::Site { command }) => sites::run(command),
+        Some(Command::Pki { command }) => pki::run(command),
         Some(Command::Token { command }) => manage::token(command),
     };
     match done {

@@ -34,7 +34,7 @@ use crate::{
     lease::store::TimedStore,
     net::packet_socket::ReceivedFrame,
     probe::{Question, echo::EchoSocket},
-    site::{delegation::NodeId, driver::pump::FromNode, node::Input},
+    site::{delegation::NodeId, driver::pump::FromNode, node::{Input, View}},
     time::{Span, Timestamp},
 };
 
@@ -84,6 +84,8 @@ pub enum Query {
     Subnets(oneshot::Sender<Vec<SubnetView>>),
     /// Whether all parts are there.
     Health(oneshot::Sender<ServiceHealth>),
+    /// What the node of a cluster shows; none on a single node.
+    Sites(oneshot::Sender<Option<View>>),
     /// A change to a lease.
     Change(Change),
 }
@@ -307,6 +309,7 @@ impl Service {
             Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
             Query::Subnets(to) => drop(to.send(self.subnet_views())),
             Query::Health(to) => drop(to.send(self.health())),
+            Query::Sites(to) => drop(to.send(self.node_view())),
             // A change is made between batches, not answered.
             Query::Change(_) => {}
             Query::Lease(address, to) => {

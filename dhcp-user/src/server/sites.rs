@@ -1,8 +1,8 @@
 //! The service's end of what connects the nodes of a cluster: what the node is told, and what it wants done.
 
-use super::{service::Service, work::Work};
+use super::{clock::Clock, service::Service, work::Work};
 use crate::{
-    site::{delegation::NodeId, driver::pump::FromNode, node::Input},
+    site::{delegation::NodeId, driver::pump::FromNode, node::{Input, View}},
     time::Timestamp,
 };
 
@@ -12,9 +12,19 @@ impl Service {
         self.sites = Some(to);
     }
 
+    /// The time this service goes by.
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Tells the node something.
     pub(super) fn tell_node(&mut self, _: Timestamp, input: Input, _: &mut Work) {
         tracing::debug!(?input, "told the node");
+    }
+
+    /// What the node shows of itself.
+    pub(super) fn node_view(&self) -> Option<View> {
+        None
     }
 
     /// What follows for this peer goes over the link of this number.

@@ -104,6 +104,7 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
                 };
                 drop(to.send(health));
             }
+            Query::Sites(to) => drop(to.send(None)),
             Query::Change(change) => {
                 let found = table.get(change.address).cloned();
                 let done = match found {

@@ -28,7 +28,7 @@ use super::{
         terms::Terms,
         tls::Tls,
     },
-    roster::{Roster, RosterError},
+    roster::{Node, Roster, RosterError},
 };
 use crate::{
     api::tls::TlsError,
@@ -103,6 +103,13 @@ pub struct Sites {
     pub council: Arc<Council>,
     runtime: tokio::runtime::Handle,
     to_node: SyncSender<Event>,
+}
+
+impl Sites {
+    /// This node.
+    pub fn me(&self) -> &Node {
+        self.links.roster.me()
+    }
 }
 
 /// Where a pump's ends are.
