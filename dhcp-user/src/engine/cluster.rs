@@ -226,6 +226,11 @@ impl Engine {
         effects
     }
 
+    /// Undoes [`suspend`](Self::suspend): the lease is as it was.
+    pub fn unsuspend(&mut self, address: Ipv4Addr) {
+        self.leases.stay(address);
+    }
+
     /// Another node says that it granted a lease of a block that is held here: what a mark of the kernel is. A lease that is
     /// not known at all, because whoever granted it was put out before it could tell, is taken up if it can be.
     pub fn granted_elsewhere(&mut self, now: Timestamp, told: &LeaseRecord, anew: bool) -> Effects {

@@ -5,6 +5,7 @@
 use std::{collections::HashMap, net::Ipv4Addr};
 
 use super::{
+    cluster::Held,
     core::Core,
     memory::Memory,
     work::{Outgoing, Work},
@@ -14,6 +15,7 @@ use crate::{
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
     lease::store::{Batch, LeaseStore, MetaKey, StoreError},
     probe::Question,
+    site::node::{Node, Output},
     time::{Span, Timestamp},
     timeline::{Timeline, stepped},
 };
@@ -58,6 +60,9 @@ pub struct Keeper<S, K> {
     pub commits: u64,
     /// Replies not sent because their leases could not be made durable.
     pub store_refusals: u64,
+    /// This node, where there are several.
+    pub site: Option<Node>,
+    pub(super) held: Held,
     /// What the audit log is to say of what an earlier daemon's program did.
     pub inherited: Vec<AuditEvent>,
 }
@@ -82,6 +87,19 @@ pub struct Aftermath {
     pub send: Vec<Outgoing>,
     /// Leases withdrawn from the kernel: after a grace period, tell [`Keeper::forgotten`].
     pub withdrawn: Vec<Withdrawal>,
+    /// For the driver of sites, in this order.
+    pub site: Vec<Output>,
+}
+
+impl Aftermath {
+    /// Adds what came after.
+    pub fn append(&mut self, other: Self) {
+        self.audit.extend(other.audit);
+        self.ask.extend(other.ask);
+        self.send.extend(other.send);
+        self.withdrawn.extend(other.withdrawn);
+        self.site.extend(other.site);
+    }
 }
 
 impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
@@ -99,6 +117,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             next_ticket: 0,
             commits: 0,
             store_refusals: 0,
+            site: None,
+            held: Held::default(),
             inherited: Vec::new(),
         }
     }
@@ -109,10 +129,12 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// If the store or the kernel fail: then nothing more may be promised.
     pub fn settle(&mut self, now: Timestamp, work: Work) -> Result<Aftermath, KeeperError> {
         let mut aftermath = Aftermath::default();
-        let mut work = work;
+        let (mut work, mut promised) = (work, false);
         while !work.is_empty() {
             let mut next = Work::default();
-            if !work.batch.is_empty() {
+            if !work.batch.is_empty() || !work.adopted.is_empty() {
+                let own = work.batch.leases.len();
+                work.batch.leases.append(&mut work.adopted);
                 for index in std::mem::take(&mut self.unsaved_answers) {
                     if let Some(answer) = self.core.learner.answers.get(index) {
                         work.add_answer(index, encode_answer(answer));
@@ -121,14 +143,29 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 if !self.commit(&work.batch)? {
                     self.store_refusals += work.send.len() as u64;
                     self.unsaved_answers = work.answers;
+                    if let Some(site) = &mut self.site {
+                        site.settled(false);
+                    }
                     break;
                 }
+                work.batch.leases.truncate(own);
+                if own != 0 {
+                    promised = true;
+                }
+            }
+            if let Some(site) = &mut self.site {
+                site.committed(&self.core.engine, &work.batch.leases, &work.returned);
+                site.settled(true);
+                site.withdrawing(&work.withdraw);
             }
             self.tell_kernel(now, &work, &mut next, &mut aftermath)?;
             aftermath.audit.extend(work.audit);
             aftermath.ask.extend(work.ask);
             aftermath.send.extend(work.send);
             work = next;
+        }
+        if promised {
+            aftermath.send = self.hold_replies(now, std::mem::take(&mut aftermath.send));
         }
         Ok(aftermath)
     }
@@ -162,6 +199,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             // Without a fast path nothing was ever granted behind the engine's back.
             for &address in &work.withdraw {
                 self.core.withdrawn(now, address, Some(Timestamp::ZERO), next);
+                if let Some(site) = &mut self.site {
+                    site.forgotten(address);
+                }
             }
             return Ok(());
         };
@@ -198,6 +238,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             return;
         }
         self.withdrawals.remove(&address);
+        if let Some(site) = &mut self.site {
+            site.forgotten(address);
+        }
         let Some(lease) = self.core.engine.leases().get(address) else { return };
         let marked = self.kernel.as_ref().and_then(|kernel| kernel.renewed_boot_ns(address));
         let last = match marked.map(|boot_ns| self.timeline.timestamp(boot_ns)) {
@@ -220,11 +263,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             for mark in some {
                 self.core.renewed(now, mark, &self.timeline, &mut work);
             }
-            let Aftermath { audit, ask, send, withdrawn } = self.settle(now, work)?;
-            aftermath.audit.extend(audit);
-            aftermath.ask.extend(ask);
-            aftermath.send.extend(send);
-            aftermath.withdrawn.extend(withdrawn);
+            aftermath.append(self.settle(now, work)?);
         }
         Ok(aftermath)
     }

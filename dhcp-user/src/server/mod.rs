@@ -4,6 +4,7 @@
 //! * [`learn`]: what the kernel is to be taught of a client's renewals.
 //! * [`work`]: what must be done, in the order that keeps promises.
 //! * [`keeper`]: does the work on store and kernel, in that order; the simulator runs it too.
+//! * `cluster`: the keeper as one of several nodes.
 //! * [`memory`]: what of the store still holds under today's configuration.
 //! * [`takeover`]: what is remembered at a start, and how an earlier daemon's promises are taken over.
 //! * [`inbox`]: how many frames may wait for the service, and which give way.
@@ -16,6 +17,7 @@
 
 mod ask;
 pub mod clock;
+mod cluster;
 pub mod core;
 pub mod desk;
 pub mod feed;

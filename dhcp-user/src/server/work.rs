@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 use crate::{
     audit::AuditEvent,
     engine::Effects,
-    lease::store::{Batch, StoredAnswer},
+    lease::{
+        record::LeaseRecord,
+        store::{Batch, StoredAnswer},
+    },
     probe::Question,
 };
 
@@ -24,6 +27,8 @@ pub struct Outgoing {
 pub struct Work {
     /// To be made durable before anything below happens.
     pub batch: Batch,
+    /// Leases taken over from other nodes, to be made durable with the batch.
+    pub adopted: Vec<LeaseRecord>,
     /// Answers the kernel must have before the leases that name them.
     pub answers: Vec<u32>,
     /// Leases the kernel may know, as the engine has them then.
@@ -58,6 +63,7 @@ impl Work {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()
+            && self.adopted.is_empty()
             && self.publish.is_empty()
             && self.withdraw.is_empty()
             && self.returned.is_empty()
