@@ -40,6 +40,7 @@ use crate::{
         feed::Feed,
         reload::{InForce, Reloader},
     },
+    site::driver::Sites,
 };
 
 /// The largest body taken, octets.
@@ -70,6 +71,8 @@ pub struct Api {
     pub expiry: Arc<Expiry>,
     /// Requests so far.
     pub requests: Arc<AtomicU64>,
+    /// The other nodes, if there are sites.
+    pub sites: Option<Arc<Sites>>,
 }
 
 impl Api {
@@ -96,6 +99,7 @@ impl Api {
             guesses: Arc::new(Guesses::new(now)),
             expiry: Arc::default(),
             requests: Arc::default(),
+            sites: None,
         }
     }
 

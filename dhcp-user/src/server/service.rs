@@ -40,6 +40,11 @@ use crate::{
     lease::store::TimedStore,
     net::packet_socket::ReceivedFrame,
     probe::{Question, echo::EchoSocket},
+    site::{
+        delegation::NodeId,
+        driver::pump::FromNode,
+        node::{Input, View},
+    },
     time::{Span, Timestamp},
 };
 
@@ -65,6 +70,10 @@ pub enum Event {
     Query(Query),
     /// To take up another configuration.
     Reload(Box<Order>),
+    /// What the node of a cluster is told.
+    Site(Input),
+    /// There is a link to this node, and this is its number.
+    Linked(NodeId, u64),
     /// To stop in order.
     Stop,
 }
@@ -84,6 +93,8 @@ pub enum Query {
     Health(oneshot::Sender<ServiceHealth>),
     /// Why a client gets the answer it gets.
     Explain(Subject, oneshot::Sender<Explanation>),
+    /// What the node of a cluster shows; none on a single node.
+    Sites(oneshot::Sender<Option<View>>),
     /// A change to a lease.
     Change(Change),
 }
@@ -107,6 +118,8 @@ pub struct Service {
     pub(super) echo: Option<Arc<EchoSocket>>,
     /// The audit log, if one is kept.
     pub(super) journal: Option<Journal>,
+    /// Where what the node of a cluster wants done is carried out.
+    pub(super) sites: Option<tokio::sync::mpsc::Sender<FromNode>>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -204,6 +217,11 @@ impl Service {
                 }
                 Event::Graced(withdrawn) => {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
+                }
+                Event::Site(input) => self.tell_node(now, input, &mut work),
+                Event::Linked(node, number) => {
+                    self.note_link(node, number);
+                    self.tell_node(now, Input::Connected(node), &mut work);
                 }
                 Event::Query(query) => queries.push(query),
                 Event::Reload(order) => orders.push(order),
@@ -322,6 +340,7 @@ impl Service {
             Query::Subnets(to) => drop(to.send(self.subnet_views())),
             Query::Health(to) => drop(to.send(self.health())),
             Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
+            Query::Sites(to) => drop(to.send(self.node_view())),
             // A change is made between batches, not answered.
             Query::Change(_) => {}
             Query::Lease(address, to) => {

@@ -81,6 +81,7 @@ pub(super) fn record(n: u32) -> LeaseRecord {
         granted_at: Timestamp::ZERO,
         expires: Timestamp::ZERO + Span::from_secs(60),
         horizon: Timestamp::ZERO + Span::from_secs(120),
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     }
 }
@@ -107,6 +108,7 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
                 drop(to.send(health));
             }
             Query::Explain(subject, to) => drop(to.send(explained(&subject))),
+            Query::Sites(to) => drop(to.send(None)),
             Query::Change(change) => {
                 let found = table.get(change.address).cloned();
                 let done = match found {

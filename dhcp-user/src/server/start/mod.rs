@@ -152,6 +152,7 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
         counts: Counts::default(),
         echo: probing.echo,
         journal,
+        sites: None,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
     };
