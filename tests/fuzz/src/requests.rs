@@ -28,7 +28,7 @@ pub fn all() -> Vec<Vec<u8>> {
     seeds
 }
 
-const READ: [&str; 24] = [
+const READ: [&str; 27] = [
     "/api/v1/leases",
     "/api/v1/leases/198.18.1.7",
     "/api/v1/stats",
@@ -48,6 +48,9 @@ const READ: [&str; 24] = [
     "/api/v1/leases/export?format=csv",
     "/api/v1/leases/export?format=ndjson&subnet=198.18.1.0/28",
     "/api/v1/reservations?limit=1&after=198.18.250.1",
+    "/api/v1/explain?hw_address=02:00:00:00:00:01",
+    "/api/v1/explain?address=198.18.1.7",
+    "/api/v1/explain?interface=eth0&frame=ffffffffffff02000000000108004500",
     "/api/v1/openapi.json",
     "/metrics",
     "/readyz",
