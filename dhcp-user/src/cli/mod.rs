@@ -4,10 +4,13 @@
 
 mod ask;
 mod audit;
+mod config;
 mod daemon;
+mod explain;
 mod manage;
 mod manual;
 mod remote;
+mod top;
 
 use std::path::PathBuf;
 
@@ -46,10 +49,19 @@ enum Command {
     },
     /// Counters of the kernel program and the daemon.
     Stats(Asking),
+    /// Why a client gets the answer it gets, and which path gives it; nothing happens by asking.
+    Explain(explain::Explain),
+    /// What the node does, live in the terminal.
+    Top(top::Top),
     /// Subnets and how full their pools are.
     Subnets(Asking),
     /// Addresses kept for one client each.
     Reservations(Asking),
+    /// The configuration: check, compare, take up, go back.
+    Config {
+        #[command(subcommand)]
+        command: config::Config,
+    },
     /// Tokens with which the API lets programs in over the network.
     Token {
         #[command(subcommand)]
@@ -144,8 +156,14 @@ pub fn run(line: CommandLine) -> u8 {
             return audit::audit(&line.config, address, at, path, json);
         }
         Some(Command::Stats(asking)) => ask::stats(&asking),
+        Some(Command::Explain(command)) => explain::explain(&command),
+        Some(Command::Top(command)) => top::top(&command),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(asking)) => manage::reservations(&asking),
+        Some(Command::Config { command: config::Config::Check { file } }) => {
+            return daemon::check_config(&file);
+        }
+        Some(Command::Config { command }) => config::config(command),
         Some(Command::Token { command }) => manage::token(command),
         Some(Command::Completions { shell }) => manual::completions(shell),
         Some(Command::Man { dir }) => manual::man(dir),

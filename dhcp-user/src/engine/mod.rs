@@ -44,7 +44,7 @@ use self::{
     topology::{Terms, Topology},
 };
 use crate::{
-    config::model::{Config, HostIdentity},
+    config::model::{Config, ConflictDetection, HostIdentity},
     lease::{
         allocate::Allocator,
         record::{KnownForm, LeaseRecord, LeaseState},
@@ -104,14 +104,25 @@ impl Engine {
     }
 
     /// Puts another configuration in force. Leases stay; what they are entitled to is judged anew when their clients
-    /// come, so the kernel must be made to forget its entries first (a new generation). Offers are dropped.
-    pub fn reconfigure(&mut self, config: Arc<Config>, servers: Vec<Ipv4Addr>) {
+    /// come, so the kernel must be made to forget its entries first (a new generation), and what it knew of renewals is
+    /// forgotten here. Offers and open questions are dropped; addresses are asked for as `probing` says.
+    pub fn reconfigure(
+        &mut self,
+        config: Arc<Config>,
+        servers: Vec<Ipv4Addr>,
+        probing: Option<ConflictDetection>,
+    ) {
         self.topology = Arc::new(Topology::new(config));
+        self.leases.forget_forms();
         self.allocator = allocator(&self.topology, &mut self.leases);
         self.offers = Offers::default();
-        let settings = self.probes.settings().and(self.topology.config.conflict_detection);
-        self.probes.restart(settings);
+        self.probes.restart(probing);
         self.servers = servers;
+    }
+
+    /// Whether and how addresses are asked for before they are offered.
+    pub const fn probing(&self) -> Option<ConflictDetection> {
+        self.probes.settings()
     }
 
     /// The configuration in force.

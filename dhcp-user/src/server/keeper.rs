@@ -32,6 +32,9 @@ pub enum KeeperError {
     /// The kernel refuses.
     #[error(transparent)]
     FastPath(#[from] FastPathError),
+    /// It happened while another configuration was being put in force; the service's own end says more.
+    #[error("another configuration was half in force when the store or the kernel failed: the daemon stops")]
+    Halfway,
 }
 
 /// The core with what it acts on.
@@ -48,7 +51,7 @@ pub struct Keeper<S, K> {
     pub marks_known_since: Timestamp,
     /// Answers that leases in memory name and that are not durable yet, for the disk was full: they go with the next
     /// batch, so that no durable lease ever names an answer that is not, and its number is given to no other.
-    unsaved_answers: Vec<u32>,
+    pub(super) unsaved_answers: Vec<u32>,
     /// The last withdrawal of each address whose grace period is not known to be over, unless published since.
     withdrawals: HashMap<Ipv4Addr, u64>,
     next_ticket: u64,
@@ -202,8 +205,10 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         let marked = self.kernel.as_ref().and_then(|kernel| kernel.renewed_boot_ns(address));
         let last = match marked.map(|boot_ns| self.timeline.timestamp(boot_ns)) {
             // A mark carried over from an earlier program tells nothing of later ones that were lost.
-            Some(at) if at.max(lease.granted_at) >= self.marks_known_since => Some(at),
-            None if lease.granted_at >= self.marks_known_since => Some(Timestamp::ZERO),
+            Some(at) if at.max(lease.granted_at) >= self.marks_known_since => Some(at.max(lease.granted_at)),
+            // The entry that was withdrawn may have been in other maps than today's (a changed configuration): what
+            // was granted from it is in the lease.
+            None if lease.granted_at >= self.marks_known_since => Some(lease.granted_at),
             Some(_) | None => None,
         };
         self.core.withdrawn(now, address, last, work);

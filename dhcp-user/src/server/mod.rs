@@ -5,6 +5,7 @@
 //! * [`work`]: what must be done, in the order that keeps promises.
 //! * [`keeper`]: does the work on store and kernel, in that order; the simulator runs it too.
 //! * [`memory`]: what of the store still holds under today's configuration.
+//! * [`changeover`]: another configuration under a running daemon; [`reload`]: the way there, from a file or the API.
 //! * [`takeover`]: what is remembered at a start, and how an earlier daemon's promises are taken over.
 //! * [`inbox`]: how many frames may wait for the service, and which give way.
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
@@ -15,6 +16,7 @@
 //! * [`clock`]: the boot clock on the timeline.
 
 mod ask;
+pub mod changeover;
 pub mod clock;
 pub mod core;
 pub mod desk;
@@ -25,6 +27,7 @@ pub mod keeper;
 pub mod learn;
 pub mod memory;
 mod outbox;
+pub mod reload;
 pub mod sealing;
 pub mod service;
 pub mod start;

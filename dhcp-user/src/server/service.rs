@@ -14,7 +14,10 @@ use std::{
 };
 
 use aya_log::EbpfLogger;
-use dhcp_common::{abi::Form, reason::Reason};
+use dhcp_common::{
+    abi::Form,
+    reason::{Counters, Reason},
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -25,6 +28,7 @@ use super::{
     inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     outbox::Outbox,
+    reload::swap::Order,
     sealing::Sealing,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
@@ -59,6 +63,8 @@ pub enum Event {
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
     Query(Query),
+    /// To take up another configuration.
+    Reload(Box<Order>),
     /// To stop in order.
     Stop,
 }
@@ -111,6 +117,16 @@ pub struct Counts {
     probe_send_errors: u64,
     kernel_write_failures: u64,
     quarantines_cut_short: u64,
+    /// What was counted by programs over maps that are gone.
+    kernel: Counters,
+}
+
+impl Counts {
+    /// The kernel's counters begin anew; so far they were these.
+    pub(super) fn kernel_before(&mut self, counters: Option<Counters>) {
+        self.kernel_write_failures = 0;
+        counters.iter().for_each(|counters| self.kernel.add(counters));
+    }
 }
 
 impl Service {
@@ -170,6 +186,7 @@ impl Service {
         let now = self.clock.now();
         let mut work = Work::default();
         let mut queries = Vec::new();
+        let mut orders = Vec::new();
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
@@ -189,6 +206,7 @@ impl Service {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
                 }
                 Event::Query(query) => queries.push(query),
+                Event::Reload(order) => orders.push(order),
                 Event::Stop => stop = true,
             }
             room = room.saturating_sub(1);
@@ -201,6 +219,9 @@ impl Service {
                 Query::Change(change) => self.change(now, change)?,
                 other => self.answer(other),
             }
+        }
+        for order in orders {
+            self.change_configuration(*order)?;
         }
         Ok(stop)
     }
@@ -236,7 +257,7 @@ impl Service {
     }
 
     /// Writes what happened to the audit log.
-    fn record(&mut self, events: &[AuditEvent]) {
+    pub(super) fn record(&mut self, events: &[AuditEvent]) {
         if let Some(journal) = self.journal.as_mut().filter(|_| !events.is_empty()) {
             let (now, wall) = (self.clock.now(), Timestamp(clock::wall_ns()));
             journal.write(Known { leases: self.keeper.core.engine.leases(), now, wall }, events);
@@ -335,10 +356,11 @@ impl Service {
 
     fn stats(&self) -> StatsView {
         let kernel = self.keeper.kernel.as_ref().and_then(|kernel| {
-            let counters = kernel
+            let mut counters = kernel
                 .counters()
                 .inspect_err(|error| tracing::warn!(%error, "the kernel's counters cannot be read"))
                 .ok()?;
+            counters.add(&self.counts.kernel);
             Some(KernelStats {
                 answered: counters.answered,
                 reasons: Reason::ALL

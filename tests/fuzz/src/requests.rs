@@ -54,11 +54,14 @@ const READ: [&str; 27] = [
     "/api/v1/openapi.json",
     "/metrics",
     "/readyz",
+    "/api/v1/explain?address=198.18.1.7",
+    "/api/v1/explain?frame=0102ff",
+    "/api/v1/config",
     "/",
     "//api/v1/leases/..",
 ];
 
-const CHANGES: [&str; 14] = [
+const CHANGES: [&str; 17] = [
     "local DELETE /api/v1/leases/198.18.1.7\n\n",
     "local DELETE /api/v1/leases/198.18.1.9\nif-match: \"x\", \"y\"\n\n",
     "local POST /api/v1/leases/198.18.1.8/extend\nif-match: *\n\n",
@@ -72,6 +75,9 @@ const CHANGES: [&str; 14] = [
     "local DELETE /api/v1/tokens/0011223344556677\n\n",
     "remote POST /api/v1/config/validate\nauthorization: Bearer TOKEN2\ncontent-type: application/json\n\n{\"dhcp\": {}}",
     "local POST /api/v1/config/validate\n\n\u{fffd}[[[[[[[[",
+    "local POST /api/v1/config/diff\ncontent-type: application/json\n\n{\"dhcp\": {\"interfaces\": []}}",
+    "local PUT /api/v1/config\nif-match: \"00\"\n\n{}",
+    "local POST /api/v1/config/rollback\n\n",
     "local PUT /api/v1/leases\nx-request-id: a-b_c.d\n\n",
     "local GET /api/v1/events\nlast-event-id: 18446744073709551615\n\n",
 ];

@@ -225,7 +225,7 @@ impl Life {
     fn removed(&self) -> Result<()> {
         self.sh("dpkg --remove simple-dhcpd-datacenter")?;
         ensure!(!self.has_program()?, "the removed package's program is still attached");
-        self.sh("! pgrep -x simple-dhcpd-da && test ! -e /usr/bin/simple-dhcpd-datacenter")?;
+        self.sh("! grep -qx simple-dhcpd-da /proc/[0-9]*/comm && test ! -e /usr/bin/simple-dhcpd-datacenter")?;
         self.sh("test -e /etc/simple-dhcpd/dhcp.json && test -n \"$(ls /var/lib/simple-dhcpd)\"")?;
         self.sh("dpkg --install /opt/run.deb")?;
         self.becomes("active").context("installed again over what was left")?;
