@@ -100,7 +100,6 @@ fn the_requests_among_the_seeds_reach_every_endpoint() {
         "GET /api/v1/events",
         "GET /api/v1/audit",
         "GET /api/v1/tokens",
-        "GET /api/v1/explain",
         "GET /api/v1/openapi.json",
         "GET /metrics",
         "GET /healthz",
