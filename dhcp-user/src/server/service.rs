@@ -149,7 +149,7 @@ impl Service {
     /// If the store or the kernel fail: then nothing more may be promised. The kernel goes on within its horizons.
     pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
-        let mut clocks = ClockWatch::new();
+        let mut clocks = ClockWatch::just_noted();
         let mut swept_until_boot_ns = 0;
         let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);

@@ -149,7 +149,7 @@ fn serve(config: &Config, events: &Receiver<Event>) {
                 commits: 1,
             })),
             Query::Explain(subject, to) => {
-                drop(to.send(Explanation { summary: format!("{subject:?}"), ..Explanation::default() }))
+                drop(to.send(Explanation { summary: format!("{subject:?}"), ..Explanation::default() }));
             }
             Query::Change(change) => {
                 let done = changed(&mut table, &change);
