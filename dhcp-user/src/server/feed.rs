@@ -131,6 +131,7 @@ mod tests {
             granted_at: Timestamp::ZERO,
             expires: Timestamp::ZERO,
             horizon: Timestamp::ZERO,
+            kept_until: Timestamp::ZERO,
             forms: [None, None],
         }
     }

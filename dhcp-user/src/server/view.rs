@@ -94,7 +94,8 @@ pub struct KernelStats {
     pub reasons: BTreeMap<String, u64>,
     /// The limits on what is passed up.
     pub limits: LimitsView,
-    /// How the program runs on each interface: `driver`, `generic` or `took_over`.
+    /// How the program runs on each interface: `driver` or `generic`; `unknown` if it was taken over from an
+    /// earlier daemon and the kernel does not tell.
     pub interfaces: BTreeMap<String, String>,
     /// Answers the kernel holds, and the most it can.
     pub answers: u64,
