@@ -71,7 +71,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// If pins cannot be read or removed.
-    pub fn remove_unused(&self) -> Result<(), FastPathError> {
+    pub fn remove_unused(&mut self) -> Result<(), FastPathError> {
         let mut running = Vec::new();
         for interface in self.pins.linked_interfaces()? {
             match program_of(&self.pins.link(&interface)) {
@@ -80,11 +80,16 @@ impl Predecessor {
                 None => return Ok(()),
             }
         }
-        for set in &self.sets {
-            if !set.programs()?.iter().any(|program| running.contains(program)) {
+        let mut used = Vec::new();
+        for set in std::mem::take(&mut self.sets) {
+            if set.programs()?.iter().any(|program| running.contains(program)) {
+                used.push(set);
+            } else {
+                // Not to be removed again later: its name may be another's by then.
                 set.remove()?;
             }
         }
+        self.sets = used;
         Ok(())
     }
 
@@ -93,7 +98,7 @@ impl Predecessor {
     /// # Errors
     /// If a pin stays.
     pub fn remove(&self) -> Result<(), FastPathError> {
-        self.sets.iter().filter(|set| set.path().exists()).try_for_each(PinSet::remove)
+        self.sets.iter().try_for_each(PinSet::remove)
     }
 }
 

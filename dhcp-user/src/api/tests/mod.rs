@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod configuration;
 mod dashboards;
 mod documents;
 mod resources;
