@@ -2,6 +2,7 @@
 //!
 //! * [`routes`]: an endpoint each, by resource. They hold no state; every answer comes from the service's thread ([`ask`]).
 //! * [`access`]: callers, the table of rights, tokens, limits, and the gate all requests go through.
+//! * [`page`]: the status page. [`trend`]: how figures moved before anybody looked.
 //! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
 //! * [`start`]: all of it for a running service.
@@ -11,10 +12,12 @@ pub mod ask;
 pub mod changes;
 pub mod listen;
 pub mod metrics;
+pub mod page;
 pub mod problem;
 pub mod routes;
 pub mod start;
 pub mod tls;
+pub mod trend;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -31,10 +34,15 @@ use self::{
     },
     ask::ServiceHandle,
     changes::Changes,
-    problem::Problem,
+    routes::history::Readers,
     tls::Expiry,
+    trend::Trend,
 };
-use crate::{config::model::Config, lease::store::FlushTimes, server::feed::Feed};
+use crate::{
+    config::model::Config,
+    lease::store::FlushTimes,
+    server::{feed::Feed, latency::Latency},
+};
 
 /// The largest body taken, octets.
 pub const BODY_MAX: usize = 1 << 20;
@@ -60,6 +68,12 @@ pub struct Api {
     pub guesses: Arc<Guesses>,
     /// When the certificate ends.
     pub expiry: Arc<Expiry>,
+    /// Who reads the audit log.
+    pub readers: Readers,
+    /// How figures moved lately.
+    pub trend: Trend,
+    /// How long messages take the daemon.
+    pub latency: Arc<Latency>,
     /// Requests so far.
     pub requests: Arc<AtomicU64>,
 }
@@ -86,6 +100,9 @@ impl Api {
             rate: Arc::new(rate),
             guesses: Arc::new(Guesses::new(now)),
             expiry: Arc::default(),
+            readers: Readers::default(),
+            trend: Trend::default(),
+            latency: Arc::default(),
             requests: Arc::default(),
         }
     }
@@ -94,7 +111,7 @@ impl Api {
     pub fn router(&self) -> Router {
         let (router, _) = routes::all().split_for_parts();
         router
-            .fallback(|| async { Problem::not_found("nothing is here; see /api/v1/openapi.json") })
+            .fallback(page::serve)
             .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
             .layer(middleware::from_fn_with_state(self.clone(), access::gate::gate))
             .with_state(self.clone())

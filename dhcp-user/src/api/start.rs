@@ -24,7 +24,11 @@ use super::{
     listen::{serve_local, serve_tcp},
     tls::{Certificate, Expiry, TlsError},
 };
-use crate::{config::model, lease::store::FlushTimes, server::feed::Feed};
+use crate::{
+    config::model,
+    lease::store::FlushTimes,
+    server::{feed::Feed, latency::Latency},
+};
 
 /// How long until a port that was taken is tried for again.
 const BIND_AGAIN: Duration = Duration::from_secs(5);
@@ -84,8 +88,9 @@ impl Prepared {
     /// Serves on the local socket and, as configured, over the network, in front of a service; returns at once.
     pub fn serve(self, started: Behind, local: UnixListener) {
         let Self { tokens, changes, expiry, tls } = self;
-        let Behind { service, feed, flushes, config } = started;
-        let api = Api { expiry, ..Api::new(service, feed, flushes, config, tokens, changes) };
+        let Behind { service, feed, flushes, latency, config } = started;
+        let api = Api { expiry, latency, ..Api::new(service, feed, flushes, config, tokens, changes) };
+        tokio::spawn(api.trend.clone().follow(api.service.clone()));
         let router = api.router();
         tokio::spawn(serve_local(local, router.clone()));
         let config = &api.config.api;
@@ -111,6 +116,8 @@ pub struct Behind {
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
+    /// How long messages take.
+    pub latency: Arc<Latency>,
     /// The configuration it serves.
     pub config: Arc<model::Config>,
 }

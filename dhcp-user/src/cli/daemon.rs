@@ -115,7 +115,7 @@ fn serve(config: Config) -> Result<()> {
     let own_socket = config.control.socket.clone();
     // Whoever finds it would take it for a daemon's that died.
     let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
-    let Started { service, events, control_socket, feed, flushes, config, turns } =
+    let Started { service, events, control_socket, feed, flushes, latency, config, turns } =
         start(config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     // Not before: its threads are to start without the privileges that the start has given up.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -132,7 +132,10 @@ fn serve(config: Config) -> Result<()> {
             .spawn(move || drop(ended.send(service.run())))
             .context("no thread for the service")?;
         let handle = ServiceHandle::new(events.clone());
-        api.serve(Behind { service: handle, feed, flushes, config }, UnixListener::from_std(listener)?);
+        api.serve(
+            Behind { service: handle, feed, flushes, latency, config },
+            UnixListener::from_std(listener)?,
+        );
         tracing::info!(control = %control_socket.display(), "serving");
         manager::ready();
         let mut watchdog = Watchdog::new(turns);

@@ -20,6 +20,7 @@ pub mod desk;
 pub mod feed;
 pub mod inbox;
 pub mod keeper;
+pub mod latency;
 pub mod learn;
 pub mod memory;
 mod outbox;

@@ -30,6 +30,7 @@ use super::{
     feed::Feed,
     inbox::{self, Inbox},
     keeper::Keeper,
+    latency::Latency,
     outbox::Outbox,
     service::{Counts, Event, Service},
     takeover::{Surroundings, remember},
@@ -60,6 +61,8 @@ pub struct Started {
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
+    /// How long messages take.
+    pub latency: Arc<Latency>,
     /// The configuration it serves.
     pub config: Arc<Config>,
     /// Grows while the service works.
@@ -122,7 +125,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
     threads::start_answers(&probing, &events)?;
-    let (feed, flushes) = (Arc::<Feed>::default(), keeper.store.times());
+    let (feed, flushes, latency) = (Arc::<Feed>::default(), keeper.store.times(), Arc::<Latency>::default());
     let service = Service {
         keeper,
         modes,
@@ -139,9 +142,10 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         journal,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
+        latency: Arc::clone(&latency),
     };
     let control_socket = config.control.socket.clone();
-    Ok(Started { service, events, control_socket, feed, flushes, config, turns })
+    Ok(Started { service, events, control_socket, feed, flushes, latency, config, turns })
 }
 
 const fn authority(config: &Config) -> Span {
