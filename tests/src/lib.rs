@@ -9,6 +9,7 @@ pub mod client;
 pub mod daemon;
 pub mod fixture;
 pub mod hop;
+pub mod https;
 pub mod lab;
 pub mod load;
 pub mod netns;

@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod check;
+mod check_api;
 mod cli;
 mod doctor;
 mod ebpf;
@@ -13,6 +14,7 @@ mod netif;
 mod peers;
 mod power_loss;
 mod process;
+mod python;
 mod run;
 mod sim;
 mod suite;

@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{apt, check, ebpf, process, workspace::Workspace};
+use crate::{apt, check, ebpf, process, python, workspace::Workspace};
 
-/// What the end-to-end tests drive: real clients, a relay, a load generator, and tools that look at the kernel.
+/// What the end-to-end tests drive: real clients, a relay, a browser, a load generator, and tools that look at the kernel.
 /// `perfdhcp` is in kea-admin; dhcpcd-base is dhcpcd without its service.
-pub const DEBIAN_PACKAGES: [&str; 8] = [
+pub const DEBIAN_PACKAGES: [&str; 9] = [
     "bpftool",
+    "chromium",
     "dhcpcd-base",
     "iproute2",
     "isc-dhcp-client",
@@ -46,6 +47,7 @@ pub fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
     if apt::is_debian() {
         apt::ensure(&DEBIAN_PACKAGES, "testing")?;
     }
+    python::ensure(workspace, "page")?;
     if args.tests_only {
         ebpf::build(workspace)?;
     } else {

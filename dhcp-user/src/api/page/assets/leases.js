@@ -120,7 +120,7 @@ function row(lease, open) {
   return make("tr", {},
     make("th", { scope: "row" }, address),
     cell("State", state(lease)),
-    cell("Client", make("span", {}, lease.hostname ?? ""), make("span", { className: "mono muted" }, lease.hw_address)),
+    cell("Client", lease.hostname ? make("span", {}, lease.hostname) : null, make("span", { className: "mono muted" }, lease.hw_address)),
     cell("Ends in", lease.state === "free" ? "–" : span(lease.expires_in_secs)),
     cell("Renewed by", lease.renewed_by));
 }
@@ -135,7 +135,7 @@ function tell(home, lease, history, me, release) {
     ["Client identifier", lease.client_id],
     ["Renewed", timeOf(lease.renewed_at), ` by the ${lease.renewed_by}`],
     ["Ends", timeOf(lease.expires_at), lease.state === "free" ? "" : ` (in ${span(lease.expires_in_secs)})`],
-    ["Promised to nobody beyond", timeOf(lease.horizon)],
+    ["Horizon", timeOf(lease.horizon), make("span", { className: "hint" }, " nobody is promised more")],
     ["In the kernel", lease.kernel ? `${lease.kernel.forms.join(" and ") || "no"} renewals; ${lease.kernel.renewals} answered` : "no"],
   ].filter(([, value]) => value);
   const may = me.role === "operator" || me.role === "admin";

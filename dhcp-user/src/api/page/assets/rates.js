@@ -141,7 +141,7 @@ class Chart {
       label, stroke: colour(name), width: 1.5, fill: colour(`${name}-soft`), points: { show: false },
     });
     this.plot = new window.uPlot({
-      width: this.home.clientWidth || 600, height: 240, padding: [12, 8, 0, 0],
+      ...this.size(), padding: [12, 8, 0, 0],
       cursor: { y: false, points: { show: false } }, legend: { show: false },
       scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 5)] } },
       axes: [
@@ -158,8 +158,12 @@ class Chart {
     return [times, this.samples.map((sample) => sample.kernel_renewals + sample.daemon_renewals), daemon];
   }
 
+  size() {
+    return { width: Math.max(this.home.clientWidth, 120), height: Math.max(this.home.clientHeight, 120) };
+  }
+
   resize() {
-    this.plot.setSize({ width: this.home.clientWidth, height: 240 });
+    this.plot.setSize(this.size());
   }
 
   draw() {
