@@ -47,7 +47,7 @@ class Reader:
     def sign_in(self, token):
         self.expected.add((401, "/api/v1/whoami"))
         self.page.goto(URL)
-        self.page.get_by_label("Token").fill(token)
+        self.page.get_by_role("textbox", name="Token").fill(token)
         self.page.get_by_role("button", name="Sign in").click()
 
     def find(self, query):
@@ -80,7 +80,7 @@ def viewer(browser, shots, token):
     expect(page.locator("#sign-in-problem")).to_contain_text("wrong")
     reader.accessible("the form")
     reader.picture("sign-in")
-    page.get_by_label("Token").fill(token)
+    page.get_by_role("textbox", name="Token").fill(token)
     page.keyboard.press("Enter")
     expect(page.locator("#panels")).to_be_visible()
     expect(page.locator("#role")).to_have_text("viewer")

@@ -127,7 +127,33 @@ impl Api {
 pub fn description() -> utoipa::openapi::OpenApi {
     let (_, mut openapi) = routes::all().split_for_parts();
     openapi.merge(routes::Description::openapi());
+    problems_are_problem_json(&mut openapi);
     openapi
+}
+
+/// Wherever the answer is a problem, its media type is that of RFC 9457: the attributes of fifty answers cannot forget it.
+fn problems_are_problem_json(openapi: &mut utoipa::openapi::OpenApi) {
+    use utoipa::openapi::{Ref, RefOr};
+    let is_problem = |content: &RefOr<utoipa::openapi::Content>| {
+        let RefOr::T(content) = content else { return false };
+        matches!(&content.schema, Some(RefOr::Ref(Ref { ref_location, .. })) if ref_location.ends_with("/Problem"))
+    };
+    for item in openapi.paths.paths.values_mut() {
+        let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in methods.into_iter().flatten() {
+            for response in operation.responses.responses.values_mut() {
+                let RefOr::T(response) = response else { continue };
+                let contents = std::mem::take(&mut response.content).into_iter();
+                response.content = contents
+                    .map(|(kind, content)| {
+                        let kind =
+                            if is_problem(&content) { "application/problem+json".to_owned() } else { kind };
+                        (kind, content)
+                    })
+                    .collect();
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Configuration, as far as it can be judged without putting it in force.
 
-use axum::Json;
+use axum::{Json, body::Bytes};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -45,7 +45,9 @@ impl ConfigSummary {
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn validate(text: String) -> Result<Json<ConfigSummary>, Problem> {
+pub(super) async fn validate(octets: Bytes) -> Result<Json<ConfigSummary>, Problem> {
+    let text = String::from_utf8(octets.into())
+        .map_err(|error| Problem::bad_request(format!("the configuration is not UTF-8 text: {error}")))?;
     // Millions of reservations may be in it: not on a thread that others wait for.
     let judged = tokio::task::spawn_blocking(move || config::parse(&text, "request")).await;
     match judged {

@@ -48,6 +48,7 @@ pub struct LatencyView {
 #[into_params(parameter_in = Query)]
 pub(super) struct After {
     /// Samples after the one with this number; all that are kept if left out.
+    #[param(minimum = 0, format = "uint64")]
     after: Option<u64>,
 }
 
