@@ -160,6 +160,7 @@ def operator(browser, shots, token, address):
     page.keyboard.press("Enter")
     expect(page.locator("#toast")).to_contain_text("is being taken back")
     expect(page.locator("#story .badge")).to_have_text("free")
+    expect(page.locator("#results .badge")).to_have_text("free")
     expect(release).to_be_disabled()
     expect(page.locator("#events-list li").first).to_contain_text(address)
     expect(page.locator("#story .holdings")).to_contain_text("released")

@@ -73,6 +73,8 @@ export function leases(me, signal) {
       const [lease, history] = await Promise.all([get(path), get(`${path}/history`).catch(() => undefined)]);
       if (shown !== address || signal.aborted) return;
       tell(story, lease, history, me, () => release(lease));
+      const old = [...body.rows].find((each) => each.dataset.address === address);
+      if (old && !old.contains(document.activeElement)) old.replaceWith(row(lease, open));
     } catch (error) {
       if (shown !== address) return;
       story.replaceChildren(make("h3", { id: "story-title" }, address), make("p", { className: "muted" }, error.message));
@@ -117,7 +119,7 @@ function row(lease, open) {
   const address = make("button", { type: "button", className: "link mono" }, lease.address);
   address.addEventListener("click", () => open(lease.address));
   const cell = (label, ...children) => make("td", { data: { label } }, ...children);
-  return make("tr", {},
+  return make("tr", { data: { address: lease.address } },
     make("th", { scope: "row" }, address),
     cell("State", state(lease)),
     cell("Client", lease.hostname ? make("span", {}, lease.hostname) : null, make("span", { className: "mono muted" }, lease.hw_address)),

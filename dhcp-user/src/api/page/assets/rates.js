@@ -115,6 +115,8 @@ function showReasons(view) {
   }
 }
 
+const hour = (secs, exact) => new Date(secs * 1000).toLocaleTimeString("en-GB").slice(0, exact ? 8 : 5);
+
 /** Two areas, one on the other: daemon below, kernel above. */
 class Chart {
   constructor(home, samples, signal) {
@@ -135,7 +137,7 @@ class Chart {
     const colour = (name) => style.getPropertyValue(`--${name}`).trim();
     const axis = {
       stroke: colour("muted"), font: "12px system-ui, sans-serif",
-      grid: { stroke: colour("line"), width: 1 }, ticks: { show: false },
+      grid: { stroke: colour("line"), width: 1 }, space: 70, ticks: { show: false },
     };
     const series = (label, name) => ({
       label, stroke: colour(name), width: 1.5, fill: colour(`${name}-soft`), points: { show: false },
@@ -145,8 +147,8 @@ class Chart {
       cursor: { y: false, points: { show: false } }, legend: { show: false },
       scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 5)] } },
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString("en-GB").slice(0, 5 + 3 * (ticks.length < 6))) },
-        { ...axis, size: 56, values: (_, ticks) => ticks.map(rate) },
+        { ...axis, size: 28, values: (_, ticks, __, ___, step) => ticks.map((tick) => hour(tick, step < 60)) },
+        { ...axis, size: 56, space: 40, values: (_, ticks) => ticks.map(rate) },
       ],
       series: [{}, series("in the kernel", "kernel"), series("by the daemon", "daemon")],
     }, this.data(), this.home);
