@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod client;
 pub mod daemon;
+pub mod fake_clock;
 pub mod fixture;
 pub mod hop;
 pub mod https;

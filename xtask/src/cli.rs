@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench, check, check_api, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture,
+    bench, check, check_api, dist, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture,
     workspace::Workspace,
 };
 
@@ -62,6 +62,8 @@ enum Task {
     Load(load::LoadArgs),
     /// Measure; every figure is a median of several runs, and ratios are of one run.
     Bench(bench::BenchArgs),
+    /// Build what is handed to others: a Debian package, licences looked at, a bill of materials.
+    Dist(dist::DistArgs),
 }
 
 /// How to build.
@@ -100,6 +102,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Task::Test(args) => suite::run(&workspace, args)?,
         Task::Load(args) => load::run(&workspace, args)?,
         Task::Bench(args) => bench::run(&workspace, args)?,
+        Task::Dist(args) => dist::run(&workspace, args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,9 +7,10 @@ use clap::Args;
 
 use crate::{apt, check, ebpf, process, python, workspace::Workspace};
 
-/// What the end-to-end tests drive: real clients, a relay, a browser, a load generator, and tools that look at the kernel.
+/// What the end-to-end tests drive: real clients, a relay, a browser, a load generator, tools that look at the kernel, and a wall
+/// clock that can be set without setting the machine's.
 /// `perfdhcp` is in kea-admin; dhcpcd-base is dhcpcd without its service.
-pub const DEBIAN_PACKAGES: [&str; 9] = [
+pub const DEBIAN_PACKAGES: [&str; 10] = [
     "bpftool",
     "chromium",
     "dhcpcd-base",
@@ -17,6 +18,7 @@ pub const DEBIAN_PACKAGES: [&str; 9] = [
     "isc-dhcp-client",
     "isc-dhcp-relay",
     "kea-admin",
+    "libfaketime",
     "systemd",
     "udhcpc",
 ];

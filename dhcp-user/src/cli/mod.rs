@@ -6,6 +6,7 @@ mod ask;
 mod audit;
 mod daemon;
 mod manage;
+mod manual;
 mod remote;
 
 use std::path::PathBuf;
@@ -70,6 +71,17 @@ enum Command {
     },
     /// Detach the XDP program and remove its pins: for a daemon that is not to come back.
     Unload,
+    /// Print what a shell needs to complete this command line.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them: `simple-dhcpd-datacenter man | man -l -`.
+    Man {
+        /// Write a page for each command into this directory.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,6 +147,8 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(asking)) => manage::reservations(&asking),
         Some(Command::Token { command }) => manage::token(command),
+        Some(Command::Completions { shell }) => manual::completions(shell),
+        Some(Command::Man { dir }) => manual::man(dir),
     };
     match done {
         Ok(()) => 0,

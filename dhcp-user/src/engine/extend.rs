@@ -6,33 +6,33 @@ use std::net::Ipv4Addr;
 use super::{
     ClientState, Engine, Inquiry,
     effects::{Effects, Ingress},
+    foresee::Verdict,
     reason::SlowReason,
     reply::{self, Answer},
     request::{Request, kind},
 };
 use crate::lease::record::{LeaseRecord, LeaseState};
 
-/// What to do with a renewal or rebinding.
-enum Verdict {
-    /// Grant it, for this reason; the address is in this subnet.
-    Ack(SlowReason, usize),
-    Nak(SlowReason),
-    Ignore(SlowReason),
-}
-
 impl Engine {
     pub(super) fn extending(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
         let ciaddr = inquiry.request.ciaddr;
-        match self.judge(inquiry.ingress, inquiry.request, self.leases.get(ciaddr)) {
+        let verdict = self.judge(inquiry.ingress, inquiry.request, self.leases.get(ciaddr));
+        self.carry_out(inquiry, verdict, (ciaddr, ciaddr), effects)
+    }
+
+    /// Does what was judged about a REQUEST of an address; `owned` is the one the client has already.
+    pub(super) fn carry_out(
+        &mut self,
+        inquiry: &Inquiry<'_>,
+        verdict: Verdict,
+        (address, owned): (Ipv4Addr, Ipv4Addr),
+        effects: &mut Effects,
+    ) -> SlowReason {
+        match verdict {
             Verdict::Ignore(reason) => reason,
             Verdict::Nak(reason) => Self::nak(inquiry, effects, reason),
-            Verdict::Ack(reason, subnet) => {
-                if self.grant(inquiry, subnet, ciaddr, ciaddr, effects) {
-                    reason
-                } else {
-                    Self::nak(inquiry, effects, SlowReason::NakNotEntitled)
-                }
-            }
+            Verdict::Ack(reason, subnet) if self.grant(inquiry, subnet, address, owned, effects) => reason,
+            Verdict::Ack(..) => Self::nak(inquiry, effects, SlowReason::NakNotEntitled),
         }
     }
 
@@ -78,7 +78,13 @@ impl Engine {
         self.server_for(ingress, request).map(|(server, _)| server)
     }
 
-    fn judge(&self, ingress: &Ingress, request: &Request<'_>, lease: Option<&LeaseRecord>) -> Verdict {
+    /// What a renewal or rebinding of the holder of `lease`, if there is one, comes to.
+    pub(super) fn judge(
+        &self,
+        ingress: &Ingress,
+        request: &Request<'_>,
+        lease: Option<&LeaseRecord>,
+    ) -> Verdict {
         let ciaddr = request.ciaddr;
         // Sent to us by name: the client may be anywhere behind routers. Else it is on the link the message came from.
         let unicast = !request.is_relayed() && self.is_ours(ingress.destination_ip);

@@ -10,9 +10,10 @@ mod discover;
 mod effects;
 mod encode;
 mod extend;
+mod foresee;
 mod lifetime;
 mod offers;
-mod options;
+pub(crate) mod options;
 mod probes;
 mod reason;
 mod relay;
@@ -28,6 +29,7 @@ use rand::RngCore;
 
 pub use self::{
     effects::{Destination, Effects, Ingress, Omitted, Outcome, Reply},
+    foresee::{Foresight, Wish},
     lifetime::{CLOCK_ERROR, QUARANTINE, kernel_grant},
     offers::{OFFER_TIME, OFFERS_MAX},
     probes::ProbeCounts,

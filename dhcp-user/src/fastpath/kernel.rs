@@ -4,7 +4,7 @@
 //! answering from the old ones, then swaps the programs behind the links (one atomic step for each interface) and reads
 //! what the old program renewed to the very end.
 
-use std::{net::Ipv4Addr, os::fd::AsFd};
+use std::{net::Ipv4Addr, os::fd::AsFd, ptr::NonNull};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -236,6 +236,11 @@ impl KernelPath {
         self.control.set_authority_until_boot_ns(deadline);
     }
 
+    /// Up to when the kernel answers without hearing from the daemon, on the boot clock.
+    pub fn authority_until_boot_ns(&self) -> u64 {
+        self.control.read().authority_until_boot_ns
+    }
+
     /// Writes an answer; before any lease that names it is published.
     ///
     /// # Errors
@@ -294,6 +299,16 @@ impl KernelPath {
         let index = self.layout.index(address)?;
         let cell = self.leases.cell(index)?;
         (cell.address() == address.octets()).then_some((index, cell))
+    }
+
+    /// The control block as it is now.
+    pub(super) fn control(&self) -> Control {
+        self.control.read()
+    }
+
+    /// Where the entry at `index` is; valid while `self` is.
+    pub(super) fn lease(&self, index: u32) -> Option<NonNull<LeaseEntry>> {
+        self.leases.at(index)
     }
 
     /// Every lease the kernel renewed at or after `since_boot_ns`.

@@ -8,6 +8,7 @@
 //! * [`kernel`]: the maps and programs of a running daemon, and those of the one before it.
 //! * [`attach`], [`pins`]: links and what keeps them; [`memory`], [`grace`]: mapped map memory, and the wait until no
 //!   program uses what was withdrawn.
+//! * `foresee`: what the program would make of a frame, without running it.
 //! * [`trial`]: one run of a loaded program over one frame, for tests and for shadow checks.
 //!
 //! No DHCP decision is made here.
@@ -15,6 +16,7 @@
 pub mod answers;
 pub mod attach;
 pub mod error;
+mod foresee;
 pub mod grace;
 pub mod kernel;
 pub mod layout;

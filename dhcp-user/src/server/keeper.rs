@@ -15,7 +15,7 @@ use crate::{
     lease::store::{Batch, LeaseStore, MetaKey, StoreError},
     probe::Question,
     time::{Span, Timestamp},
-    timeline::{Timeline, stepped},
+    timeline::Timeline,
 };
 
 /// Leases made durable at once when marks move many horizons ahead.
@@ -46,8 +46,6 @@ pub struct Keeper<S, K> {
     pub timeline: Timeline,
     /// Renewals the kernel granted from here on are all known.
     pub marks_known_since: Timestamp,
-    /// Boot clock and wall clock when the time was last noted.
-    pub clocks_noted: (u64, u64),
     /// Answers that leases in memory name and that are not durable yet, for the disk was full: they go with the next
     /// batch, so that no durable lease ever names an answer that is not, and its number is given to no other.
     unsaved_answers: Vec<u32>,
@@ -58,6 +56,8 @@ pub struct Keeper<S, K> {
     pub commits: u64,
     /// Replies not sent because their leases could not be made durable.
     pub store_refusals: u64,
+    /// Leases whose horizon was moved ahead because the kernel had renewed them.
+    pub horizons_moved: u64,
     /// What the audit log is to say of what an earlier daemon's program did.
     pub inherited: Vec<AuditEvent>,
 }
@@ -93,12 +93,12 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             kernel: None,
             timeline,
             marks_known_since: memory.marks_known_since,
-            clocks_noted: (0, 0),
             unsaved_answers: Vec::new(),
             withdrawals: HashMap::new(),
             next_ticket: 0,
             commits: 0,
             store_refusals: 0,
+            horizons_moved: 0,
             inherited: Vec::new(),
         }
     }
@@ -220,6 +220,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             for mark in some {
                 self.core.renewed(now, mark, &self.timeline, &mut work);
             }
+            self.horizons_moved += work.publish.len() as u64;
             let Aftermath { audit, ask, send, withdrawn } = self.settle(now, work)?;
             aftermath.audit.extend(audit);
             aftermath.ask.extend(ask);
@@ -272,23 +273,15 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         self.store.commit(&Batch { meta: vec![(MetaKey::MarksKnownSince, known)], ..Batch::default() })
     }
 
-    /// Notes the time reached and what the wall clock shows, for a reboot. Without room on the disk it is not noted, which
+    /// Notes the time reached and what the wall clock shows, for a reboot. `false` if there was no room on the disk, which
     /// costs only longer retention; to be tried again.
     ///
     /// # Errors
     /// If nobody knows what is durable.
-    pub fn note_time(&mut self, boot_ns: u64, wall_ns: u64) -> Result<(), StoreError> {
+    pub fn note_time(&mut self, boot_ns: u64, wall_ns: u64) -> Result<bool, StoreError> {
         let anchor = self.timeline.anchor(boot_ns, wall_ns).encode();
         let batch = Batch { meta: vec![(MetaKey::TimelineAnchor, anchor)], ..Batch::default() };
-        if self.commit(&batch)? {
-            self.clocks_noted = (boot_ns, wall_ns);
-        }
-        Ok(())
-    }
-
-    /// Whether the wall clock was stepped since the time was last noted: then it is to be noted at once.
-    pub const fn wall_stepped(&self, boot_ns: u64, wall_ns: u64) -> bool {
-        stepped(self.clocks_noted, (boot_ns, wall_ns))
+        self.commit(&batch)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         frame::{Envelope, Tags},
         packet_socket::ReceivedFrame,
     },
-    server::takeover::{Succession, Surroundings, remember},
+    server::takeover::{RememberError, Succession, Surroundings, remember},
     timeline::BootId,
 };
 
@@ -204,6 +204,16 @@ fn a_start_cut_short_after_a_reboot_leaves_nothing_to_the_wall_clock() {
         crate::timeline::Anchor::decode(stored).unwrap(),
         keeper.timeline.anchor(10 * SEC, WALL_NS + 10 * SEC)
     );
+}
+
+#[test]
+fn a_full_disk_ends_a_start_before_anything_is_learnt() {
+    let mut store = MemoryStore::new();
+    store.fail_next(Failure::Full);
+    let none = Recovered { answers: Vec::new(), meta: Vec::new(), report: Default::default() };
+    let error = remember::<_, Map>(around(10 * SEC), store, &none, Vec::new()).map(drop).unwrap_err();
+    assert!(matches!(error, RememberError::Store(StoreError::Full { .. })), "{error}");
+    assert!(error.to_string().contains("free some space"), "{error}");
 }
 
 #[test]

@@ -11,12 +11,14 @@
 //! * [`service`]: the thread around the keeper; `outbox`: the way of its replies out.
 //! * `ask`: whether an address is in use before it is offered.
 //! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases lately.
+//! * [`explain`]: why a client gets the answer it gets, without anything happening.
 //! * [`clock`]: the boot clock on the timeline.
 
 mod ask;
 pub mod clock;
 pub mod core;
 pub mod desk;
+pub mod explain;
 pub mod feed;
 pub mod inbox;
 pub mod keeper;
@@ -24,6 +26,7 @@ pub mod latency;
 pub mod learn;
 pub mod memory;
 mod outbox;
+pub mod sealing;
 pub mod service;
 pub mod start;
 pub mod takeover;

@@ -18,13 +18,15 @@ use dhcp_common::{abi::Form, reason::Reason};
 use tokio::sync::oneshot;
 
 use super::{
-    clock::{self, Clock},
+    clock::{self, Clock, ClockWatch},
     desk::{Change, Page, ServiceHealth, Wanted},
+    explain::{Explanation, Subject},
     feed::Feed,
     inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     latency::{Latency, Taken},
     outbox::Outbox,
+    sealing::Sealing,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
@@ -40,13 +42,8 @@ use crate::{
 
 /// How often the kernel's marks are read: what `leases list` shows is at most this old.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
-/// How often the time reached is noted in the store, for a restart with a wrong wall clock.
-const ANCHOR_EVERY: Duration = Duration::from_secs(60);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
-/// How long nothing is made durable before the store is sealed: from then on no power cut can hide the loss of what was
-/// acknowledged.
-const SEAL_AFTER: Duration = Duration::from_secs(1);
 /// The longest it sleeps while an offer may be waiting for a probe.
 const IDLE_PROBING: Duration = Duration::from_millis(10);
 /// Events taken up before the work is done, each frame counted as one; a last event may have some more.
@@ -80,6 +77,8 @@ pub enum Query {
     Subnets(oneshot::Sender<Vec<SubnetView>>),
     /// Whether all parts are there.
     Health(oneshot::Sender<ServiceHealth>),
+    /// Why a client gets the answer it gets.
+    Explain(Subject, oneshot::Sender<Explanation>),
     /// A change to a lease.
     Change(Change),
 }
@@ -124,22 +123,16 @@ impl Service {
     /// If the store or the kernel fail: then nothing more may be promised. The kernel goes on within its horizons.
     pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
-        let mut next_anchor = Instant::now() + ANCHOR_EVERY;
+        let mut clocks = ClockWatch::new();
         let mut swept_until_boot_ns = 0;
-        // What was made durable on the way here is not sealed yet.
-        let mut unsealed_since = Some(Instant::now());
-        let mut commits = self.keeper.commits;
+        let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
         self.record(&inherited);
         loop {
             self.turns.fetch_add(1, Ordering::Relaxed);
             let stop = self.take_events()?;
-            if self.keeper.commits != commits {
-                commits = self.keeper.commits;
-                unsealed_since = Some(Instant::now());
-            } else if unsealed_since.is_some_and(|since| since.elapsed() >= SEAL_AFTER) {
+            if sealing.is_due(self.keeper.commits, Instant::now()) {
                 self.keeper.store.seal()?;
-                unsealed_since = None;
             }
             if Instant::now() >= next_sweep || stop {
                 let since = swept_until_boot_ns;
@@ -147,14 +140,26 @@ impl Service {
                 self.sweep(since)?;
                 next_sweep = Instant::now() + SWEEP_EVERY;
             }
-            if Instant::now() >= next_anchor || self.keeper.wall_stepped(clock::boot_ns(), clock::wall_ns()) {
-                self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
-                next_anchor = Instant::now() + ANCHOR_EVERY;
-            }
+            self.look_at_clocks(&mut clocks)?;
             if stop {
                 return self.stop();
             }
         }
+    }
+
+    /// Says when the wall clock was set, and notes the time then and now and again.
+    fn look_at_clocks(&mut self, clocks: &mut ClockWatch) -> Result<(), KeeperError> {
+        let (step, to_note) = clocks.look();
+        if let Some(step) = step {
+            tracing::warn!(
+                "the wall clock was set {step}: no promise changes, for they are kept by the boot clock; dates shown go \
+                 on as they were until a reboot"
+            );
+        }
+        if let Some((boot_ns, wall_ns)) = to_note {
+            clocks.noted(self.keeper.note_time(boot_ns, wall_ns)?);
+        }
+        Ok(())
     }
 
     /// Takes up what has come in and does the work; whether it was told to stop.
@@ -300,6 +305,7 @@ impl Service {
             Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
             Query::Subnets(to) => drop(to.send(self.subnet_views())),
             Query::Health(to) => drop(to.send(self.health())),
+            Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
             // A change is made between batches, not answered.
             Query::Change(_) => {}
             Query::Lease(address, to) => {
@@ -350,6 +356,12 @@ impl Service {
                 answers: self.keeper.core.learner.answers.len() as u64,
                 answers_max: self.keeper.core.learner.answers.max().into(),
                 lease_slots: kernel.layout().leases().into(),
+                authority_secs: self.authority.as_secs(),
+                authority_remaining_secs: kernel
+                    .authority_until_boot_ns()
+                    .saturating_sub(clock::boot_ns())
+                    .div_ceil(1_000_000_000),
+                horizons_moved: self.keeper.horizons_moved,
             })
         });
         let pressure = self.keeper.core.engine.pressure();

@@ -63,7 +63,7 @@ pub struct Surroundings {
 /// yet.
 ///
 /// # Errors
-/// [`RememberError`]: then nothing was promised.
+/// [`RememberError`], a full disk among them: then nothing was promised, and an earlier daemon's program goes on.
 pub fn remember<S: LeaseStore, K: LeaseMap>(
     around: Surroundings,
     store: S,
@@ -94,7 +94,8 @@ pub fn remember<S: LeaseStore, K: LeaseMap>(
         .batch
         .meta
         .push((MetaKey::TimelineAnchor, timeline.anchor(around.boot_ns, around.wall_ns).encode()));
-    keeper.commit(&memory.batch)?;
+    // Not by `commit`: without it, what is learnt from here on would not be known again, or be taken for something else.
+    keeper.store.commit_in_parts(&memory.batch)?;
     Ok((keeper, resume))
 }
 

@@ -15,6 +15,7 @@ use dhcp_user::{
         work::{Outgoing, Work},
     },
     time::{Span, Timestamp},
+    timeline::step,
 };
 use rand::Rng as _;
 
@@ -29,6 +30,8 @@ use super::{
 /// As `server::service` has it.
 const SWEEP_EVERY_NS: u64 = 500 * MS;
 const ANCHOR_EVERY_NS: u64 = 60 * SEC;
+/// How long until it is tried again when there was no room for it.
+const ANCHOR_AGAIN_NS: u64 = SEC;
 const INPUTS_MAX: usize = 1_024;
 /// How long a client that keeps asking in the calm may be without an address while there are some free.
 const PATIENCE_NS: u64 = 150 * SEC;
@@ -54,6 +57,8 @@ pub struct Node {
     next_sweep_ns: u64,
     next_anchor_ns: u64,
     swept_until_boot_ns: u64,
+    /// Boot clock and wall clock at the last look.
+    clocks_seen: (u64, u64),
     started_ns: u64,
     /// When each subnet last had no address free.
     full_ns: Vec<u64>,
@@ -112,9 +117,11 @@ impl Node {
             next_sweep_ns: now_ns,
             next_anchor_ns: now_ns + ANCHOR_EVERY_NS,
             swept_until_boot_ns: 0,
+            clocks_seen: (0, 0),
             started_ns: now_ns,
             full_ns: vec![0; config.subnets.len()],
         };
+        node.clocks_seen = node.clocks();
         node.note_time()?;
         Ok(node)
     }
@@ -158,9 +165,10 @@ impl Node {
         self.finish(aftermath, decided_ns);
         self.sweep_if_due()?;
         let (boot_ns, wall_ns) = self.clocks();
-        if lock(&self.shared).now_ns >= self.next_anchor_ns || self.keeper.wall_stepped(boot_ns, wall_ns) {
+        let clocks = (boot_ns, wall_ns);
+        let stepped = step(std::mem::replace(&mut self.clocks_seen, clocks), clocks).is_some();
+        if lock(&self.shared).now_ns >= self.next_anchor_ns || stepped {
             self.note_time()?;
-            self.next_anchor_ns = lock(&self.shared).now_ns + ANCHOR_EVERY_NS;
         }
         Ok(())
     }
@@ -249,7 +257,9 @@ impl Node {
 
     fn note_time(&mut self) -> Result<(), NodeError> {
         let (boot_ns, wall_ns) = self.clocks();
-        self.keeper.note_time(boot_ns, wall_ns).map_err(KeeperError::from)?;
+        let noted = self.keeper.note_time(boot_ns, wall_ns).map_err(KeeperError::from)?;
+        let again_ns = if noted { ANCHOR_EVERY_NS } else { ANCHOR_AGAIN_NS };
+        self.next_anchor_ns = lock(&self.shared).now_ns + again_ns;
         Ok(())
     }
 

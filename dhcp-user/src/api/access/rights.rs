@@ -45,6 +45,7 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/stats/latency", Need::Whole(ApiRole::Viewer)),
     ("GET", "/api/v1/whoami", Need::Part(ApiRole::Viewer)),
     ("GET", "/api/v1/events", Need::Part(ApiRole::Viewer)),
+    ("GET", "/api/v1/explain", Need::Whole(ApiRole::Viewer)),
     ("POST", "/api/v1/config/validate", Need::Whole(ApiRole::Operator)),
     ("GET", "/api/v1/audit", Need::Whole(ApiRole::Admin)),
     ("GET", "/api/v1/tokens", Need::Whole(ApiRole::Admin)),

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod config;
 pub mod events;
+pub mod explain;
 pub mod export;
 pub mod health;
 pub mod history;
@@ -66,6 +67,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(stats::latency))
         .routes(routes!(whoami::whoami))
         .routes(routes!(events::events))
+        .routes(routes!(explain::explain))
         .routes(routes!(config::validate))
         .routes(routes!(audit::audit))
         .routes(routes!(tokens::list, tokens::create))

@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod dashboards;
 mod documents;
 mod insight;
 mod resources;
@@ -44,6 +45,7 @@ use crate::{
     },
     server::{
         desk::{self, Act, ActError, ServiceHealth},
+        explain::{Explanation, Subject},
         feed::Feed,
         service::{Event, Query},
         view::{DaemonStats, KernelStats, LeaseView, StatsView},
@@ -105,6 +107,7 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
                 };
                 drop(to.send(health));
             }
+            Query::Explain(subject, to) => drop(to.send(explained(&subject))),
             Query::Change(change) => {
                 let found = table.get(change.address).cloned();
                 let done = match found {
@@ -129,6 +132,10 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
             }
         }
     }
+}
+
+fn explained(subject: &Subject) -> Explanation {
+    Explanation { summary: format!("{subject:?}"), ..Explanation::default() }
 }
 
 fn stats() -> StatsView {

@@ -43,7 +43,7 @@ use crate::{
     privilege::capability,
     server::memory::meta,
     time::{Span, Timestamp},
-    timeline::{Anchor, BootId, Resume},
+    timeline::{Anchor, BootId, Resume, Step},
 };
 
 /// Events that may wait for the service: as many frames as may, and what is not a frame.
@@ -212,7 +212,17 @@ fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
 fn report(resume: &Resume, leases: usize) {
     match resume {
         Resume::First => tracing::info!("a new store: no leases yet"),
-        Resume::SameBoot => tracing::info!(leases, "resumed"),
+        Resume::SameBoot { step: None } => tracing::info!(leases, "resumed"),
+        Resume::SameBoot { step: Some(step @ Step::Back(_)) } => tracing::warn!(
+            leases,
+            "resumed; the store's latest time is ahead of the wall clock, which was set {step} since: no promise changes, \
+             for they are kept by the boot clock; set the clock right before the next reboot"
+        ),
+        Resume::SameBoot { step: Some(step @ Step::Ahead(_)) } => tracing::warn!(
+            leases,
+            "resumed; the wall clock was set {step} since the store noted it: no promise changes, for they are kept by the \
+             boot clock; set the clock right before the next reboot if it is wrong"
+        ),
         Resume::NewBoot { away } => {
             tracing::info!(leases, away_secs = away.as_secs(), "resumed after a reboot");
         }

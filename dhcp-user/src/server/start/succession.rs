@@ -1,8 +1,9 @@
 //! The kernel's side of a start: real maps and programs, taken over from an earlier daemon if there was one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use dhcp_common::abi::Control;
+use nix::net::if_::if_nametoindex;
 
 use super::StartError;
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
         pins::PinDirectory,
     },
     lease::store::TimedStore,
+    net::xdp_mode::XdpMode,
     server::{clock, keeper::Keeper, takeover::Succession},
 };
 
@@ -84,13 +86,27 @@ impl Succession for KernelSuccession<'_> {
 fn attach(path: &mut KernelPath) -> Result<BTreeMap<String, String>, FastPathError> {
     let mut modes = BTreeMap::new();
     for (interface, attached) in path.attach()? {
+        let took_over = attached == Attached::TookOver;
         let mode = match attached {
-            Attached::Driver => "driver",
-            Attached::Generic => "generic",
-            Attached::TookOver => "took_over",
+            Attached::Driver => XdpMode::Driver.as_str(),
+            Attached::Generic => XdpMode::Generic.as_str(),
+            Attached::TookOver => inherited_mode(&interface),
         };
-        tracing::info!(interface, mode, "the XDP program is attached");
+        tracing::info!(interface, mode, took_over, "the XDP program is attached");
         modes.insert(interface, mode.to_owned());
     }
     Ok(modes)
+}
+
+/// The mode of a link that an earlier daemon made.
+fn inherited_mode(interface: &str) -> &'static str {
+    let mode = if_nametoindex(interface).map_err(io::Error::from).and_then(XdpMode::of);
+    match mode {
+        Ok(Some(mode)) => mode.as_str(),
+        Ok(None) => "unknown",
+        Err(error) => {
+            tracing::warn!(interface, %error, "the kernel does not tell the mode of the XDP program taken over");
+            "unknown"
+        }
+    }
 }
