@@ -24,6 +24,7 @@ pub mod raw;
 pub mod relay;
 pub mod responder;
 pub mod sim;
+pub mod tools;
 pub mod torture;
 pub mod veth;
 pub mod wait;

@@ -39,9 +39,13 @@ use self::{
     trend::Trend,
 };
 use crate::{
-    config::model::Config,
     lease::store::FlushTimes,
-    server::{feed::Feed, latency::Latency},
+    server::{
+        feed::Feed,
+        latency::Latency,
+        reload::{InForce, Reloader},
+    },
+    site::driver::Sites,
 };
 
 /// The largest body taken, octets.
@@ -57,7 +61,9 @@ pub struct Api {
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
     /// The configuration in force.
-    pub config: Arc<Config>,
+    pub in_force: InForce,
+    /// The way to another; `None` where there is no file.
+    pub reloader: Option<Arc<Reloader>>,
     /// Bearer tokens.
     pub tokens: Arc<Tokens>,
     /// Who changed what.
@@ -76,6 +82,8 @@ pub struct Api {
     pub latency: Arc<Latency>,
     /// Requests so far.
     pub requests: Arc<AtomicU64>,
+    /// The other nodes, if there are sites.
+    pub sites: Option<Arc<Sites>>,
 }
 
 impl Api {
@@ -84,17 +92,18 @@ impl Api {
         service: ServiceHandle,
         feed: Arc<Feed>,
         flushes: Arc<FlushTimes>,
-        config: Arc<Config>,
+        in_force: InForce,
         tokens: Tokens,
         changes: Changes,
     ) -> Self {
         let now = Instant::now();
-        let rate = RequestRate::new(config.api.requests_per_sec, now);
+        let rate = RequestRate::new(in_force.config().api.requests_per_sec, now);
         Self {
             service,
             feed,
             flushes,
-            config,
+            in_force,
+            reloader: None,
             tokens: Arc::new(tokens),
             changes,
             rate: Arc::new(rate),
@@ -104,6 +113,7 @@ impl Api {
             trend: Trend::default(),
             latency: Arc::default(),
             requests: Arc::default(),
+            sites: None,
         }
     }
 

@@ -136,6 +136,7 @@ mod tests {
             granted_at: Timestamp::ZERO,
             expires: Timestamp::ZERO,
             horizon: Timestamp::ZERO,
+            kept_until: Timestamp::ZERO,
             forms: [None, None],
         }
     }

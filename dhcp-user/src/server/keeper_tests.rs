@@ -62,6 +62,8 @@ impl LeaseMap for Map {
     }
 
     fn set_authority_until_boot_ns(&mut self, _: u64) {}
+
+    fn carry_mark(&mut self, _: &Mark) {}
 }
 
 /// A start at a moment of the boot clock, after a daemon whose program left these marks; and a mark that a program still
@@ -89,6 +91,10 @@ impl Succession for Start {
 
     fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
         self.1.iter_mut().for_each(|marks| marks.extend(self.2));
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), FastPathError> {
         Ok(())
     }
 }

@@ -14,7 +14,10 @@ use std::{
 };
 
 use aya_log::EbpfLogger;
-use dhcp_common::{abi::Form, reason::Reason};
+use dhcp_common::{
+    abi::Form,
+    reason::{Counters, Reason},
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -26,6 +29,7 @@ use super::{
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     latency::{Latency, Taken},
     outbox::Outbox,
+    reload::swap::Order,
     sealing::Sealing,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
@@ -37,6 +41,11 @@ use crate::{
     lease::store::TimedStore,
     net::packet_socket::ReceivedFrame,
     probe::{Question, echo::EchoSocket},
+    site::{
+        delegation::NodeId,
+        driver::pump::FromNode,
+        node::{Input, View},
+    },
     time::{Span, Timestamp},
 };
 
@@ -60,6 +69,12 @@ pub enum Event {
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
     Query(Query),
+    /// To take up another configuration.
+    Reload(Box<Order>),
+    /// What the node of a cluster is told.
+    Site(Input),
+    /// There is a link to this node, and this is its number.
+    Linked(NodeId, u64),
     /// To stop in order.
     Stop,
 }
@@ -79,6 +94,8 @@ pub enum Query {
     Health(oneshot::Sender<ServiceHealth>),
     /// Why a client gets the answer it gets.
     Explain(Subject, oneshot::Sender<Explanation>),
+    /// What the node of a cluster shows; none on a single node.
+    Sites(oneshot::Sender<Option<View>>),
     /// A change to a lease.
     Change(Change),
 }
@@ -104,6 +121,8 @@ pub struct Service {
     pub(super) echo: Option<Arc<EchoSocket>>,
     /// The audit log, if one is kept.
     pub(super) journal: Option<Journal>,
+    /// Where what the node of a cluster wants done is carried out.
+    pub(super) sites: Option<tokio::sync::mpsc::Sender<FromNode>>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -114,6 +133,16 @@ pub struct Counts {
     probe_send_errors: u64,
     kernel_write_failures: u64,
     quarantines_cut_short: u64,
+    /// What was counted by programs over maps that are gone.
+    kernel: Counters,
+}
+
+impl Counts {
+    /// The kernel's counters begin anew; so far they were these.
+    pub(super) fn kernel_before(&mut self, counters: Option<Counters>) {
+        self.kernel_write_failures = 0;
+        counters.iter().for_each(|counters| self.kernel.add(counters));
+    }
 }
 
 impl Service {
@@ -123,7 +152,7 @@ impl Service {
     /// If the store or the kernel fail: then nothing more may be promised. The kernel goes on within its horizons.
     pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
-        let mut clocks = ClockWatch::new();
+        let mut clocks = ClockWatch::just_noted();
         let mut swept_until_boot_ns = 0;
         let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
@@ -173,6 +202,7 @@ impl Service {
         let now = self.clock.now();
         let mut work = Work::default();
         let (mut queries, mut taken) = (Vec::new(), Taken::default());
+        let mut orders = Vec::new();
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
@@ -192,7 +222,13 @@ impl Service {
                 Event::Graced(withdrawn) => {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
                 }
+                Event::Site(input) => self.tell_node(now, input, &mut work),
+                Event::Linked(node, number) => {
+                    self.note_link(node, number);
+                    self.tell_node(now, Input::Connected(node), &mut work);
+                }
                 Event::Query(query) => queries.push(query),
+                Event::Reload(order) => orders.push(order),
                 Event::Stop => stop = true,
             }
             room = room.saturating_sub(1);
@@ -206,6 +242,9 @@ impl Service {
                 Query::Change(change) => self.change(now, change)?,
                 other => self.answer(other),
             }
+        }
+        for order in orders {
+            self.change_configuration(*order)?;
         }
         Ok(stop)
     }
@@ -241,7 +280,7 @@ impl Service {
     }
 
     /// Writes what happened to the audit log.
-    fn record(&mut self, events: &[AuditEvent]) {
+    pub(super) fn record(&mut self, events: &[AuditEvent]) {
         if let Some(journal) = self.journal.as_mut().filter(|_| !events.is_empty()) {
             let (now, wall) = (self.clock.now(), Timestamp(clock::wall_ns()));
             journal.write(Known { leases: self.keeper.core.engine.leases(), now, wall }, events);
@@ -306,6 +345,7 @@ impl Service {
             Query::Subnets(to) => drop(to.send(self.subnet_views())),
             Query::Health(to) => drop(to.send(self.health())),
             Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
+            Query::Sites(to) => drop(to.send(self.node_view())),
             // A change is made between batches, not answered.
             Query::Change(_) => {}
             Query::Lease(address, to) => {
@@ -340,10 +380,11 @@ impl Service {
 
     fn stats(&self) -> StatsView {
         let kernel = self.keeper.kernel.as_ref().and_then(|kernel| {
-            let counters = kernel
+            let mut counters = kernel
                 .counters()
                 .inspect_err(|error| tracing::warn!(%error, "the kernel's counters cannot be read"))
                 .ok()?;
+            counters.add(&self.counts.kernel);
             Some(KernelStats {
                 answered: counters.answered,
                 reasons: Reason::ALL

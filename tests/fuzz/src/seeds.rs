@@ -121,6 +121,7 @@ pub fn stores() -> Vec<Vec<u8>> {
         granted_at: Timestamp(1),
         expires: Timestamp(2),
         horizon: Timestamp(3),
+        kept_until: Timestamp::ZERO,
         forms: [Some(KnownForm { fingerprint: 1, answer: 2, echo_sum: 3 }), None],
     };
     encode_lease(&record, &mut lease).expect("it is short");

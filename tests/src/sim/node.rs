@@ -22,6 +22,7 @@ use rand::Rng as _;
 use super::{
     kernel::{INTERFACE, KernelMaps, SimMap},
     planted::Planted,
+    reload::reload,
     scenario::{MS, SEC, SERVER},
     store::SimStore,
     world::{Event, Input, Shadow, Shared, World, lock, timestamp},
@@ -99,13 +100,9 @@ impl Node {
                 world.violated(invariant, what, Some(address), &clients);
             }
         }
-        let predecessor = lock(shared).kernel.attached;
-        let mut succession = SimSuccession {
-            shared: Arc::clone(shared),
-            config: Arc::clone(config),
-            predecessor,
-            fresh: None,
-        };
+        let earlier = lock(shared).kernel.sets.clone();
+        let mut succession =
+            SimSuccession { shared: Arc::clone(shared), config: Arc::clone(config), earlier, fresh: None };
         keeper.take_over(&mut succession, authority)?;
         let now_ns = lock(shared).now_ns;
         let mut node = Self {
@@ -141,8 +138,10 @@ impl Node {
             (world.now_ns, self.keeper.timeline.timestamp(world.boot_ns()), world.planted)
         };
         let mut work = Work::default();
+        let mut reload_to = None;
         for input in inputs {
             match input {
+                Input::Reload(variant) => reload_to = Some(variant),
                 Input::Frame(octets) => {
                     let mut frame = ReceivedFrame { octets, checksum_pending: false };
                     self.keeper.core.receive(now, 0, &mut frame, &mut work);
@@ -163,12 +162,23 @@ impl Node {
         }
         let aftermath = self.keeper.settle(now, work)?;
         self.finish(aftermath, decided_ns);
+        if let Some(variant) = reload_to {
+            self.reload(variant)?;
+        }
         self.sweep_if_due()?;
         let (boot_ns, wall_ns) = self.clocks();
         let clocks = (boot_ns, wall_ns);
         let stepped = step(std::mem::replace(&mut self.clocks_seen, clocks), clocks).is_some();
         if lock(&self.shared).now_ns >= self.next_anchor_ns || stepped {
             self.note_time()?;
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self, variant: u8) -> Result<(), NodeError> {
+        if let Some((config, maps)) = reload(&self.shared, &mut self.keeper, variant)? {
+            self.maps = Some(maps);
+            self.authority = Span::from_secs(config.fastpath.authority_secs.into());
         }
         Ok(())
     }
@@ -351,7 +361,8 @@ fn surroundings(world: &mut World, config: &Arc<Config>) -> Surroundings {
 struct SimSuccession {
     shared: Shared,
     config: Arc<Config>,
-    predecessor: Option<usize>,
+    /// All maps an earlier program may have written to.
+    earlier: Vec<usize>,
     fresh: Option<usize>,
 }
 
@@ -364,8 +375,13 @@ impl Succession for SimSuccession {
 
     fn predecessor_marks(&self) -> Option<Vec<Mark>> {
         let world = lock(&self.shared);
-        let maps = world.kernel.maps.get(self.predecessor?)?;
-        Some(if world.planted == Some(Planted::LostMark) { Vec::new() } else { maps.marks(0) })
+        let earlier = self.earlier.iter().filter_map(|id| world.kernel.maps.get(*id));
+        let marks = if world.planted == Some(Planted::LostMark) {
+            Vec::new()
+        } else {
+            earlier.flat_map(|maps| maps.marks(0)).collect()
+        };
+        (!self.earlier.is_empty()).then_some(marks)
     }
 
     fn load(&mut self, control: &Control) -> Result<SimMap, FastPathError> {
@@ -377,6 +393,10 @@ impl Succession for SimSuccession {
         let id = world.kernel.maps.len();
         let answers_max = self.config.fastpath.answers_max;
         world.kernel.maps.push(KernelMaps::new(Layout::new(&self.config), answers_max, control));
+        // As `Predecessor::remove_unused`.
+        let attached = world.kernel.attached;
+        world.kernel.sets.retain(|id| Some(*id) == attached);
+        world.kernel.sets.push(id);
         self.fresh = Some(id);
         Ok(SimMap { shared: Arc::clone(&self.shared), id })
     }
@@ -398,5 +418,14 @@ impl Succession for SimSuccession {
             Some(_) => Err(FastPathError::Missing("daemon: it died")),
             None => Ok(()),
         }
+    }
+
+    fn finish(&mut self) -> Result<(), FastPathError> {
+        let mut world = lock(&self.shared);
+        if world.burn() {
+            return Err(FastPathError::Missing("daemon: it died"));
+        }
+        world.kernel.sets.retain(|id| Some(*id) == self.fresh);
+        Ok(())
     }
 }

@@ -45,7 +45,8 @@ pub(super) async fn history(
     if !caller.may_see(address) {
         return Err(Problem::not_found(format!("nothing is known of {address}")));
     }
-    let Some(audit) = &api.config.audit else {
+    let config = api.in_force.config();
+    let Some(audit) = &config.audit else {
         return Err(Problem::not_found("no audit log is kept; dhcp.audit in the configuration asks for one"));
     };
     let path = audit.path.clone();

@@ -13,6 +13,7 @@ pub mod leases;
 pub mod openapi;
 pub mod options;
 pub mod reservations;
+pub mod sites;
 pub mod stats;
 pub mod subnets;
 pub mod tokens;
@@ -66,9 +67,21 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(stats::rates))
         .routes(routes!(stats::latency))
         .routes(routes!(whoami::whoami))
+        .routes(routes!(sites::status))
+        .routes(routes!(sites::site))
+        .routes(routes!(sites::drain))
+        .routes(routes!(sites::resume))
+        .routes(routes!(sites::sync))
+        .routes(routes!(sites::partner_down))
+        .routes(routes!(sites::add_member))
+        .routes(routes!(sites::remove_member))
         .routes(routes!(events::events))
         .routes(routes!(explain::explain))
+        .routes(routes!(config::get, config::apply))
         .routes(routes!(config::validate))
+        .routes(routes!(config::diff))
+        .routes(routes!(config::reload))
+        .routes(routes!(config::rollback))
         .routes(routes!(audit::audit))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

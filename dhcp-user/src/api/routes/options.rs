@@ -71,7 +71,8 @@ pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
 ) -> Json<Vec<SubnetOptions>> {
-    let seen = api.config.subnets.iter().filter(|subnet| caller.may_see_all(&subnet.prefix));
+    let config = api.in_force.config();
+    let seen = config.subnets.iter().filter(|subnet| caller.may_see_all(&subnet.prefix));
     let subnets = seen.map(|subnet| {
         let whole = &subnet.policy.options;
         let pools = subnet.pools.iter().filter(|pool| pool.policy.options != *whole);

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{World, answer, ask, request, stats_with, text};
 use crate::{
     config::model::{ApiRole, Audit},
-    server::{desk, latency::LATENCY_BOUNDS_US},
+    server::{desk, latency::LATENCY_BOUNDS_US, reload::InForce},
     time::Timestamp,
 };
 
@@ -54,7 +54,7 @@ async fn a_pool_shows_its_forecast_once_enough_was_seen() {
     assert!(subnets[0]["pools"][0].get("forecast").is_none());
     // An hour before now, 63 addresses more were free than the 3 that are.
     let then = Instant::now().checked_sub(Duration::from_secs(3_600)).unwrap();
-    world.api.trend.pools().note(then, &desk::subnets(&world.api.config, |_, _| 66));
+    world.api.trend.pools().note(then, &desk::subnets(&world.api.in_force.config(), |_, _| 66));
     let (_, subnets) = ask(&world, "GET", "/api/v1/subnets", "").await;
     let forecast = &subnets[0]["pools"][0]["forecast"];
     assert_eq!((&forecast["taken_per_hour"], &forecast["seen_secs"]), (&json!(63.0), &json!(3_600)));
@@ -95,7 +95,7 @@ async fn the_history_of_an_address_comes_from_the_audit_log() {
         + &line("2026-01-01T00:10:00Z", "granted", "198.18.1.8")
         + &line("2026-01-01T00:30:00Z", "released", "198.18.1.7");
     std::fs::write(folder.join("audit-0000000001.jsonl"), lines).unwrap();
-    let mut config = (*world.api.config).clone();
+    let mut config = (*world.api.in_force.config()).clone();
     config.audit = Some(Audit {
         path: folder,
         file_octets: 1 << 20,
@@ -104,7 +104,7 @@ async fn the_history_of_an_address_comes_from_the_audit_log() {
         renewals_secs: 60,
         sync: false,
     });
-    world.api.config = config.into();
+    world.api.in_force = InForce::of(config.into());
     let (status, history) = ask(&world, "GET", path, "").await;
     assert_eq!((status, &history["complete"]), (200, &json!(true)));
     assert_eq!(history["holdings"].as_array().unwrap().len(), 1);

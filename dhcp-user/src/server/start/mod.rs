@@ -5,8 +5,8 @@
 //! and what the old program renewed in the meantime is read once it certainly runs no more.
 
 mod error;
-mod interfaces;
-mod succession;
+pub(super) mod interfaces;
+pub(super) mod succession;
 mod threads;
 
 use std::{
@@ -32,6 +32,10 @@ use super::{
     keeper::Keeper,
     latency::Latency,
     outbox::Outbox,
+    reload::{
+        InForce, Prospects,
+        decide::{AskingBy, Standing},
+    },
     service::{Counts, Event, Service},
     takeover::{Surroundings, remember},
 };
@@ -63,17 +67,17 @@ pub struct Started {
     pub flushes: Arc<FlushTimes>,
     /// How long messages take.
     pub latency: Arc<Latency>,
-    /// The configuration it serves.
-    pub config: Arc<Config>,
+    /// What another configuration is to be taken up with.
+    pub prospects: Prospects,
     /// Grows while the service works.
     pub turns: Arc<AtomicU64>,
 }
 
-/// Starts serving `config`.
+/// Starts serving `config`, which `text` says.
 ///
 /// # Errors
 /// What is in the way. Nothing an earlier daemon left has been changed then, unless the kernel refused at the last step.
-pub fn start(config: Config) -> Result<Started, StartError> {
+pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     let config = Arc::new(config);
     if config.interfaces.is_empty() {
         return Err(StartError::NoInterface);
@@ -85,6 +89,12 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         );
     }
     let (facts, servers) = interfaces::look_up(&config)?;
+    let standing = Standing {
+        text: text.into(),
+        config: Arc::clone(&config),
+        facts: facts.clone(),
+        servers: servers.clone(),
+    };
     let interfaces = interfaces::numbered(&facts);
     let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
     let (mut keeper, until) = open_store(&config, servers, interfaces.clone(), local)?;
@@ -101,6 +111,11 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     if let Some(settings) = config.conflict_detection {
         keeper.core.engine.detect_conflicts(settings);
     }
+    let prospects = Prospects {
+        in_force: InForce::new(standing),
+        pins: pins.clone(),
+        asking: AskingBy { arp: !probing.arp.is_empty(), echo: probing.echo.is_some() },
+    };
     let mut modes = std::collections::BTreeMap::new();
     let mut barrier = None;
     match pins {
@@ -140,15 +155,16 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         counts: Counts::default(),
         echo: probing.echo,
         journal,
+        sites: None,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
         latency: Arc::clone(&latency),
     };
     let control_socket = config.control.socket.clone();
-    Ok(Started { service, events, control_socket, feed, flushes, latency, config, turns })
+    Ok(Started { service, events, control_socket, feed, flushes, latency, prospects, turns })
 }
 
-const fn authority(config: &Config) -> Span {
+pub(super) const fn authority(config: &Config) -> Span {
     Span::from_secs(config.fastpath.authority_secs as u64)
 }
 
@@ -203,7 +219,7 @@ fn open_store(
     Ok((keeper, anchor.filter(|_| found != 0).map(|anchor| anchor.latest)))
 }
 
-fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
+pub(super) fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
     EbpfLogger::init(object)
         .inspect_err(|error| tracing::warn!(%error, "the kernel program's messages cannot be read"))
         .ok()

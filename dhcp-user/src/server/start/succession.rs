@@ -12,9 +12,10 @@ use crate::{
         attach::Attached,
         error::FastPathError,
         grace::Grace,
-        kernel::{KernelPath, Mark, Port, Predecessor, Settings},
+        kernel::{KernelPath, Mark, Port, Settings},
         layout::Layout,
         pins::PinDirectory,
+        predecessor::Predecessor,
     },
     lease::store::TimedStore,
     net::xdp_mode::XdpMode,
@@ -64,9 +65,9 @@ impl Succession for KernelSuccession<'_> {
 
     fn load(&mut self, control: &Control) -> Result<KernelPath, FastPathError> {
         let (pins, ports) = self.fresh.take().ok_or(FastPathError::Missing("interface to run on"))?;
-        let FastPath { answers_max, kernel_log, .. } = self.config.fastpath;
-        let settings = Settings { answers_max, limits: self.config.limits.for_kernel(), kernel_log };
-        let mut path = KernelPath::load(pins, ports, Layout::new(self.config), control, &settings)?;
+        // The store says by now that marks up to this moment may be missing.
+        self.predecessor.iter_mut().try_for_each(Predecessor::remove_unused)?;
+        let mut path = load(self.config, pins, ports, control)?;
         self.grace = Some(path.take_grace().ok_or(FastPathError::Missing("GRACE"))?);
         Ok(path)
     }
@@ -81,9 +82,26 @@ impl Succession for KernelSuccession<'_> {
     fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
         self.grace.as_mut().ok_or(FastPathError::Missing("GRACE"))?.wait()
     }
+
+    fn finish(&mut self) -> Result<(), FastPathError> {
+        self.predecessor.iter().try_for_each(Predecessor::remove)
+    }
 }
 
-fn attach(path: &mut KernelPath) -> Result<BTreeMap<String, String>, FastPathError> {
+/// Maps and programs for `config`, which nothing runs yet.
+pub(in crate::server) fn load(
+    config: &Config,
+    pins: PinDirectory,
+    ports: Vec<Port>,
+    control: &Control,
+) -> Result<KernelPath, FastPathError> {
+    let FastPath { answers_max, kernel_log, .. } = config.fastpath;
+    let settings = Settings { answers_max, limits: config.limits.for_kernel(), kernel_log };
+    KernelPath::load(pins, ports, Layout::new(config), control, &settings)
+}
+
+/// Attaches what was loaded; how, by interface.
+pub(in crate::server) fn attach(path: &mut KernelPath) -> Result<BTreeMap<String, String>, FastPathError> {
     let mut modes = BTreeMap::new();
     for (interface, attached) in path.attach()? {
         let took_over = attached == Attached::TookOver;
