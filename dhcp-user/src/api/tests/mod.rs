@@ -177,6 +177,9 @@ pub(super) fn stats_with(answered: u64, messages: &[(&str, u64)], reasons: &[(&s
         answers: 0,
         answers_max: 0,
         lease_slots: 0,
+        authority_secs: 0,
+        authority_remaining_secs: 0,
+        horizons_moved: 0,
     };
     let mut stats = stats();
     stats.kernel = Some(kernel);
