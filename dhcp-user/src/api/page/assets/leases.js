@@ -27,6 +27,7 @@ export function leases(me, signal) {
   let wanted = {};
   let next = null;
   let shown = null;
+  let history;
   let turn = 0;
   story.hidden = true;
   table.hidden = true;
@@ -64,14 +65,18 @@ export function leases(me, signal) {
     if (count === 1 && !more && !at("query").value.includes("/")) open(found[0].address);
   };
 
-  const refresh = async (focus) => {
+  // The audit log is read again where something happened, and not to see time pass: it may be long.
+  const refresh = async (happened, focus = false) => {
     const address = shown;
     // A question that is open is about what it shows.
     if (!address || at("confirm").open) return;
     const path = `/api/v1/leases/${address}`;
     try {
-      const [lease, history] = await Promise.all([get(path), get(`${path}/history`).catch(() => undefined)]);
+      const [lease, read] = await Promise.all([
+        get(path), happened ? get(`${path}/history`).catch(() => undefined) : history,
+      ]);
       if (shown !== address || signal.aborted) return;
+      if (happened) history = read;
       tell(story, lease, history, me, () => release(lease));
       const old = [...body.rows].find((each) => each.dataset.address === address);
       if (old && !old.contains(document.activeElement)) old.replaceWith(row(lease, open));
@@ -87,7 +92,7 @@ export function leases(me, signal) {
   };
   const open = (address) => {
     shown = address;
-    refresh(true);
+    refresh(true, true);
   };
   const release = async (lease) => {
     if (!await confirmed(lease)) return;
@@ -97,7 +102,7 @@ export function leases(me, signal) {
     } catch (error) {
       toast(`${lease.address} stays as it is: ${error.message}`, true);
     }
-    refresh(false);
+    refresh(true);
   };
 
   at("search").addEventListener("submit", (event) => { event.preventDefault(); search(false); }, { signal });
@@ -110,7 +115,7 @@ export function leases(me, signal) {
     happened(event) {
       if (event.address !== shown) return;
       clearTimeout(soon);
-      soon = setTimeout(() => refresh(false), 200);
+      soon = setTimeout(() => refresh(true), 200);
     },
   };
 }

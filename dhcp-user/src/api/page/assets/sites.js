@@ -5,12 +5,17 @@ import { every, get } from "./client.js";
 
 /** Shows them until the session ends; a node that knows of no sites shows nothing. */
 export function sites(signal) {
+  const single = new AbortController();
+  at("sites").hidden = true;
   every(5000, async () => {
-    const status = await get("/api/v1/sites/status").catch(() => undefined);
+    const status = await get("/api/v1/sites/status").catch((error) => {
+      // A single node stays one until it is started anew.
+      if (error.status === 404 || error.status === 403) single.abort();
+    });
     const found = status?.sites ?? [];
     at("sites").hidden = found.length === 0;
     at("sites-list").replaceChildren(...found.map(box));
-  }, signal);
+  }, AbortSignal.any([signal, single.signal]));
 }
 
 function box(site) {
