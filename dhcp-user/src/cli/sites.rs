@@ -248,9 +248,8 @@ fn held(name: &str, asking: &Asking) -> Result<u32> {
 fn drill(name: &str, patience: Duration, asking: &Asking) -> Result<()> {
     let blocks_before = held(name, asking)?;
     ensure!(blocks_before != 0, "{name} holds no addresses: there is nothing to drill");
-    let silent = Asking { json: true, ..asking.clone() };
     let order = |wish: &str| -> Result<()> {
-        let (daemon, path) = (silent.daemon()?, format!("/api/v1/sites/{}/{wish}", safe(name)?));
+        let (daemon, path) = (asking.daemon()?, format!("/api/v1/sites/{}/{wish}", safe(name)?));
         let _: Told = wait(async { Ok(daemon.send(Method::POST, &path, None).await?) })?;
         Ok(())
     };

@@ -34,7 +34,7 @@ use crate::{
     lease::store::TimedStore,
     net::packet_socket::ReceivedFrame,
     probe::{Question, echo::EchoSocket},
-    site::{delegation::NodeId, driver::pump::FromNode, node::{Input, View}},
+    site::{delegation::NodeId, driver::pump::{FromNode, ToPump}, node::{Input, View}},
     time::{Span, Timestamp},
 };
 
@@ -110,7 +110,7 @@ pub struct Service {
     /// The audit log, if one is kept.
     pub(super) journal: Option<Journal>,
     /// Where what the node of a cluster wants done is carried out.
-    pub(super) sites: Option<tokio::sync::mpsc::Sender<FromNode>>,
+    pub(super) sites: Option<ToPump>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -173,7 +173,7 @@ impl Service {
         };
         let now = self.clock.now();
         let mut work = Work::default();
-        let mut queries = Vec::new();
+        let (mut queries, mut for_node) = (Vec::new(), Vec::new());
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
@@ -192,11 +192,8 @@ impl Service {
                 Event::Graced(withdrawn) => {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
                 }
-                Event::Site(input) => self.tell_node(now, input, &mut work),
-                Event::Linked(node, number) => {
-                    self.note_link(node, number);
-                    self.tell_node(now, Input::Connected(node), &mut work);
-                }
+                Event::Site(input) => for_node.push((input, None)),
+                Event::Linked(node, number) => for_node.push((Input::Connected(node), Some(number))),
                 Event::Query(query) => queries.push(query),
                 Event::Stop => stop = true,
             }
@@ -205,6 +202,7 @@ impl Service {
         }
         self.keeper.core.tick(now, &mut work);
         self.settle(now, work)?;
+        self.node_turn(now, for_node)?;
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,
@@ -217,6 +215,7 @@ impl Service {
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
     pub(super) fn finish(&mut self, aftermath: Aftermath) {
         self.record(&aftermath.audit);
+        aftermath.site.into_iter().for_each(|output| self.want(FromNode::Output(output)));
         aftermath.ask.iter().for_each(|question| self.ask(question));
         if !aftermath.send.is_empty() {
             self.outbox.send(aftermath.send);

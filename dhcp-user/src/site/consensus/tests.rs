@@ -206,6 +206,7 @@ async fn a_cluster_begins_goes_on_without_its_leader_and_takes_back_who_was_away
     let newcomer = std::mem::replace(&mut nodes[led], fresh);
     let known = newcomer.commands();
     newcomer.stop().await;
+    // What still runs of it lets go of the file.
     until("the file to be free", || Store::open(&path(9), &format!("n{led}.example")).is_ok()).await;
     let again = Node::start(led, &path(9)).await;
     until("the disk to be read", || again.commands() == known).await;
