@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench, check, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture, workspace::Workspace,
+    bench, check, dist, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture, workspace::Workspace,
 };
 
 /// Build, check, test and try simple-dhcpd-datacenter.
@@ -57,6 +57,8 @@ enum Task {
     Load(load::LoadArgs),
     /// Measure; every figure is a median of several runs, and ratios are of one run.
     Bench(bench::BenchArgs),
+    /// Build what is handed to others: a Debian package, licences looked at, a bill of materials.
+    Dist(dist::DistArgs),
 }
 
 /// How to build.
@@ -94,6 +96,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Task::Test(args) => suite::run(&workspace, args)?,
         Task::Load(args) => load::run(&workspace, args)?,
         Task::Bench(args) => bench::run(&workspace, args)?,
+        Task::Dist(args) => dist::run(&workspace, args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

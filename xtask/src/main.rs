@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod check;
 mod cli;
+mod dist;
 mod doctor;
 mod ebpf;
 mod fuzz;

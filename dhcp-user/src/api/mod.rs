@@ -34,7 +34,14 @@ use self::{
     problem::Problem,
     tls::Expiry,
 };
-use crate::{config::model::Config, lease::store::FlushTimes, server::feed::Feed, site::driver::Sites};
+use crate::{
+    lease::store::FlushTimes,
+    server::{
+        feed::Feed,
+        reload::{InForce, Reloader},
+    },
+    site::driver::Sites,
+};
 
 /// The largest body taken, octets.
 pub const BODY_MAX: usize = 1 << 20;
@@ -49,7 +56,9 @@ pub struct Api {
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
     /// The configuration in force.
-    pub config: Arc<Config>,
+    pub in_force: InForce,
+    /// The way to another; `None` where there is no file.
+    pub reloader: Option<Arc<Reloader>>,
     /// Bearer tokens.
     pub tokens: Arc<Tokens>,
     /// Who changed what.
@@ -72,17 +81,18 @@ impl Api {
         service: ServiceHandle,
         feed: Arc<Feed>,
         flushes: Arc<FlushTimes>,
-        config: Arc<Config>,
+        in_force: InForce,
         tokens: Tokens,
         changes: Changes,
     ) -> Self {
         let now = Instant::now();
-        let rate = RequestRate::new(config.api.requests_per_sec, now);
+        let rate = RequestRate::new(in_force.config().api.requests_per_sec, now);
         Self {
             service,
             feed,
             flushes,
-            config,
+            in_force,
+            reloader: None,
             tokens: Arc::new(tokens),
             changes,
             rate: Arc::new(rate),

@@ -24,7 +24,12 @@ use super::{
     listen::{serve_local, serve_tcp},
     tls::{Certificate, Expiry, TlsError},
 };
-use crate::{config::model, lease::store::FlushTimes, server::feed::Feed, site::driver::Sites};
+use crate::{
+    config::model,
+    lease::store::FlushTimes,
+    server::{feed::Feed, reload::Reloader},
+    site::driver::Sites,
+};
 
 /// How long until a port that was taken is tried for again.
 const BIND_AGAIN: Duration = Duration::from_secs(5);
@@ -84,11 +89,14 @@ impl Prepared {
     /// Serves on the local socket and, as configured, over the network, in front of a service; returns at once.
     pub fn serve(self, started: Behind, local: UnixListener) {
         let Self { tokens, changes, expiry, tls } = self;
-        let Behind { service, feed, flushes, config, sites } = started;
-        let api = Api { expiry, sites, ..Api::new(service, feed, flushes, config, tokens, changes) };
+        let Behind { service, feed, flushes, reloader, sites } = started;
+        let in_force = reloader.in_force().clone();
+        let api = Api::new(service, feed, flushes, in_force, tokens, changes);
+        let api = Api { expiry, sites, reloader: Some(reloader), ..api };
         let router = api.router();
         tokio::spawn(serve_local(local, router.clone()));
-        let config = &api.config.api;
+        let config = api.in_force.config();
+        let config = &config.api;
         if let Some(address) = config.metrics_listen {
             tokio::spawn(serve_network("metrics", address, None, api.metrics_router()));
         }
@@ -111,8 +119,8 @@ pub struct Behind {
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
-    /// The configuration it serves.
-    pub config: Arc<model::Config>,
+    /// The configuration it serves, and the way to another.
+    pub reloader: Arc<Reloader>,
     /// The other nodes, if there are sites.
     pub sites: Option<Arc<Sites>>,
 }

@@ -4,11 +4,15 @@
 
 mod ask;
 mod audit;
+mod config;
 mod daemon;
+mod explain;
 mod manage;
+mod manual;
 mod pki;
 mod remote;
 mod sites;
+mod top;
 
 use std::path::PathBuf;
 
@@ -56,10 +60,19 @@ enum Command {
     },
     /// Counters of the kernel program and the daemon.
     Stats(Asking),
+    /// Why a client gets the answer it gets, and which path gives it; nothing happens by asking.
+    Explain(explain::Explain),
+    /// What the node does, live in the terminal.
+    Top(top::Top),
     /// Subnets and how full their pools are.
     Subnets(Asking),
     /// Addresses kept for one client each.
     Reservations(Asking),
+    /// The configuration: check, compare, take up, go back.
+    Config {
+        #[command(subcommand)]
+        command: config::Config,
+    },
     /// Sites of a cluster: status, drills, and who is a member.
     Site {
         #[command(subcommand)]
@@ -91,6 +104,17 @@ enum Command {
     },
     /// Detach the XDP program and remove its pins: for a daemon that is not to come back.
     Unload,
+    /// Print what a shell needs to complete this command line.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them: `simple-dhcpd-datacenter man | man -l -`.
+    Man {
+        /// Write a page for each command into this directory.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,11 +178,19 @@ pub fn run(line: CommandLine) -> u8 {
             return audit::audit(&line.config, address, at, path, json);
         }
         Some(Command::Stats(asking)) => ask::stats(&asking),
+        Some(Command::Explain(command)) => explain::explain(&command),
+        Some(Command::Top(command)) => top::top(&command),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(asking)) => manage::reservations(&asking),
+        Some(Command::Config { command: config::Config::Check { file } }) => {
+            return daemon::check_config(&file);
+        }
+        Some(Command::Config { command }) => config::config(command),
         Some(Command::Site { command }) => sites::run(command),
         Some(Command::Pki { command }) => pki::run(command),
         Some(Command::Token { command }) => manage::token(command),
+        Some(Command::Completions { shell }) => manual::completions(shell),
+        Some(Command::Man { dir }) => manual::man(dir),
     };
     match done {
         Ok(()) => 0,

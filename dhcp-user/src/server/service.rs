@@ -14,16 +14,22 @@ use std::{
 };
 
 use aya_log::EbpfLogger;
-use dhcp_common::{abi::Form, reason::Reason};
+use dhcp_common::{
+    abi::Form,
+    reason::{Counters, Reason},
+};
 use tokio::sync::oneshot;
 
 use super::{
-    clock::{self, Clock},
+    clock::{self, Clock, ClockWatch},
     desk::{Change, Page, ServiceHealth, Wanted},
+    explain::{Explanation, Subject},
     feed::Feed,
     inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     outbox::Outbox,
+    reload::swap::Order,
+    sealing::Sealing,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
@@ -34,19 +40,18 @@ use crate::{
     lease::store::TimedStore,
     net::packet_socket::ReceivedFrame,
     probe::{Question, echo::EchoSocket},
-    site::{delegation::NodeId, driver::pump::{FromNode, ToPump}, node::{Input, View}},
+    site::{
+        delegation::NodeId,
+        driver::pump::{FromNode, ToPump},
+        node::{Input, View},
+    },
     time::{Span, Timestamp},
 };
 
 /// How often the kernel's marks are read: what `leases list` shows is at most this old.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
-/// How often the time reached is noted in the store, for a restart with a wrong wall clock.
-const ANCHOR_EVERY: Duration = Duration::from_secs(60);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
-/// How long nothing is made durable before the store is sealed: from then on no power cut can hide the loss of what was
-/// acknowledged.
-const SEAL_AFTER: Duration = Duration::from_secs(1);
 /// The longest it sleeps while an offer may be waiting for a probe.
 const IDLE_PROBING: Duration = Duration::from_millis(10);
 /// Events taken up before the work is done, each frame counted as one; a last event may have some more.
@@ -63,6 +68,8 @@ pub enum Event {
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
     Query(Query),
+    /// To take up another configuration.
+    Reload(Box<Order>),
     /// What the node of a cluster is told.
     Site(Input),
     /// There is a link to this node, and this is its number.
@@ -84,6 +91,8 @@ pub enum Query {
     Subnets(oneshot::Sender<Vec<SubnetView>>),
     /// Whether all parts are there.
     Health(oneshot::Sender<ServiceHealth>),
+    /// Why a client gets the answer it gets.
+    Explain(Subject, oneshot::Sender<Explanation>),
     /// What the node of a cluster shows; none on a single node.
     Sites(oneshot::Sender<Option<View>>),
     /// A change to a lease.
@@ -121,6 +130,16 @@ pub struct Counts {
     probe_send_errors: u64,
     kernel_write_failures: u64,
     quarantines_cut_short: u64,
+    /// What was counted by programs over maps that are gone.
+    kernel: Counters,
+}
+
+impl Counts {
+    /// The kernel's counters begin anew; so far they were these.
+    pub(super) fn kernel_before(&mut self, counters: Option<Counters>) {
+        self.kernel_write_failures = 0;
+        counters.iter().for_each(|counters| self.kernel.add(counters));
+    }
 }
 
 impl Service {
@@ -130,22 +149,16 @@ impl Service {
     /// If the store or the kernel fail: then nothing more may be promised. The kernel goes on within its horizons.
     pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
-        let mut next_anchor = Instant::now() + ANCHOR_EVERY;
+        let mut clocks = ClockWatch::new();
         let mut swept_until_boot_ns = 0;
-        // What was made durable on the way here is not sealed yet.
-        let mut unsealed_since = Some(Instant::now());
-        let mut commits = self.keeper.commits;
+        let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
         self.record(&inherited);
         loop {
             self.turns.fetch_add(1, Ordering::Relaxed);
             let stop = self.take_events()?;
-            if self.keeper.commits != commits {
-                commits = self.keeper.commits;
-                unsealed_since = Some(Instant::now());
-            } else if unsealed_since.is_some_and(|since| since.elapsed() >= SEAL_AFTER) {
+            if sealing.is_due(self.keeper.commits, Instant::now()) {
                 self.keeper.store.seal()?;
-                unsealed_since = None;
             }
             if Instant::now() >= next_sweep || stop {
                 let since = swept_until_boot_ns;
@@ -153,14 +166,26 @@ impl Service {
                 self.sweep(since)?;
                 next_sweep = Instant::now() + SWEEP_EVERY;
             }
-            if Instant::now() >= next_anchor || self.keeper.wall_stepped(clock::boot_ns(), clock::wall_ns()) {
-                self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
-                next_anchor = Instant::now() + ANCHOR_EVERY;
-            }
+            self.look_at_clocks(&mut clocks)?;
             if stop {
                 return self.stop();
             }
         }
+    }
+
+    /// Says when the wall clock was set, and notes the time then and now and again.
+    fn look_at_clocks(&mut self, clocks: &mut ClockWatch) -> Result<(), KeeperError> {
+        let (step, to_note) = clocks.look();
+        if let Some(step) = step {
+            tracing::warn!(
+                "the wall clock was set {step}: no promise changes, for they are kept by the boot clock; dates shown go \
+                 on as they were until a reboot"
+            );
+        }
+        if let Some((boot_ns, wall_ns)) = to_note {
+            clocks.noted(self.keeper.note_time(boot_ns, wall_ns)?);
+        }
+        Ok(())
     }
 
     /// Takes up what has come in and does the work; whether it was told to stop.
@@ -174,6 +199,7 @@ impl Service {
         let now = self.clock.now();
         let mut work = Work::default();
         let (mut queries, mut for_node) = (Vec::new(), Vec::new());
+        let mut orders = Vec::new();
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
@@ -195,6 +221,7 @@ impl Service {
                 Event::Site(input) => for_node.push((input, None)),
                 Event::Linked(node, number) => for_node.push((Input::Connected(node), Some(number))),
                 Event::Query(query) => queries.push(query),
+                Event::Reload(order) => orders.push(order),
                 Event::Stop => stop = true,
             }
             room = room.saturating_sub(1);
@@ -208,6 +235,9 @@ impl Service {
                 Query::Change(change) => self.change(now, change)?,
                 other => self.answer(other),
             }
+        }
+        for order in orders {
+            self.change_configuration(*order)?;
         }
         Ok(stop)
     }
@@ -244,7 +274,7 @@ impl Service {
     }
 
     /// Writes what happened to the audit log.
-    fn record(&mut self, events: &[AuditEvent]) {
+    pub(super) fn record(&mut self, events: &[AuditEvent]) {
         if let Some(journal) = self.journal.as_mut().filter(|_| !events.is_empty()) {
             let (now, wall) = (self.clock.now(), Timestamp(clock::wall_ns()));
             journal.write(Known { leases: self.keeper.core.engine.leases(), now, wall }, events);
@@ -308,6 +338,7 @@ impl Service {
             Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
             Query::Subnets(to) => drop(to.send(self.subnet_views())),
             Query::Health(to) => drop(to.send(self.health())),
+            Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
             Query::Sites(to) => drop(to.send(self.node_view())),
             // A change is made between batches, not answered.
             Query::Change(_) => {}
@@ -343,10 +374,11 @@ impl Service {
 
     fn stats(&self) -> StatsView {
         let kernel = self.keeper.kernel.as_ref().and_then(|kernel| {
-            let counters = kernel
+            let mut counters = kernel
                 .counters()
                 .inspect_err(|error| tracing::warn!(%error, "the kernel's counters cannot be read"))
                 .ok()?;
+            counters.add(&self.counts.kernel);
             Some(KernelStats {
                 answered: counters.answered,
                 reasons: Reason::ALL
@@ -359,6 +391,12 @@ impl Service {
                 answers: self.keeper.core.learner.answers.len() as u64,
                 answers_max: self.keeper.core.learner.answers.max().into(),
                 lease_slots: kernel.layout().leases().into(),
+                authority_secs: self.authority.as_secs(),
+                authority_remaining_secs: kernel
+                    .authority_until_boot_ns()
+                    .saturating_sub(clock::boot_ns())
+                    .div_ceil(1_000_000_000),
+                horizons_moved: self.keeper.horizons_moved,
             })
         });
         let pressure = self.keeper.core.engine.pressure();

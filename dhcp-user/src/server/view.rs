@@ -94,7 +94,8 @@ pub struct KernelStats {
     pub reasons: BTreeMap<String, u64>,
     /// The limits on what is passed up.
     pub limits: LimitsView,
-    /// How the program runs on each interface: `driver`, `generic` or `took_over`.
+    /// How the program runs on each interface: `driver` or `generic`; `unknown` if it was taken over from an
+    /// earlier daemon and the kernel does not tell.
     pub interfaces: BTreeMap<String, String>,
     /// Answers the kernel holds, and the most it can.
     pub answers: u64,
@@ -102,6 +103,15 @@ pub struct KernelStats {
     pub answers_max: u64,
     /// Entries of the lease map.
     pub lease_slots: u64,
+    /// How long the kernel may answer without hearing from the daemon, seconds (`dhcp.fastpath.authority_secs`).
+    #[serde(default)]
+    pub authority_secs: u64,
+    /// How much of that is left, seconds.
+    #[serde(default)]
+    pub authority_remaining_secs: u64,
+    /// Leases whose horizon was moved ahead because the kernel had renewed them.
+    #[serde(default)]
+    pub horizons_moved: u64,
 }
 
 /// The limits on what the kernel passes up; see `dhcp.limits` of the configuration.

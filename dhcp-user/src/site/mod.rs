@@ -13,7 +13,7 @@ pub mod consensus;
 pub mod delegation;
 pub mod driver;
 pub mod link;
-pub mod pki;
 pub mod node;
+pub mod pki;
 pub mod replication;
 pub mod roster;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 
 use crate::{api::access::tokens::replace_file, server::clock};
@@ -55,7 +55,9 @@ pub enum PkiError {
         path: PathBuf,
     },
     /// The name is none.
-    #[error("{0:?} is neither a host name nor an IP address: give the node's name as in dhcp.datacenter.multi_site.sites")]
+    #[error(
+        "{0:?} is neither a host name nor an IP address: give the node's name as in dhcp.datacenter.multi_site.sites"
+    )]
     Name(String),
     /// No certificate can be made of this.
     #[error("no certificate can be made: {0}")]
@@ -114,7 +116,11 @@ pub fn node_at(
         return Err(PkiError::NoAuthority { path: folder.to_owned() });
     }
     let read = |path: &Path| {
-        fs::read_to_string(path).map_err(|error| PkiError::Io { action: "read", path: path.to_owned(), error })
+        fs::read_to_string(path).map_err(|error| PkiError::Io {
+            action: "read",
+            path: path.to_owned(),
+            error,
+        })
     };
     let ca = read(&ca_path)?;
     let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&read(&folder.join(CA_KEY_FILE))?)?)?;

@@ -8,9 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::config::model::MultiSite;
 
 /// A node as links and consensus know it: its name alone gives it, so that no list has to be agreed on first.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeKey(pub u64);
 

@@ -103,7 +103,7 @@ fn admit(api: &Api, request: &Request, matched: Option<&str>) -> Result<Caller, 
     if let Peer::Remote { address, .. } = peer
         && !api.rate.take(*address, now)
     {
-        let detail = format!("more than {} requests a second", api.config.api.requests_per_sec);
+        let detail = format!("more than {} requests a second", api.in_force.config().api.requests_per_sec);
         return Err(nobody(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)));
     }
     let need = match matched {
@@ -131,7 +131,8 @@ fn identify(api: &Api, request: &Request, peer: &Peer, now: Instant) -> Result<C
     let Peer::Remote { address, certificate } = peer else { return Ok(Caller::local()) };
     let unauthorized = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, detail);
     let Some(header) = request.headers().get(header::AUTHORIZATION) else {
-        let known = |name: &String| api.config.api.clients.iter().find(|client| client.name == *name);
+        let config = api.in_force.config();
+        let known = |name: &String| config.api.clients.iter().find(|client| client.name == *name);
         let client = certificate.as_ref().and_then(known).ok_or_else(|| {
             unauthorized("send `Authorization: Bearer TOKEN`; `token create` on the server makes one")
         })?;

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod config;
 pub mod events;
+pub mod explain;
 pub mod export;
 pub mod health;
 pub mod leases;
@@ -67,7 +68,12 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(sites::add_member))
         .routes(routes!(sites::remove_member))
         .routes(routes!(events::events))
+        .routes(routes!(explain::explain))
+        .routes(routes!(config::get, config::apply))
         .routes(routes!(config::validate))
+        .routes(routes!(config::diff))
+        .routes(routes!(config::reload))
+        .routes(routes!(config::rollback))
         .routes(routes!(audit::audit))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

@@ -80,8 +80,8 @@ pub(super) async fn list(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::bad_request(format!("limit may be 1 to {PAGE_MAX}")));
     }
-    let mut found: Vec<_> = api
-        .config
+    let config = api.in_force.config();
+    let mut found: Vec<_> = config
         .subnets
         .iter()
         .flat_map(|subnet| subnet.reservations.iter().map(move |reservation| (subnet.prefix, reservation)))

@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod dashboards;
 mod documents;
 mod resources;
 
@@ -42,7 +43,9 @@ use crate::{
     },
     server::{
         desk::{self, Act, ActError, ServiceHealth},
+        explain::{Explanation, Subject},
         feed::Feed,
+        reload::{InForce, Prospects, Reloader, decide::AskingBy},
         service::{Event, Query},
         view::{DaemonStats, LeaseView, StatsView},
     },
@@ -104,6 +107,7 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
                 };
                 drop(to.send(health));
             }
+            Query::Explain(subject, to) => drop(to.send(explained(&subject))),
             Query::Sites(to) => drop(to.send(None)),
             Query::Change(change) => {
                 let found = table.get(change.address).cloned();
@@ -129,6 +133,10 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
             }
         }
     }
+}
+
+fn explained(subject: &Subject) -> Explanation {
+    Explanation { summary: format!("{subject:?}"), ..Explanation::default() }
 }
 
 fn stats() -> StatsView {
@@ -168,8 +176,13 @@ impl World {
         let tokens = Tokens::open(folder.path().join("tokens.json")).unwrap();
         let changes = Changes::open(folder.path().join("changes.ndjson")).unwrap();
         let flushes = Arc::<FlushTimes>::default();
+        let in_force = InForce::of(config);
+        let prospects =
+            Prospects { in_force: in_force.clone(), pins: None, asking: AskingBy { arp: true, echo: true } };
+        let reloader = Reloader::new(folder.path().join("dhcp.json"), prospects, sender.clone());
         let service = ServiceHandle::new(sender);
-        let api = Api::new(service, Arc::<Feed>::default(), flushes, config, tokens, changes);
+        let api = Api::new(service, Arc::<Feed>::default(), flushes, in_force, tokens, changes);
+        let api = Api { reloader: Some(Arc::new(reloader)), ..api };
         Self { api, folder, pages }
     }
 

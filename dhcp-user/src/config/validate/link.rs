@@ -75,8 +75,7 @@ fn addresses(
         let node = known.iter().find(|node| node.eq_ignore_ascii_case(&entry.node));
         let Some(node) = node else {
             let hint = problems.hint(&entry.node, &known);
-            problems
-                .add(&path.key("node"), format!("node {} is not in `sites`{hint}", quoted(&entry.node)));
+            problems.add(&path.key("node"), format!("node {} is not in `sites`{hint}", quoted(&entry.node)));
             continue;
         };
         if !seen.insert(*node) {

@@ -5,8 +5,8 @@
 //! and what the old program renewed in the meantime is read once it certainly runs no more.
 
 mod error;
-mod interfaces;
-mod succession;
+pub(super) mod interfaces;
+pub(super) mod succession;
 mod threads;
 
 use std::{
@@ -31,6 +31,10 @@ use super::{
     inbox::{self, Inbox},
     keeper::Keeper,
     outbox::Outbox,
+    reload::{
+        InForce, Prospects,
+        decide::{AskingBy, Standing},
+    },
     service::{Counts, Event, Service},
     takeover::{Surroundings, remember},
 };
@@ -47,7 +51,7 @@ use crate::{
         roster::Roster,
     },
     time::{Span, Timestamp},
-    timeline::{Anchor, BootId, Resume},
+    timeline::{Anchor, BootId, Resume, Step},
 };
 
 /// Events that may wait for the service: as many frames as may, and what is not a frame.
@@ -65,22 +69,28 @@ pub struct Started {
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
-    /// The configuration it serves.
-    pub config: Arc<Config>,
+    /// What another configuration is to be taken up with.
+    pub prospects: Prospects,
     /// Grows while the service works.
     pub turns: Arc<AtomicU64>,
 }
 
-/// Starts serving `config`.
+/// Starts serving `config`, which `text` says.
 ///
 /// # Errors
 /// What is in the way. Nothing an earlier daemon left has been changed then, unless the kernel refused at the last step.
-pub fn start(config: Config) -> Result<Started, StartError> {
+pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     let config = Arc::new(config);
     if config.interfaces.is_empty() {
         return Err(StartError::NoInterface);
     }
     let (facts, servers) = interfaces::look_up(&config)?;
+    let standing = Standing {
+        text: text.into(),
+        config: Arc::clone(&config),
+        facts: facts.clone(),
+        servers: servers.clone(),
+    };
     let interfaces = interfaces::numbered(&facts);
     let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
     let (mut keeper, until) = open_store(&config, servers, interfaces.clone(), local)?;
@@ -97,6 +107,11 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     if let Some(settings) = config.conflict_detection {
         keeper.core.engine.detect_conflicts(settings);
     }
+    let prospects = Prospects {
+        in_force: InForce::new(standing),
+        pins: pins.clone(),
+        asking: AskingBy { arp: !probing.arp.is_empty(), echo: probing.echo.is_some() },
+    };
     let mut modes = std::collections::BTreeMap::new();
     let mut barrier = None;
     match pins {
@@ -141,10 +156,10 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         feed: Arc::clone(&feed),
     };
     let control_socket = config.control.socket.clone();
-    Ok(Started { service, events, control_socket, feed, flushes, config, turns })
+    Ok(Started { service, events, control_socket, feed, flushes, prospects, turns })
 }
 
-const fn authority(config: &Config) -> Span {
+pub(super) const fn authority(config: &Config) -> Span {
     Span::from_secs(config.fastpath.authority_secs as u64)
 }
 
@@ -214,7 +229,7 @@ fn node_of_sites(config: &Config, cursors: Option<&[u8]>) -> Result<Option<Node>
     Ok(settings.map(|settings| Node::new(settings, rand::random(), cursors)))
 }
 
-fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
+pub(super) fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
     EbpfLogger::init(object)
         .inspect_err(|error| tracing::warn!(%error, "the kernel program's messages cannot be read"))
         .ok()
@@ -223,7 +238,17 @@ fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
 fn report(resume: &Resume, leases: usize) {
     match resume {
         Resume::First => tracing::info!("a new store: no leases yet"),
-        Resume::SameBoot => tracing::info!(leases, "resumed"),
+        Resume::SameBoot { step: None } => tracing::info!(leases, "resumed"),
+        Resume::SameBoot { step: Some(step @ Step::Back(_)) } => tracing::warn!(
+            leases,
+            "resumed; the store's latest time is ahead of the wall clock, which was set {step} since: no promise changes, \
+             for they are kept by the boot clock; set the clock right before the next reboot"
+        ),
+        Resume::SameBoot { step: Some(step @ Step::Ahead(_)) } => tracing::warn!(
+            leases,
+            "resumed; the wall clock was set {step} since the store noted it: no promise changes, for they are kept by the \
+             boot clock; set the clock right before the next reboot if it is wrong"
+        ),
         Resume::NewBoot { away } => {
             tracing::info!(leases, away_secs = away.as_secs(), "resumed after a reboot");
         }

@@ -135,8 +135,7 @@ impl Council {
         let calls = Arc::<Calls>::default();
         let network = Network { links: Arc::clone(&links), calls: Arc::clone(&calls) };
         let me = links.roster.me().clone();
-        let raft =
-            Raft::new(me.key.0, Arc::new(config), network, store.clone(), machine.clone()).await;
+        let raft = Raft::new(me.key.0, Arc::new(config), network, store.clone(), machine.clone()).await;
         let raft = raft.map_err(|error| engine(&error))?;
         let votes = store.may_vote()?;
         raft.runtime_config().elect(votes);
@@ -315,12 +314,15 @@ impl Council {
     }
 
     async fn change_here(&self, change: MemberChange) -> Result<(), String> {
-        let late = |_| "it takes too long: is the node up and linked, and a majority of the others?".to_owned();
+        let late =
+            |_| "it takes too long: is the node up and linked, and a majority of the others?".to_owned();
         match change {
             MemberChange::Add { name } => {
                 let key = NodeKey::of(&name);
                 if !self.nodes.iter().any(|node| node.key == key) {
-                    return Err(format!("node {name} is not in the leader's dhcp.datacenter.multi_site.sites"));
+                    return Err(format!(
+                        "node {name} is not in the leader's dhcp.datacenter.multi_site.sites"
+                    ));
                 }
                 let learner = self.raft.add_learner(key.0, BasicNode { addr: name }, true);
                 let added = timeout(CATCH_UP_MAX, learner).await.map_err(late)?;
@@ -408,7 +410,10 @@ async fn tend(council: Arc<Council>) {
         sleep(TEND_EVERY).await;
         if let Some(failure) = council.failure() {
             if failure != openraft::error::Fatal::<u64>::Stopped.to_string() {
-                tracing::error!(failure, "consensus has stopped on this node: nothing more is agreed on here");
+                tracing::error!(
+                    failure,
+                    "consensus has stopped on this node: nothing more is agreed on here"
+                );
             }
             return;
         }

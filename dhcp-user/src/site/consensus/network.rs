@@ -41,7 +41,11 @@ impl RaftNetworkFactory<Types> for Network {
 }
 
 impl Target {
-    async fn ask<T: DeserializeOwned>(&self, question: &Question, option: &RPCOption) -> Result<T, CallError> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+        option: &RPCOption,
+    ) -> Result<T, CallError> {
         let Network { links, calls } = &self.network;
         calls.ask(links, self.node, question, option.hard_ttl()).await
     }

@@ -105,11 +105,17 @@ impl Store {
             move |error: String| StoreError::Open { path, error }
         };
         let text = |error: io::Error| error.to_string();
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(text).map_err(failed(folder))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(text)
+            .map_err(failed(folder))?;
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(text).map_err(failed(&path))?;
-        let backend = redb::backends::FileBackend::new(file).map_err(|error| failed(&path)(error.to_string()))?;
+        let backend =
+            redb::backends::FileBackend::new(file).map_err(|error| failed(&path)(error.to_string()))?;
         let database = Database::builder()
             .create_with_backend(backend)
             .map_err(|error| failed(&path)(error.to_string()))?;

@@ -162,11 +162,8 @@ fn leader(nodes: &[&Node]) -> Option<usize> {
 async fn a_cluster_begins_goes_on_without_its_leader_and_takes_back_who_was_away() {
     let folder = tempfile::tempdir().unwrap();
     let path = |n: usize| folder.path().join(n.to_string());
-    let mut nodes = [
-        Node::start(0, &path(0)).await,
-        Node::start(1, &path(1)).await,
-        Node::start(2, &path(2)).await,
-    ];
+    let mut nodes =
+        [Node::start(0, &path(0)).await, Node::start(1, &path(1)).await, Node::start(2, &path(2)).await];
     // One alone begins nothing: it is not linked with a majority.
     sleep(Duration::from_millis(700)).await;
     assert!(nodes.iter().all(|node| node.council.standing().voters.is_empty()));

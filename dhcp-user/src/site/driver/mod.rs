@@ -188,8 +188,7 @@ impl Prepared {
         // The council tells what it begins with before it is there: somebody must be listening.
         let pump = pump::Pump::new(Arc::clone(&links), ends, from_links, from_council);
         let failover = &section.failover;
-        let (pump, council) =
-            pump.beside(Council::start(failover, store, Arc::clone(&links), agreed)).await;
+        let (pump, council) = pump.beside(Council::start(failover, store, Arc::clone(&links), agreed)).await;
         let council = match council {
             Ok(council) => council,
             Err(error) => return drop(started.send(Err(error.into()))),

@@ -112,11 +112,13 @@ impl Sites {
         let at = at.filter(|at| nodes.get(*at).is_some_and(|node| node.key != self.links.roster.me().key));
         let at = at.ok_or_else(unknown)?;
         if nodes.len() != 2 {
-            let message = "partner-down is for two nodes: with more, the majority puts a silent node out by itself";
+            let message =
+                "partner-down is for two nodes: with more, the majority puts a silent node out by itself";
             return Err(OrderError::Unsafe(message.to_owned()));
         }
         if nodes.get(at).is_some_and(|node| self.links.number(node.key).is_some()) {
-            let message = format!("{name} is linked with this node: it is not down. Stop it, or drain its site");
+            let message =
+                format!("{name} is linked with this node: it is not down. Stop it, or drain its site");
             return Err(OrderError::Unsafe(message));
         }
         tracing::warn!(node = name, "an operator says that the partner is down: its blocks are taken over");

@@ -199,7 +199,8 @@ impl Seen<'_> {
 
     /// The status and why.
     fn status(&self) -> (&'static str, String) {
-        let (there, missing): (Vec<&Node>, Vec<&Node>) = self.nodes.iter().partition(|node| self.linked(node));
+        let (there, missing): (Vec<&Node>, Vec<&Node>) =
+            self.nodes.iter().partition(|node| self.linked(node));
         if !there.is_empty() {
             let reasons = missing.iter().map(|node| {
                 let trouble = self.peer(node).and_then(|peer| peer.trouble.clone());
@@ -369,7 +370,8 @@ impl Sites {
             problems.push(format!("consensus has stopped on this node: {failure}"));
         }
         if !led {
-            problems.push("no node leads: fewer than a majority are up and linked, or none was yet".to_owned());
+            problems
+                .push("no node leads: fewer than a majority are up and linked, or none was yet".to_owned());
         }
         if section.failover.enabled && council.voters.len() < 3 {
             let message = "fewer than three nodes decide: nothing moves by itself; `site partner-down` moves it by hand";
@@ -380,7 +382,8 @@ impl Sites {
         }
         match view.map(|view| view.role) {
             Some(Role::Differs) => {
-                problems.push("this node's pools are not the cluster's: it gives no addresses out".to_owned());
+                problems
+                    .push("this node's pools are not the cluster's: it gives no addresses out".to_owned());
             }
             Some(Role::Cut) => {
                 problems.push("cut off from the majority: no addresses are given to new clients".to_owned());

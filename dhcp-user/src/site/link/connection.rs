@@ -167,7 +167,8 @@ async fn write(
                 *current = queue.try_recv().ok().map(take);
             }
         }
-        let next = Lane::ALL.into_iter().zip(&mut current).find_map(|(lane, out)| Some((lane, out.as_mut()?)));
+        let next =
+            Lane::ALL.into_iter().zip(&mut current).find_map(|(lane, out)| Some((lane, out.as_mut()?)));
         let Some((lane, outgoing)) = next else {
             if let Err(error) = bounded(shared, out.flush()).await {
                 return error;
@@ -201,13 +202,9 @@ async fn write(
     }
 }
 
-async fn bounded(
-    shared: &Shared,
-    write: impl Future<Output = std::io::Result<()>>,
-) -> Result<(), LinkError> {
+async fn bounded(shared: &Shared, write: impl Future<Output = std::io::Result<()>>) -> Result<(), LinkError> {
     match timeout(shared.timing.write_max, write).await {
         Ok(done) => done.map_err(LinkError::Write),
         Err(_) => Err(LinkError::Silent("it takes nothing any more")),
     }
 }
-

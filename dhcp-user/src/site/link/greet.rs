@@ -130,7 +130,9 @@ async fn within(
     shared: &Shared,
     greeting: impl Future<Output = Result<Greeted, LinkError>>,
 ) -> Result<Greeted, LinkError> {
-    timeout(shared.timing.greeting_max, greeting).await.unwrap_or(Err(LinkError::Silent("it does not greet in time")))
+    timeout(shared.timing.greeting_max, greeting)
+        .await
+        .unwrap_or(Err(LinkError::Silent("it does not greet in time")))
 }
 
 async fn converse(

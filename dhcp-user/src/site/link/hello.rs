@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{terms::Terms, wire::{Lane, Message}};
+use super::{
+    terms::Terms,
+    wire::{Lane, Message},
+};
 
 /// The protocol spoken. A node of another version is refused: a cluster is upgraded within one version, and a change to
 /// what goes over links makes a new one.
@@ -38,7 +41,9 @@ pub enum Refusal {
     #[error("what it says first is no greeting of a node")]
     Nonsense,
     /// It speaks another protocol.
-    #[error("it speaks version {theirs} of the protocol, this node version {VERSION}: install the same release on both")]
+    #[error(
+        "it speaks version {theirs} of the protocol, this node version {VERSION}: install the same release on both"
+    )]
     Version {
         /// Which.
         theirs: u16,
@@ -64,7 +69,9 @@ pub enum Refusal {
         expected: String,
     },
     /// It is of another cluster.
-    #[error("it is of another cluster: the state in multi_site.link.state_path of one of the two is of other nodes")]
+    #[error(
+        "it is of another cluster: the state in multi_site.link.state_path of one of the two is of other nodes"
+    )]
     Cluster,
     /// Its configuration contradicts ours.
     #[error("its configuration contradicts this node's: {0}")]

@@ -37,7 +37,13 @@ impl Offset {
     /// A moment of theirs, here; the earliest it can be.
     pub const fn here(self, theirs: Timestamp) -> Timestamp {
         let at = theirs.0 as i128 - self.nanos as i128;
-        Timestamp(if at < 0 { 0 } else if at > u64::MAX as i128 { u64::MAX } else { at as u64 })
+        Timestamp(if at < 0 {
+            0
+        } else if at > u64::MAX as i128 {
+            u64::MAX
+        } else {
+            at as u64
+        })
     }
 }
 

@@ -55,7 +55,8 @@ impl Shaper {
         let octets = on_the_wire(chunk);
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         // Counted until a second after the end of the step it was noted in: rather too long than too short.
-        while let Some((at, gone)) = sent.lately.front().copied().filter(|(at, _)| *at + SECOND + STEP <= now) {
+        while let Some((at, gone)) = sent.lately.front().copied().filter(|(at, _)| *at + SECOND + STEP <= now)
+        {
             debug_assert!(at <= now);
             sent.lately.pop_front();
             sent.sum -= gone;

@@ -47,8 +47,11 @@ impl Terms {
             let pools: Vec<_> =
                 subnet.pools.iter().map(|pool| format!("{}-{}", pool.first, pool.last)).collect();
             terms.push((format!("pools of subnet {}", subnet.prefix), short(&pools.join(" "))));
-            let hosts: Vec<_> =
-                subnet.reservations.iter().map(|host| format!("{} {:?}", host.address, host.identity)).collect();
+            let hosts: Vec<_> = subnet
+                .reservations
+                .iter()
+                .map(|host| format!("{} {:?}", host.address, host.identity))
+                .collect();
             if !hosts.is_empty() {
                 let mut hosts = hosts;
                 hosts.sort_unstable();
@@ -68,14 +71,20 @@ impl Terms {
                 Some((node.to_ascii_lowercase(), all.sites.get(site)?.name.clone()))
             })
         });
-        Self { named: terms.into_iter().take(NAMED_MAX).collect(), nodes: nodes.collect(), all: hash.finalize().into() }
+        Self {
+            named: terms.into_iter().take(NAMED_MAX).collect(),
+            nodes: nodes.collect(),
+            all: hash.finalize().into(),
+        }
     }
 
     /// What contradicts `theirs`, in words; empty if nothing does.
     pub fn contradictions(&self, theirs: &Self) -> String {
         let mut found = Vec::new();
         let nothing = "nothing".to_owned();
-        for name in self.named.keys().chain(theirs.named.keys().filter(|name| !self.named.contains_key(*name))) {
+        for name in
+            self.named.keys().chain(theirs.named.keys().filter(|name| !self.named.contains_key(*name)))
+        {
             let (here, there) = (self.named.get(name), theirs.named.get(name));
             if here != there {
                 let (here, there) = (here.unwrap_or(&nothing), there.unwrap_or(&nothing));
@@ -137,7 +146,10 @@ mod tests {
             "pools of subnet 198.18.0.0/15: 198.18.1.0-198.18.1.255 here, 198.18.1.0-198.18.1.127 there"
         );
         let two = terms("198.18.1.0/24", &format!("{a}, {b}"));
-        assert_eq!((one.contradictions(&two), one.unshared_nodes(&two)), (String::new(), vec!["y".to_owned()]));
+        assert_eq!(
+            (one.contradictions(&two), one.unshared_nodes(&two)),
+            (String::new(), vec!["y".to_owned()])
+        );
         let moved = terms("198.18.1.0/24", r#"{"name": "a", "nodes": ["x", "y"]}"#);
         assert_eq!(two.contradictions(&moved), "node y is of site b here, a there");
     }

@@ -54,7 +54,8 @@ impl Tls {
         let current = read(files)?;
         let chain = read_chain(&files.certificate)?;
         if !chain.first().is_some_and(|certificate| is_for(certificate, me)) {
-            let error = format!("it is not made out to {me}: make one by `simple-dhcpd-datacenter pki node {me}`");
+            let error =
+                format!("it is not made out to {me}: make one by `simple-dhcpd-datacenter pki node {me}`");
             return Err(TlsError::Unusable { path: files.certificate.clone(), error });
         }
         Ok(Self { files: files.clone(), current: RwLock::new(current) })
@@ -104,8 +105,7 @@ fn stamp(files: &SiteLink) -> Stamp {
 fn read(files: &SiteLink) -> Result<Current, TlsError> {
     // Before the files: if they change while they are read, they are read again.
     let stamp = stamp(files);
-    let unusable =
-        |path: &Path, error: String| TlsError::Unusable { path: path.to_owned(), error };
+    let unusable = |path: &Path, error: String| TlsError::Unusable { path: path.to_owned(), error };
     let (own, ends_secs) = load(&files.certificate, &files.key)?;
     let mut roots = RootCertStore::empty();
     for certificate in read_chain(&files.ca)? {

@@ -203,7 +203,10 @@ mod tests {
         let (found, end) = read_all(&octets).await;
         assert_eq!(found, [short, long]);
         assert!(matches!(end, ReadError::Closed));
-        assert!(Outgoing::new(message(Lane::Control, 0)).put_next(&mut octets), "an empty one is a chunk too");
+        assert!(
+            Outgoing::new(message(Lane::Control, 0)).put_next(&mut octets),
+            "an empty one is a chunk too"
+        );
     }
 
     #[tokio::test]

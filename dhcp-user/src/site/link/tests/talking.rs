@@ -94,7 +94,10 @@ async fn a_cut_stream_ends_the_link_and_the_next_takes_its_place() {
     }
     cable.abort();
     assert_eq!(task.await.unwrap().kind(), "truncated");
-    assert!(matches!(next(&mut a).await, LinkEvent::Down(..)) && matches!(next(&mut b).await, LinkEvent::Down(..)));
+    assert!(
+        matches!(next(&mut a).await, LinkEvent::Down(..))
+            && matches!(next(&mut b).await, LinkEvent::Down(..))
+    );
     assert!(!a.shared.status()[0].up && a.shared.status()[0].trouble.is_some());
     // Linked again, and once more without the first having ended: the later one counts.
     link(&mut a, &mut b).await;
