@@ -195,7 +195,15 @@ impl Council {
         self.raft.metrics().borrow().running_state.as_ref().err().map(ToString::to_string)
     }
 
-    fn leads(&self) -> bool {
+    pub(super) const fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    pub(super) const fn me(&self) -> &Node {
+        &self.me
+    }
+
+    pub(super) fn leads(&self) -> bool {
         self.raft.metrics().borrow().state == ServerState::Leader
     }
 
