@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub u64);
 
 /// A length of time in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Span(pub u64);
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;

@@ -193,6 +193,7 @@ fn lease(address: u32, rng: &mut SmallRng) -> LeaseRecord {
         granted_at: Timestamp(now),
         expires: Timestamp(now + 3_600_000_000_000),
         horizon: Timestamp(now + 7_200_000_000_000),
+        kept_until: Timestamp::ZERO,
         forms: [
             None,
             Some(KnownForm { fingerprint: rng.random(), answer: rng.random_range(0..100), echo_sum: 3 }),

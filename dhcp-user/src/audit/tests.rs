@@ -41,6 +41,7 @@ fn lease(client: u8, granted: u64) -> LeaseRecord {
         granted_at: at(granted),
         expires: at(granted + 100),
         horizon: at(granted + 200),
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     }
 }

@@ -34,6 +34,7 @@ use crate::{
         service::Event,
         start::{Started, start},
     },
+    site::driver::{self, Ends},
 };
 
 /// Checks a configuration file.
@@ -100,7 +101,8 @@ pub fn unload(path: &Path) -> u8 {
 
 fn start_logging(json: bool) {
     // What the kernel program says is asked for by `fastpath.kernel_log`: then it is wanted.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,dhcp_ebpf=debug"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,dhcp_ebpf=debug,openraft=off"));
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -118,8 +120,22 @@ fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
     let own_socket = config.control.socket.clone();
     // Whoever finds it would take it for a daemon's that died.
     let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
-    let Started { service, events, control_socket, feed, flushes, prospects, turns } =
+    let sites = driver::prepare(&config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let Started { mut service, events, control_socket, feed, flushes, latency, prospects, turns } =
         start(config, text).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let sites = match sites {
+        Some(prepared) => {
+            let (to, from_node) = driver::from_node();
+            let ends = Ends { service: events.clone(), from_node };
+            let clock = service.clock();
+            let now = Arc::new(move || clock.now());
+            let sites = prepared.start(&prospects.in_force.config(), now, ends);
+            let sites = sites.inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+            service.connect_sites(to);
+            Some(sites)
+        }
+        None => None,
+    };
     // Not before: its threads are to start without the privileges that the start has given up.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -140,7 +156,9 @@ fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
             service: ServiceHandle::new(events.clone()),
             feed,
             flushes,
+            latency,
             reloader: Arc::clone(&reloader),
+            sites,
         };
         api.serve(behind, UnixListener::from_std(listener)?);
         tracing::info!(control = %control_socket.display(), "serving");

@@ -396,6 +396,34 @@ pub struct MultiSite {
     pub failover: Failover,
     /// What synchronization may use of the links.
     pub bandwidth: Bandwidth,
+    /// Which node this is, one of the local site's; `None`: found by the host name.
+    pub node: Option<String>,
+    /// How nodes reach and know one another.
+    pub link: SiteLink,
+}
+
+impl MultiSite {
+    /// All nodes with the index of their site, in the order in which they are listed.
+    pub fn nodes(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.sites.iter().enumerate().flat_map(|(at, site)| site.nodes.iter().map(move |node| (at, &**node)))
+    }
+}
+
+/// `link`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteLink {
+    /// Where this node listens for the others.
+    pub listen: SocketAddr,
+    /// Where nodes are reached that are not reached by their name and the port of `listen`: node, host, port.
+    pub addresses: Vec<(String, String, u16)>,
+    /// This node's certificate chain, a PEM file.
+    pub certificate: PathBuf,
+    /// Its private key, a PEM file.
+    pub key: PathBuf,
+    /// Certificates that sign nodes' certificates, a PEM file.
+    pub ca: PathBuf,
+    /// The directory of what the nodes have agreed on.
+    pub state_path: PathBuf,
 }
 
 /// A site.
@@ -468,6 +496,10 @@ pub struct Failover {
     pub failover_timeout_secs: u32,
     /// Who takes over, in order.
     pub preferred_sites: Vec<String>,
+    /// The maximum client lead time, seconds.
+    pub mclt_secs: u32,
+    /// How long delegations last after their renewal was proposed, seconds, at most the failover timeout.
+    pub delegation_secs: u32,
 }
 
 /// `bandwidth`.

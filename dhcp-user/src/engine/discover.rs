@@ -33,7 +33,7 @@ impl Engine {
             return SlowReason::IgnoredNoFreeAddress;
         };
         let (rapid_commit, lease_secs) =
-            (terms.policy.rapid_commit, reply::lease_secs(terms.policy, request));
+            (terms.policy.rapid_commit, self.grantable_secs(inquiry.now, address, terms.policy, request));
         if self.must_wait(inquiry, subnet, address, effects) {
             self.offer(inquiry, offer_key, address);
             return SlowReason::Probing;
@@ -117,8 +117,9 @@ impl Engine {
             .chain(request.requested.map(|address| (address, Wish::Requested)));
         wishes.into_iter().find_map(|(address, wish)| {
             let subnet = self.topology.subnet_of(address).filter(|subnet| subnets.contains(subnet))?;
-            let fits =
-                self.available(request, address) && self.terms_for(subnet, address, request, None).is_some();
+            let fits = self.available(request, address)
+                && self.may_grant(inquiry.now, request, address).is_ok()
+                && self.terms_for(subnet, address, request, None).is_some();
             fits.then_some((subnet, address, wish))
         })
     }
@@ -131,8 +132,8 @@ impl Engine {
         subnets: &[usize],
     ) -> Option<(usize, Ipv4Addr)> {
         subnets.iter().find_map(|&subnet| {
-            let mut pools = self.topology.pools(subnet);
-            let address = pools.find_map(|pool| self.pick(now, pool, rng))?;
+            let mut areas = self.topology.areas_of(subnet);
+            let address = areas.find_map(|area| self.pick(now, area, rng))?;
             Some((subnet, address))
         })
     }

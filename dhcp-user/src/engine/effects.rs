@@ -48,6 +48,9 @@ pub struct Effects {
     pub waits_for: Option<Ipv4Addr>,
     /// Addresses of which it is known now whether they are in use: messages that wait for them are handled again.
     pub decided: Vec<Ipv4Addr>,
+    /// Leases that were given back, of which the other nodes must know before they end: see
+    /// [`Engine::known_to_all`](super::Engine::known_to_all).
+    pub returned: Vec<Ipv4Addr>,
     /// What to send.
     pub reply: Option<Reply>,
 }
@@ -60,6 +63,7 @@ impl Effects {
             && self.withdraw.is_empty()
             && self.probe.is_empty()
             && self.decided.is_empty()
+            && self.returned.is_empty()
             && self.reply.is_none()
     }
 }

@@ -11,16 +11,21 @@ use super::{
     reply::{self, Answer},
     request::{Request, kind},
 };
-use crate::lease::record::{LeaseRecord, LeaseState};
+use crate::{
+    lease::record::{LeaseRecord, LeaseState},
+    time::Timestamp,
+};
 
 impl Engine {
     pub(super) fn extending(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
         let ciaddr = inquiry.request.ciaddr;
-        let verdict = self.judge(inquiry.ingress, inquiry.request, self.leases.get(ciaddr));
+        let lease = self.leases.get(ciaddr);
+        let verdict = self.judge(Some(inquiry.now), inquiry.ingress, inquiry.request, lease);
         self.carry_out(inquiry, verdict, (ciaddr, ciaddr), effects)
     }
 
-    /// Does what was judged about a REQUEST of an address; `owned` is the one the client has already.
+    /// Does what was judged about a REQUEST of an address, as far as it is this node's to do; `owned` is the one the
+    /// client has already.
     pub(super) fn carry_out(
         &mut self,
         inquiry: &Inquiry<'_>,
@@ -28,11 +33,16 @@ impl Engine {
         (address, owned): (Ipv4Addr, Ipv4Addr),
         effects: &mut Effects,
     ) -> SlowReason {
+        let verdict = match self.if_ours(inquiry, address, verdict) {
+            Verdict::Ack(reason, subnet) if self.grant(inquiry, subnet, address, owned, effects) => {
+                return reason;
+            }
+            Verdict::Ack(..) => self.if_ours(inquiry, address, Verdict::Nak(SlowReason::NakNotEntitled)),
+            other => other,
+        };
         match verdict {
-            Verdict::Ignore(reason) => reason,
             Verdict::Nak(reason) => Self::nak(inquiry, effects, reason),
-            Verdict::Ack(reason, subnet) if self.grant(inquiry, subnet, address, owned, effects) => reason,
-            Verdict::Ack(..) => Self::nak(inquiry, effects, SlowReason::NakNotEntitled),
+            Verdict::Ignore(reason) | Verdict::Ack(reason, _) => reason,
         }
     }
 
@@ -52,7 +62,7 @@ impl Engine {
             return None;
         }
         let (_, server_id) = self.server_for(ingress, request)?;
-        let Verdict::Ack(_, subnet) = self.judge(ingress, request, Some(lease)) else { return None };
+        let Verdict::Ack(_, subnet) = self.judge(None, ingress, request, Some(lease)) else { return None };
         let terms = self.terms_for(subnet, lease.address, request, Some(lease))?;
         let answer = Answer {
             message_type: kind::ACK,
@@ -78,9 +88,11 @@ impl Engine {
         self.server_for(ingress, request).map(|(server, _)| server)
     }
 
-    /// What a renewal or rebinding of the holder of `lease`, if there is one, comes to.
+    /// What a renewal or rebinding of the holder of `lease`, if there is one, comes to; at no particular time, what it
+    /// would come to where this node held the address.
     pub(super) fn judge(
         &self,
+        now: Option<Timestamp>,
         ingress: &Ingress,
         request: &Request<'_>,
         lease: Option<&LeaseRecord>,
@@ -120,7 +132,7 @@ impl Engine {
         if held.is_none() && self.holds_another(subnet, request) {
             return Verdict::Nak(SlowReason::NakWrongAddress);
         }
-        if self.has_reservation_elsewhere(subnet, ciaddr, request) {
+        if self.has_reservation_elsewhere(now, subnet, ciaddr, request) {
             return Verdict::Nak(SlowReason::NakReservedElsewhere);
         }
         let stranger = lease.is_none_or(|lease| lease.client != request.client);
@@ -144,10 +156,18 @@ impl Engine {
     }
 
     /// Whether another address of the subnet is reserved for this client and can be had at once.
-    fn has_reservation_elsewhere(&self, subnet: usize, ciaddr: Ipv4Addr, request: &Request<'_>) -> bool {
-        self.topology
-            .host(subnet, request, None)
-            .is_some_and(|host| host.address != ciaddr && self.available(request, host.address))
+    fn has_reservation_elsewhere(
+        &self,
+        now: Option<Timestamp>,
+        subnet: usize,
+        ciaddr: Ipv4Addr,
+        request: &Request<'_>,
+    ) -> bool {
+        self.topology.host(subnet, request, None).is_some_and(|host| {
+            host.address != ciaddr
+                && self.available(request, host.address)
+                && now.is_none_or(|now| self.may_grant(now, request, host.address).is_ok())
+        })
     }
 }
 

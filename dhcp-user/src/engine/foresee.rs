@@ -162,12 +162,12 @@ impl Engine {
             ClientState::InitReboot(address) => (address, self.judge_reboot(inquiry, address), None),
             ClientState::Extending => {
                 let lease = self.leases.get(request.ciaddr);
-                (request.ciaddr, self.judge(inquiry.ingress, request, lease), lease)
+                (request.ciaddr, self.judge(Some(inquiry.now), inquiry.ingress, request, lease), lease)
             }
             ClientState::OtherServer => return Foresight::of(SlowReason::IgnoredOtherServer),
             ClientState::Contradictory => return Foresight::of(SlowReason::IgnoredContradictory),
         };
-        let (reason, lease_secs) = match verdict {
+        let (reason, lease_secs) = match self.if_ours(inquiry, address, verdict) {
             Verdict::Nak(reason) | Verdict::Ignore(reason) => (reason, None),
             Verdict::Ack(reason, subnet) => match self.terms_for(subnet, address, request, before) {
                 Some(terms) => (reason, Some(reply::lease_secs(terms.policy, request))),

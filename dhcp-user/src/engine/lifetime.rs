@@ -13,6 +13,7 @@ use crate::{
         record::{ClientKey, LeaseRecord, LeaseState},
         table::Leaving,
     },
+    site::authority::Right,
     time::{Span, Timestamp},
 };
 
@@ -51,10 +52,15 @@ impl Engine {
         let Some(lease) = self.leases.get(address) else { return };
         let ends = lease.expires + CLOCK_ERROR;
         match (lease.state, self.leases.leaving(address)) {
-            (LeaseState::Free, _) => {}
-            (LeaseState::Bound, Some(_)) => {
-                effects.withdraw.push(address);
+            (LeaseState::Free, _) => self.rested(now, address),
+            _ if self.right(now, address) == Right::Standby => {
+                // Its holder's to end. Who becomes the holder looks at all of them.
                 self.leases.schedule(address, now + WITHDRAW_AGAIN);
+            }
+            (LeaseState::Bound, Some(_)) => {
+                let end = self.end_of(lease).max(now + Span::from_secs(1));
+                effects.withdraw.push(address);
+                self.leases.schedule(address, end.min(now + WITHDRAW_AGAIN));
             }
             _ if ends > now => self.leases.schedule(address, ends),
             (LeaseState::Bound, None) => self.send_away(now, address, Leaving::Expired, effects),
@@ -78,6 +84,9 @@ impl Engine {
     /// address was declined.
     pub fn release_for_operator(&mut self, now: Timestamp, address: Ipv4Addr) -> Option<Effects> {
         self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound)?;
+        if self.right(now, address) == Right::Standby {
+            return None;
+        }
         match self.leases.leaving(address) {
             Some(Leaving::Declined) => return None,
             Some(Leaving::Returned(_)) => return Some(Effects::default()),
@@ -92,14 +101,19 @@ impl Engine {
     /// stays: it is what a mark of the kernel stands for. `None` if there is none, or it is on its way out.
     pub fn extend_for_operator(&mut self, now: Timestamp, address: Ipv4Addr) -> Option<Effects> {
         let lease = self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound)?;
-        if self.leases.leaving(address).is_some() {
+        let certain = self.authority.as_ref().is_none_or(|authority| authority.is_certain(now, lease));
+        if self.leases.leaving(address).is_some() || self.right(now, address) == Right::Standby || !certain {
             return None;
         }
         let expires = now + lease.expires.since(lease.granted_at);
-        let horizon = lease.horizon.max(expires);
+        let (horizon, kept_until) = self.reach_of(now, address, Some(lease), expires);
+        if expires > horizon {
+            return None;
+        }
         self.leases.extend(address, now, expires, horizon);
+        self.leases.keep(address, horizon, kept_until);
         let mut effects = Effects::default();
-        self.keep_ahead(address, &mut effects);
+        self.keep_ahead(now, address, &mut effects);
         if effects.commit.is_empty() {
             effects.commit.extend(self.leases.get(address).cloned());
             effects.publish.push(address);
@@ -109,7 +123,7 @@ impl Engine {
 
     /// The kernel renewed a lease at `at`, for the lease time of its last grant. Keeps its horizon far enough ahead for
     /// the next renewal to stay in the kernel.
-    pub fn renewed_by_kernel(&mut self, _now: Timestamp, address: Ipv4Addr, at: Timestamp) -> Effects {
+    pub fn renewed_by_kernel(&mut self, now: Timestamp, address: Ipv4Addr, at: Timestamp) -> Effects {
         let mut effects = Effects::default();
         let Some(lease) = self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound) else {
             return effects;
@@ -118,14 +132,17 @@ impl Engine {
         let horizon = lease.horizon;
         self.leases.extend(address, granted_at, expires, horizon);
         // On its way out: whether it stays is decided when the withdrawal is through.
-        if self.leases.leaving(address).is_none() {
-            self.keep_ahead(address, &mut effects);
+        if self.right(now, address) == Right::Standby {
+            // Its holder is to hear of it.
+            effects.commit.extend(self.leases.get(address).cloned());
+        } else if self.leases.leaving(address).is_none() {
+            self.keep_ahead(now, address, &mut effects);
         }
         effects
     }
 
     /// Moves a lease's horizon ahead if its next renewal at T1 would not be within it.
-    fn keep_ahead(&mut self, address: Ipv4Addr, effects: &mut Effects) {
+    pub(super) fn keep_ahead(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
         let Some(lease) = self.leases.get(address) else { return };
         let length = lease.expires.since(lease.granted_at);
         let secs = u32::try_from(length.as_secs()).unwrap_or(u32::MAX);
@@ -136,9 +153,9 @@ impl Engine {
         });
         let needed = lease.expires + Span::from_secs(t1_secs.into());
         let ahead = lease.granted_at + self.horizon_span(length);
-        if lease.horizon < needed && lease.horizon < ahead {
-            let (granted_at, expires) = (lease.granted_at, lease.expires);
-            self.leases.extend(address, granted_at, expires, ahead);
+        if lease.reach() < needed && lease.reach() < ahead && self.right(now, address) != Right::Standby {
+            let (horizon, kept_until) = self.reach_of(now, address, Some(lease), ahead);
+            self.leases.keep(address, horizon, kept_until);
             effects.commit.extend(self.leases.get(address).cloned());
             effects.publish.push(address);
         }
@@ -180,22 +197,35 @@ impl Engine {
                 renewal.map_or(lease.expires, |(_, expires)| expires)
             }
             Some(Leaving::Returned(_)) => Timestamp::ZERO,
+            Some(Leaving::Declined) if self.right(now, address) == Right::Standby => Timestamp(u64::MAX),
             Some(Leaving::Declined) => {
                 self.quarantine(now, address, &mut effects);
                 return effects;
             }
         };
-        if alive_until + CLOCK_ERROR <= now {
-            self.set_free(now, address, &mut effects);
+        let standby = self.right(now, address) == Right::Standby;
+        if alive_until + CLOCK_ERROR <= now && !standby {
+            if !self.others_may_renew() || self.end_of(lease) <= now {
+                self.set_free(now, address, &mut effects);
+            } else if matches!(leaving, Some(Leaving::Returned(_))) {
+                effects.returned.push(address);
+            }
             return effects;
         }
         if let Some((granted_at, expires)) = renewal {
             let horizon = lease.horizon;
             self.leases.extend(address, granted_at, expires, horizon);
         }
+        if standby {
+            // Its holder is to hear of what the kernel granted; what becomes of the lease is not ours to say.
+            if renewal.is_some() && last_renewed.is_some() {
+                effects.commit.extend(self.leases.get(address).cloned());
+            }
+            return effects;
+        }
         self.leases.stay(address);
         if last_renewed.is_some() {
-            self.keep_ahead(address, &mut effects);
+            self.keep_ahead(now, address, &mut effects);
         }
         // A new entry starts without the old one's mark: what that told must be durable first, so that a restart knows
         // no less. An expired lease of which nothing is known is published when its client is next seen.
@@ -211,7 +241,7 @@ impl Engine {
 
     /// Ends a lease. Its client keeps its place as the address's last one, unless it has another address nearby: a
     /// client that went through thousands of addresses must not be remembered by all of them.
-    fn set_free(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
+    pub(super) fn set_free(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
         let Some(lease) = self.leases.get(address) else { return };
         let prefix = self.topology.subnet_of(address).and_then(|subnet| self.topology.subnet(subnet));
         let prefix = prefix.map_or_else(|| address.into(), |subnet| subnet.prefix);
@@ -224,14 +254,20 @@ impl Engine {
 
     fn quarantine(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
         let Some(lease) = self.leases.get(address) else { return };
-        let record = ended(lease, LeaseState::Quarantined, lease.client.clone(), now + QUARANTINE);
+        let mut record = ended(lease, LeaseState::Quarantined, lease.client.clone(), now + QUARANTINE);
+        if self.others_may_renew() {
+            record.expires = record.expires.max(self.end_of(lease));
+            record.horizon = self.end_of(lease);
+        }
         self.end(record, effects);
         self.quarantined(now, address, effects);
     }
 
     /// Counts an address as quarantined, and frees the oldest if those are too many.
     pub(super) fn quarantined(&mut self, now: Timestamp, address: Ipv4Addr, effects: &mut Effects) {
-        if let Some(oldest) = self.allocator.quarantined(address, &mut self.leases) {
+        let Some(oldest) = self.allocator.quarantined(address, &mut self.leases) else { return };
+        let promised = self.leases.get(oldest).is_some_and(|lease| self.end_of(lease) > now);
+        if !promised || !self.others_may_renew() {
             self.counts.quarantines_cut_short += 1;
             self.end_quarantine(now, oldest, effects);
         }
@@ -254,7 +290,8 @@ impl Engine {
 
 /// A record whose promises have all ended, and which is what it is until `expires`.
 fn ended(lease: &LeaseRecord, state: LeaseState, client: ClientKey, expires: Timestamp) -> LeaseRecord {
-    LeaseRecord { state, client, expires, horizon: expires, forms: [None, None], ..lease.clone() }
+    let (horizon, kept_until) = (expires, Timestamp::ZERO);
+    LeaseRecord { state, client, expires, horizon, kept_until, forms: [None, None], ..lease.clone() }
 }
 
 /// Start and end of the grant a kernel mark stands for; `None` if what we know is as late. The kernel grants the lease

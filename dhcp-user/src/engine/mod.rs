@@ -6,6 +6,7 @@
 //! the promise of the grant horizon: nothing is acknowledged or published before it is durable, and an address is
 //! another client's only after every promise to the last one has ended or was given back.
 
+mod cluster;
 mod discover;
 mod effects;
 mod encode;
@@ -50,6 +51,7 @@ use crate::{
         record::{KnownForm, LeaseRecord, LeaseState},
         table::{LeaseTable, Leaving},
     },
+    site::{authority::Authority, blocks::Blocks},
     time::Timestamp,
 };
 
@@ -64,6 +66,8 @@ pub struct Engine {
     offers: Offers,
     probes: Probes,
     counts: Pressure,
+    /// What this node may do, where there are several.
+    authority: Option<Authority>,
 }
 
 /// What had to give way because there were not enough addresses.
@@ -90,7 +94,7 @@ impl Engine {
     /// An engine over the leases the store recovered. `servers` has our address on each interface of the
     /// configuration, unspecified where there is none.
     pub fn new(config: Arc<Config>, servers: Vec<Ipv4Addr>, mut leases: LeaseTable) -> Self {
-        let topology = Arc::new(Topology::new(config));
+        let topology = Arc::new(Topology::new(config, None));
         let allocator = allocator(&topology, &mut leases);
         Self {
             topology,
@@ -100,6 +104,7 @@ impl Engine {
             offers: Offers::default(),
             probes: Probes::default(),
             counts: Pressure::default(),
+            authority: None,
         }
     }
 
@@ -112,7 +117,11 @@ impl Engine {
         servers: Vec<Ipv4Addr>,
         probing: Option<ConflictDetection>,
     ) {
-        self.topology = Arc::new(Topology::new(config));
+        let blocks = self.authority.as_mut().map(|authority| {
+            authority.recut(Arc::new(Blocks::of(&config)));
+            Arc::clone(authority.blocks())
+        });
+        self.topology = Arc::new(Topology::new(config, blocks.as_deref()));
         self.leases.forget_forms();
         self.allocator = allocator(&self.topology, &mut self.leases);
         self.offers = Offers::default();
@@ -147,12 +156,12 @@ impl Engine {
 
     /// How many addresses of a subnet's pools are free and not offered. `subnet` is its index in the configuration.
     pub fn free_addresses(&self, subnet: usize) -> u64 {
-        self.topology.pools(subnet).map(|pool| self.allocator.free(pool)).sum()
+        self.topology.areas_of(subnet).map(|area| self.free_in_area(area)).sum()
     }
 
     /// How many addresses of one of a subnet's pools are free and not offered; by their indices in the configuration.
     pub fn free_in_pool(&self, subnet: usize, pool: usize) -> u64 {
-        self.topology.pools(subnet).nth(pool).map_or(0, |pool| self.allocator.free(pool))
+        self.topology.areas_of_pool(subnet, pool).map(|area| self.free_in_area(area)).sum()
     }
 
     /// Remembers what the kernel knows of a lease's renewals; the record to commit, `None` if there is no such lease.
@@ -252,7 +261,7 @@ impl Engine {
         })
     }
 
-    /// Whether an address could be bound to this client now, entitlement aside.
+    /// Whether an address could be bound to this client, entitlement and what this node may do aside.
     fn available(&self, request: &Request<'_>, address: Ipv4Addr) -> bool {
         let offered = self.offers.holder(address).is_some_and(|holder| *holder != request.client);
         if offered && !self.reserved_for_hardware(request, address) {
@@ -305,8 +314,7 @@ enum ClientState {
 }
 
 fn allocator(topology: &Topology, leases: &mut LeaseTable) -> Allocator {
-    let pools = topology.config.subnets.iter().flat_map(|subnet| &subnet.pools);
-    Allocator::new(pools.map(|pool| (pool.first, pool.last)), topology.reserved(), leases)
+    Allocator::new(topology.areas().iter().copied(), topology.reserved(), leases)
 }
 
 #[cfg(test)]

@@ -86,6 +86,15 @@ impl Offers {
         true
     }
 
+    /// Forgets the offers of a range of addresses.
+    pub fn remove_between(&mut self, first: Ipv4Addr, last: Ipv4Addr) {
+        let addresses: Vec<Ipv4Addr> =
+            self.by_address.keys().copied().filter(|address| (first..=last).contains(address)).collect();
+        for address in addresses {
+            self.remove(address);
+        }
+    }
+
     /// Takes the oldest offer of a subnet, for whoever comes next when there is nothing else: most likely nobody wants it.
     pub fn take_oldest(&mut self, now: Timestamp, subnet: usize) -> Option<Ipv4Addr> {
         let address = self.oldest(now, subnet)?;

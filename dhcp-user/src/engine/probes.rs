@@ -19,6 +19,7 @@ use crate::{
         allocate::Allocator,
         record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
     },
+    site::authority::Right,
     time::{Span, Timestamp},
 };
 
@@ -197,7 +198,9 @@ impl Engine {
             return effects;
         }
         let before = self.leases.get(address);
-        if before.is_some_and(|lease| lease.state != LeaseState::Free) {
+        let promised = self.others_may_renew() && before.is_some_and(|lease| self.end_of(lease) > now);
+        let not_ours = promised || self.right(now, address) != Right::Holder;
+        if not_ours || before.is_some_and(|lease| lease.state != LeaseState::Free) {
             return effects;
         }
         self.probes.counts.conflicts += 1;
@@ -212,6 +215,7 @@ impl Engine {
             granted_at: before.map_or(Timestamp::ZERO, |lease| lease.granted_at),
             expires,
             horizon: expires,
+            kept_until: Timestamp::ZERO,
             forms: [None, None],
         };
         self.offers.remove(address);
@@ -240,8 +244,11 @@ impl Engine {
             if !self.is_probed(&settings, subnet) {
                 continue;
             }
-            for pool in self.topology.pools(subnet) {
-                for address in self.allocator.next(pool, ahead, &self.leases, rng) {
+            for area in self.topology.areas_of(subnet) {
+                if !self.may_allocate(now, area) {
+                    continue;
+                }
+                for address in self.allocator.next(area, ahead, &self.leases, rng) {
                     if self.probes.open.len() >= open_max {
                         return effects;
                     }
@@ -256,20 +263,22 @@ impl Engine {
     }
 
     /// The address a new client of a pool is given: one of the next that is known to be silent, if there is such.
-    pub(super) fn pick(&mut self, now: Timestamp, pool: usize, rng: &mut dyn RngCore) -> Option<Ipv4Addr> {
+    pub(super) fn pick(&mut self, now: Timestamp, area: usize, rng: &mut dyn RngCore) -> Option<Ipv4Addr> {
+        if !self.may_allocate(now, area) {
+            return None;
+        }
         if self.probes.settings.is_some() {
-            let next = self.allocator.next(pool, self.ahead(), &self.leases, rng);
+            let next = self.allocator.next(area, self.ahead(), &self.leases, rng);
             let silent = next.into_iter().find(|address| self.probes.is_silent(now, *address));
             if silent.is_some() {
                 return silent;
             }
         }
         let Self { allocator, leases, .. } = self;
-        Allocator::pick(allocator, pool, leases, rng)
+        Allocator::pick(allocator, area, leases, rng)
     }
 
     fn ahead(&self) -> usize {
-        let pools: usize = self.topology.config.subnets.iter().map(|subnet| subnet.pools.len()).sum();
-        (AHEAD_ALL / pools.max(1)).clamp(1, AHEAD_MAX)
+        (AHEAD_ALL / self.topology.areas().len().max(1)).clamp(1, AHEAD_MAX)
     }
 }

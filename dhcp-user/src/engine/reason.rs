@@ -97,6 +97,8 @@ reasons! {
     IgnoredNoFreeAddress = "ignored_no_free_address",
     /// RELEASE or DECLINE of an address the client does not hold.
     IgnoredNotHolder = "ignored_not_holder",
+    /// The address is in a block this node does not hold, or has just taken over: it neither grants it nor refuses it.
+    IgnoredNotOurBlock = "ignored_not_our_block",
     /// INFORM without an address to answer to, or with one that is not its sender's.
     IgnoredInformAddress = "ignored_inform_address",
 }

@@ -11,7 +11,10 @@ use super::{
     request::kind,
     topology::Terms,
 };
-use crate::lease::{record::LeaseState, table::Leaving};
+use crate::{
+    lease::{record::LeaseState, table::Leaving},
+    site::authority::Right,
+};
 
 impl Engine {
     pub(super) fn release(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
@@ -30,7 +33,13 @@ impl Engine {
             return Err(SlowReason::IgnoredOtherServer);
         }
         let address = inquiry.request.ciaddr;
-        if self.holds(inquiry, address) { Ok(address) } else { Err(SlowReason::IgnoredNotHolder) }
+        if !self.holds(inquiry, address) {
+            return Err(SlowReason::IgnoredNotHolder);
+        }
+        if self.right(inquiry.now, address) == Right::Standby {
+            return Err(SlowReason::IgnoredNotOurBlock);
+        }
+        Ok(address)
     }
 
     pub(super) fn decline(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {

@@ -17,6 +17,7 @@ use crate::{
         record::{LeaseRecord, LeaseState},
         table::Leaving,
     },
+    site::authority::Right,
     time::{Span, Timestamp},
 };
 
@@ -124,7 +125,7 @@ impl Engine {
         // Where the client was when it last came through a relay counts only while it keeps its address.
         let remembered = before.filter(|_| !owned.is_unspecified());
         let Some(terms) = self.terms_for(subnet, address, request, remembered) else { return false };
-        let secs = reply::lease_secs(terms.policy, request);
+        let secs = self.grantable_secs(inquiry.now, address, terms.policy, request);
         let answer = Answer {
             message_type: kind::ACK,
             server_id: inquiry.server_id,
@@ -165,7 +166,7 @@ impl Engine {
         let same = before.filter(|lease| lease.client == request.client);
         let expires = bound.map_or(now, |known| promised_until(now, known, lease)).max(now + lease);
         let ahead = now + self.horizon_span(lease);
-        let horizon = bound.map_or(ahead, |lease| lease.horizon.max(ahead)).max(expires);
+        let (horizon, kept_until) = self.reach_of(now, address, before, ahead.max(expires));
         // A form stands for a client, its hardware and a lease time: what the kernel grants must be what `expires` says.
         let forms = bound
             .filter(|known| known.client == request.client && known.hardware == request.hardware)
@@ -187,6 +188,7 @@ impl Engine {
             granted_at: expires - lease,
             expires,
             horizon,
+            kept_until,
             forms,
         }
     }
@@ -203,7 +205,8 @@ impl Engine {
         }
         others.sort_unstable();
         for other in others {
-            if !matches!(self.leases.leaving(other), Some(Leaving::Returned(_) | Leaving::Declined)) {
+            let ours = self.right(inquiry.now, other) != Right::Standby;
+            if ours && !matches!(self.leases.leaving(other), Some(Leaving::Returned(_) | Leaving::Declined)) {
                 self.send_away(inquiry.now, other, Leaving::Returned(inquiry.now), effects);
             }
         }

@@ -4,12 +4,14 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::Ipv4Addr,
+    ops::Range,
     sync::Arc,
 };
 
 use super::{effects::Ingress, request::Request};
 use crate::config::model::{Config, HostIdentity, Link, Policy, Reservation, Subnet};
 use crate::lease::record::ClientKey;
+use crate::site::blocks::Blocks;
 
 /// The terms on which an address is given to a client.
 #[derive(Clone, Debug)]
@@ -23,14 +25,19 @@ pub(super) struct Topology {
     pub config: Arc<Config>,
     by_link: HashMap<Link, Vec<usize>>,
     by_relay: HashMap<Ipv4Addr, Vec<usize>>,
-    /// For each subnet the number of pools in those before it: its pools' indices in the allocator begin there.
+    /// For each subnet the number of pools in those before it.
     first_pool: Vec<usize>,
+    /// What addresses are allocated from: the pools, or the blocks they are cut into. For each pool of the configuration
+    /// the number of areas in those before it, and at the end the number of all.
+    first_area: Vec<usize>,
+    areas: Vec<(Ipv4Addr, Ipv4Addr)>,
     hosts: HashMap<(usize, HostIdentity), usize>,
     reserved: HashMap<Ipv4Addr, (usize, usize)>,
 }
 
 impl Topology {
-    pub fn new(config: Arc<Config>) -> Self {
+    /// The topology of a configuration, whose pools are cut into `blocks` where there are sites.
+    pub fn new(config: Arc<Config>, blocks: Option<&Blocks>) -> Self {
         let mut by_link = HashMap::<_, Vec<_>>::new();
         let mut by_relay = HashMap::<_, Vec<_>>::new();
         let (mut first_pool, mut pools) = (Vec::with_capacity(config.subnets.len()), 0);
@@ -49,7 +56,21 @@ impl Topology {
                 reserved.insert(reservation.address, (index, host));
             }
         }
-        Self { config, by_link, by_relay, first_pool, hosts, reserved }
+        let (mut first_area, mut areas) = (Vec::with_capacity(pools + 1), Vec::new());
+        for (index, pool) in config.subnets.iter().flat_map(|subnet| &subnet.pools).enumerate() {
+            first_area.push(areas.len());
+            match blocks {
+                Some(blocks) => areas.extend(
+                    blocks
+                        .of_pool(index)
+                        .filter_map(|id| blocks.get(id))
+                        .map(|block| (block.first, block.last)),
+                ),
+                None => areas.push((pool.first, pool.last)),
+            }
+        }
+        first_area.push(areas.len());
+        Self { config, by_link, by_relay, first_pool, first_area, areas, hosts, reserved }
     }
 
     pub fn subnet(&self, index: usize) -> Option<&Subnet> {
@@ -91,10 +112,26 @@ impl Topology {
         found
     }
 
-    /// The indices of a subnet's pools in the allocator.
-    pub fn pools(&self, subnet: usize) -> std::ops::Range<usize> {
+    /// The indices of a subnet's areas in the allocator.
+    pub fn areas_of(&self, subnet: usize) -> Range<usize> {
         let first = self.first_pool.get(subnet).copied().unwrap_or(0);
-        first..first + self.subnet(subnet).map_or(0, |subnet| subnet.pools.len())
+        let pools = self.subnet(subnet).map_or(0, |subnet| subnet.pools.len());
+        self.first_area(first)..self.first_area(first + pools)
+    }
+
+    /// The indices of the areas of one of a subnet's pools in the allocator.
+    pub fn areas_of_pool(&self, subnet: usize, pool: usize) -> Range<usize> {
+        let index = self.first_pool.get(subnet).map_or(usize::MAX, |first| first + pool);
+        self.first_area(index)..self.first_area(index.saturating_add(1))
+    }
+
+    fn first_area(&self, pool: usize) -> usize {
+        self.first_area.get(pool).copied().unwrap_or(self.areas.len())
+    }
+
+    /// All areas: first and last address of each, in address order.
+    pub fn areas(&self) -> &[(Ipv4Addr, Ipv4Addr)] {
+        &self.areas
     }
 
     /// What is reserved for a client in a subnet: by client identifier, hardware address, or circuit, in this order.

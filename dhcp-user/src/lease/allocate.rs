@@ -7,9 +7,10 @@ use std::{collections::HashSet, net::Ipv4Addr};
 use rand::{Rng as _, RngCore};
 
 use super::{
-    record::LeaseState,
+    record::{LeaseRecord, LeaseState},
     table::{LeaseTable, List, Listed},
 };
+use crate::time::Timestamp;
 
 /// Smaller pools (fewer than 1,024 addresses) are filled from their first address on, as people expect.
 const RANDOM_START_WORDS: usize = 16;
@@ -61,14 +62,38 @@ impl Allocator {
                 idle.push((record.expires, record.address, record.state));
             }
         }
+        allocator.list_idle(idle, table);
+        allocator
+    }
+
+    fn list_idle(&mut self, mut idle: Vec<(Timestamp, Ipv4Addr, LeaseState)>, table: &mut LeaseTable) {
         idle.sort_unstable_by_key(|&(since, address, _)| (since, address));
         for (_, address, state) in idle {
             match state {
-                LeaseState::Quarantined => allocator.list(address, Listed::Quarantine, table),
-                LeaseState::Free | LeaseState::Bound => allocator.freed(address, table),
+                LeaseState::Quarantined => self.list(address, Listed::Quarantine, table),
+                LeaseState::Free | LeaseState::Bound => self.freed(address, table),
             }
         }
-        allocator
+    }
+
+    /// Begins a pool anew: what has become of its addresses was not ours to know. Free addresses that `rest` says are to
+    /// rest still are not picked until they are [`freed`](Self::freed).
+    pub fn begin_anew(&mut self, pool: usize, table: &mut LeaseTable, rest: impl Fn(&LeaseRecord) -> bool) {
+        let Some(known) = self.pools.get_mut(pool) else { return };
+        let (first, last) = (Ipv4Addr::from_bits(known.first), Ipv4Addr::from_bits(known.first + known.span));
+        *known = Pool::new(first, last);
+        table.unlist_between(first, last);
+        for address in self.reserved.iter().filter(|address| (first..=last).contains(*address)) {
+            known.touch(*address);
+        }
+        let mut idle = Vec::new();
+        for record in table.between(first, last) {
+            known.touch(record.address);
+            if record.state != LeaseState::Bound && !rest(record) {
+                idle.push((record.expires, record.address, record.state));
+            }
+        }
+        self.list_idle(idle, table);
     }
 
     /// The address to give to a new client of a pool; it stays pickable until [`hold`](Self::hold). `None` if the pool
@@ -134,6 +159,11 @@ impl Allocator {
         self.list(address, Listed::Quarantine, table);
         let pool = pool_of(&mut self.pools, address)?;
         (pool.quarantine.len > pool.quarantine_max()).then(|| table.head(&pool.quarantine)).flatten()
+    }
+
+    /// Whether an address is among those that are picked when no untouched one is left.
+    pub fn is_listed(&self, address: Ipv4Addr, table: &LeaseTable) -> bool {
+        table.listed(address) != Listed::No
     }
 
     /// How many addresses of a pool could be picked.

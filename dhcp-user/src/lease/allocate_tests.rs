@@ -21,6 +21,7 @@ fn record(address: Ipv4Addr, state: LeaseState, expires: u64) -> LeaseRecord {
         granted_at: expires,
         expires,
         horizon: expires,
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     }
 }

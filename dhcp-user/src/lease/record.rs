@@ -110,8 +110,18 @@ pub struct LeaseRecord {
     pub expires: Timestamp,
     /// The latest moment any client may have been promised; never before `expires` while bound.
     pub horizon: Timestamp,
+    /// Where there are other nodes: the address is nobody else's until then, even where that is beyond the horizon. It is
+    /// the next horizon, which no node may use before every node knows it (docs/sites.md, rule 2).
+    pub kept_until: Timestamp,
     /// The kernel's knowledge of the client's renewals: direct, then relayed.
     pub forms: [Option<KnownForm>; 2],
+}
+
+impl LeaseRecord {
+    /// Until when the address may be nobody else's, whatever is known of its client.
+    pub fn reach(&self) -> Timestamp {
+        self.horizon.max(self.kept_until)
+    }
 }
 
 /// A renewal the kernel can answer: how it recognises it, and with which answer.

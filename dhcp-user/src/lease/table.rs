@@ -229,6 +229,13 @@ impl LeaseTable {
         true
     }
 
+    /// Moves a lease's horizon, and until when it is kept beyond it.
+    pub fn keep(&mut self, address: Ipv4Addr, horizon: Timestamp, kept_until: Timestamp) {
+        if let Some(entry) = self.slot(address).and_then(|slot| self.entry_mut(slot)) {
+            (entry.record.horizon, entry.record.kept_until) = (horizon, kept_until);
+        }
+    }
+
     /// Remembers what the kernel knows of a lease's renewals; the record as it is now, to be committed.
     pub fn set_forms(
         &mut self,
@@ -312,6 +319,16 @@ impl LeaseTable {
     pub(super) fn unlist_all(&mut self) {
         for entry in self.chunks.iter_mut().flatten() {
             (entry.previous, entry.next, entry.listed) = (NONE, NONE, Listed::No);
+        }
+    }
+
+    /// Takes the entries of a range out of every list; the lists' owner must forget them.
+    pub(super) fn unlist_between(&mut self, first: Ipv4Addr, last: Ipv4Addr) {
+        let addresses: Vec<Ipv4Addr> = self.between(first, last).map(|record| record.address).collect();
+        for address in addresses {
+            if let Some(entry) = self.slot(address).and_then(|slot| self.entry_mut(slot)) {
+                (entry.previous, entry.next, entry.listed) = (NONE, NONE, Listed::No);
+            }
         }
     }
 

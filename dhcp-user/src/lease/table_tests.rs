@@ -20,6 +20,7 @@ fn record(address: u8, client: u8, state: LeaseState, expires: u64) -> LeaseReco
         granted_at: expires,
         expires,
         horizon: expires,
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     }
 }

@@ -24,6 +24,7 @@ fn record(n: u32) -> LeaseRecord {
         granted_at: Timestamp::ZERO,
         expires,
         horizon: expires,
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     }
 }

@@ -5,6 +5,7 @@
 use std::{collections::HashMap, net::Ipv4Addr};
 
 use super::{
+    cluster::Held,
     core::Core,
     memory::Memory,
     work::{Outgoing, Work},
@@ -14,6 +15,7 @@ use crate::{
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
     lease::store::{Batch, LeaseStore, MetaKey, StoreError},
     probe::Question,
+    site::node::{Node, Output},
     time::{Span, Timestamp},
     timeline::Timeline,
 };
@@ -61,6 +63,9 @@ pub struct Keeper<S, K> {
     pub store_refusals: u64,
     /// Leases whose horizon was moved ahead because the kernel had renewed them.
     pub horizons_moved: u64,
+    /// This node, where there are several.
+    pub site: Option<Node>,
+    pub(super) held: Held,
     /// What the audit log is to say of what an earlier daemon's program did.
     pub inherited: Vec<AuditEvent>,
 }
@@ -85,6 +90,19 @@ pub struct Aftermath {
     pub send: Vec<Outgoing>,
     /// Leases withdrawn from the kernel: after a grace period, tell [`Keeper::forgotten`].
     pub withdrawn: Vec<Withdrawal>,
+    /// For the driver of sites, in this order.
+    pub site: Vec<Output>,
+}
+
+impl Aftermath {
+    /// Adds what came after.
+    pub fn append(&mut self, other: Self) {
+        self.audit.extend(other.audit);
+        self.ask.extend(other.ask);
+        self.send.extend(other.send);
+        self.withdrawn.extend(other.withdrawn);
+        self.site.extend(other.site);
+    }
 }
 
 impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
@@ -102,6 +120,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             commits: 0,
             store_refusals: 0,
             horizons_moved: 0,
+            site: None,
+            held: Held::default(),
             inherited: Vec::new(),
         }
     }
@@ -112,10 +132,12 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// If the store or the kernel fail: then nothing more may be promised.
     pub fn settle(&mut self, now: Timestamp, work: Work) -> Result<Aftermath, KeeperError> {
         let mut aftermath = Aftermath::default();
-        let mut work = work;
+        let (mut work, mut promised) = (work, false);
         while !work.is_empty() {
             let mut next = Work::default();
-            if !work.batch.is_empty() {
+            if !work.batch.is_empty() || !work.adopted.is_empty() {
+                let own = work.batch.leases.len();
+                work.batch.leases.append(&mut work.adopted);
                 for index in std::mem::take(&mut self.unsaved_answers) {
                     if let Some(answer) = self.core.learner.answers.get(index) {
                         work.add_answer(index, encode_answer(answer));
@@ -124,14 +146,29 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 if !self.commit(&work.batch)? {
                     self.store_refusals += work.send.len() as u64;
                     self.unsaved_answers = work.answers;
+                    if let Some(site) = &mut self.site {
+                        site.settled(false);
+                    }
                     break;
                 }
+                work.batch.leases.truncate(own);
+                if own != 0 {
+                    promised = true;
+                }
+            }
+            if let Some(site) = &mut self.site {
+                site.committed(&self.core.engine, &work.batch.leases, &work.returned);
+                site.settled(true);
+                site.withdrawing(&work.withdraw);
             }
             self.tell_kernel(now, &work, &mut next, &mut aftermath)?;
             aftermath.audit.extend(work.audit);
             aftermath.ask.extend(work.ask);
             aftermath.send.extend(work.send);
             work = next;
+        }
+        if promised {
+            aftermath.send = self.hold_replies(now, std::mem::take(&mut aftermath.send));
         }
         Ok(aftermath)
     }
@@ -165,6 +202,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             // Without a fast path nothing was ever granted behind the engine's back.
             for &address in &work.withdraw {
                 self.core.withdrawn(now, address, Some(Timestamp::ZERO), next);
+                if let Some(site) = &mut self.site {
+                    site.forgotten(address);
+                }
             }
             return Ok(());
         };
@@ -201,6 +241,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             return;
         }
         self.withdrawals.remove(&address);
+        if let Some(site) = &mut self.site {
+            site.forgotten(address);
+        }
         let Some(lease) = self.core.engine.leases().get(address) else { return };
         let marked = self.kernel.as_ref().and_then(|kernel| kernel.renewed_boot_ns(address));
         let last = match marked.map(|boot_ns| self.timeline.timestamp(boot_ns)) {
@@ -226,11 +269,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 self.core.renewed(now, mark, &self.timeline, &mut work);
             }
             self.horizons_moved += work.publish.len() as u64;
-            let Aftermath { audit, ask, send, withdrawn } = self.settle(now, work)?;
-            aftermath.audit.extend(audit);
-            aftermath.ask.extend(ask);
-            aftermath.send.extend(send);
-            aftermath.withdrawn.extend(withdrawn);
+            aftermath.append(self.settle(now, work)?);
         }
         Ok(aftermath)
     }

@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 use crate::{
     audit::AuditEvent,
     engine::Effects,
-    lease::store::{Batch, StoredAnswer},
+    lease::{
+        record::LeaseRecord,
+        store::{Batch, StoredAnswer},
+    },
     probe::Question,
 };
 
@@ -24,12 +27,16 @@ pub struct Outgoing {
 pub struct Work {
     /// To be made durable before anything below happens.
     pub batch: Batch,
+    /// Leases taken over from other nodes, to be made durable with the batch.
+    pub adopted: Vec<LeaseRecord>,
     /// Answers the kernel must have before the leases that name them.
     pub answers: Vec<u32>,
     /// Leases the kernel may know, as the engine has them then.
     pub publish: Vec<Ipv4Addr>,
     /// Leases the kernel must forget; after a grace period the engine is told.
     pub withdraw: Vec<Ipv4Addr>,
+    /// Leases that were given back, for the other nodes to hear.
+    pub returned: Vec<Ipv4Addr>,
     /// What the audit log is to say before the replies leave.
     pub audit: Vec<AuditEvent>,
     /// Questions whether addresses are in use.
@@ -44,6 +51,7 @@ impl Work {
         self.batch.leases.extend(effects.commit);
         self.publish.extend(effects.publish);
         self.withdraw.extend(effects.withdraw);
+        self.returned.extend(effects.returned);
     }
 
     /// Takes up a new answer.
@@ -55,8 +63,10 @@ impl Work {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()
+            && self.adopted.is_empty()
             && self.publish.is_empty()
             && self.withdraw.is_empty()
+            && self.returned.is_empty()
             && self.audit.is_empty()
             && self.ask.is_empty()
             && self.send.is_empty()

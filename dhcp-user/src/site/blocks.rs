@@ -76,6 +76,23 @@ impl Blocks {
         self.blocks.iter()
     }
 
+    /// The blocks as a number: two nodes that cut alike have the same, others hardly ever.
+    pub fn digest(&self) -> u64 {
+        let mut octets = Vec::with_capacity(self.blocks.len() * 8);
+        for block in &self.blocks {
+            octets.extend_from_slice(&block.first.octets());
+            octets.extend_from_slice(&block.last.octets());
+        }
+        xxhash_rust::xxh3::xxh3_64(&octets)
+    }
+
+    /// The blocks of a pool (its index among all pools), in address order.
+    pub fn of_pool(&self, pool: usize) -> impl Iterator<Item = BlockId> + '_ {
+        let first = self.blocks.partition_point(|block| block.pool < pool);
+        let end = self.blocks.partition_point(|block| block.pool <= pool);
+        (first..end).filter_map(|index| Some(BlockId(u32::try_from(index).ok()?)))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.blocks.len()

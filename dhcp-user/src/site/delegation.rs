@@ -38,21 +38,24 @@ pub struct Member {
     pub attempt: u32,
 }
 
-/// A block's delegation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A block's delegation. There is none without a holder: what a block's leases are is always somebody's to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delegation {
     /// Who holds it.
-    pub holder: Option<NodeId>,
+    pub holder: NodeId,
     /// Rises whenever the block moves.
     pub epoch: u32,
-    /// Whether its last holder was put out, so that it may have made promises nobody knows of.
+    /// Whether its last holder was put out, so that it may have made promises nobody knows of; until the holder opens it.
     pub taken_over: bool,
 }
 
-/// What can be proposed.
+/// Blocks one command names, at most.
+pub const BLOCKS_PER_COMMAND_MAX: usize = 4_096;
+
+/// What can be proposed. Every command may be proposed, and applied, more than once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// The cluster begins, with one node that is in and the others out.
+    /// The cluster begins, with one node that is in and holds everything, and the others out.
     Found {
         /// The first node.
         founder: NodeId,
@@ -60,11 +63,15 @@ pub enum Command {
         nodes: Vec<NodeId>,
         /// How many blocks there are.
         blocks: u32,
+        /// What they are ([`Blocks::digest`](super::blocks::Blocks::digest)): a node that cuts otherwise holds nothing.
+        digest: u64,
     },
     /// A node lives on, and its delegations with it.
     Renew {
         /// The node.
         node: NodeId,
+        /// Its own number of this proposal, by which it knows when it made it.
+        stamp: u64,
     },
     /// A node is silent since that renewal, for long enough: it is counted on no more and what it holds moves.
     PutOut {
@@ -72,7 +79,7 @@ pub enum Command {
         node: NodeId,
         /// The number of its last renewal when this was decided; another makes it void.
         renewals: u64,
-        /// Who takes its blocks, in turn; none: nobody holds them until they are assigned.
+        /// Who takes its blocks, in turn; if none of these is in, all that are.
         heirs: Vec<NodeId>,
     },
     /// A node wants to be counted on (again), or for the first time.
@@ -89,23 +96,31 @@ pub enum Command {
         /// Who confirms.
         by: NodeId,
     },
-    /// Its holder gives a block back, after everybody acknowledged all of it.
-    GiveBack {
-        /// The block.
-        block: BlockId,
-        /// Under which epoch it holds it.
-        epoch: u32,
+    /// Their holder hands blocks on, after everybody acknowledged all of them.
+    Move {
         /// The holder.
         by: NodeId,
-    },
-    /// A block nobody holds is given to a node that is in.
-    Assign {
-        /// The block.
-        block: BlockId,
-        /// Its epoch until now.
-        epoch: u32,
-        /// To whom.
+        /// Who is to hold them.
         to: NodeId,
+        /// The blocks, with the epochs under which it holds them; one that has another epoch stays.
+        blocks: Vec<(BlockId, u32)>,
+    },
+    /// Whatever the last holders of these blocks promised unheard has ended.
+    Open {
+        /// The holder.
+        by: NodeId,
+        /// The blocks, with the epochs under which it holds them.
+        blocks: Vec<(BlockId, u32)>,
+    },
+    /// A node is added, out.
+    Enlist {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node that is out is no member any more.
+    Strike {
+        /// The node.
+        node: NodeId,
     },
 }
 
@@ -127,6 +142,9 @@ pub enum Void {
     /// Something happened between the decision and now.
     #[error("overtaken by another command")]
     Overtaken,
+    /// The node is not out.
+    #[error("the node is not out: put it out first")]
+    NotGone,
     /// The only node that is in cannot be put out: nobody would have what it promised.
     #[error("the last node that is in cannot be put out")]
     LastOne,
@@ -137,17 +155,19 @@ pub enum Void {
 pub struct Delegations {
     members: BTreeMap<NodeId, Member>,
     blocks: Vec<Delegation>,
+    digest: u64,
 }
 
 impl Delegations {
     /// Blocks shared out among all nodes in turn, once and for ever: for fewer than three voters.
-    pub fn shared_out(nodes: &[NodeId], blocks: u32) -> Self {
+    pub fn shared_out(nodes: &[NodeId], blocks: u32, digest: u64) -> Self {
         let member = Member { presence: Presence::In, renewals: 0, attempt: 0 };
         let holders = nodes.iter().copied().cycle();
-        let delegation = |node| Delegation { holder: Some(node), epoch: 1, taken_over: false };
+        let delegation = |holder| Delegation { holder, epoch: 1, taken_over: false };
         Self {
             members: nodes.iter().map(|node| (*node, member.clone())).collect(),
             blocks: holders.take(usize::try_from(blocks).unwrap_or(0)).map(delegation).collect(),
+            digest,
         }
     }
 
@@ -157,10 +177,12 @@ impl Delegations {
     /// Why it had no effect.
     pub fn apply(&mut self, command: &Command) -> Result<(), Void> {
         match command {
-            Command::Found { founder, nodes, blocks } => self.found(*founder, nodes, *blocks),
-            Command::Renew { node } => {
+            Command::Found { founder, nodes, blocks, digest } => {
+                self.found(*founder, nodes, *blocks, *digest)
+            }
+            Command::Renew { node, .. } => {
                 let member = self.members.get_mut(node).ok_or(Void::Unknown)?;
-                if member.presence != Presence::In {
+                if member.presence == Presence::Out {
                     return Err(Void::NotIn);
                 }
                 member.renewals += 1;
@@ -177,29 +199,36 @@ impl Delegations {
                 Ok(())
             }
             Command::Confirm { node, attempt, by } => self.confirm(*node, *attempt, *by),
-            Command::GiveBack { block, epoch, by } => {
-                let block = self.block_mut(*block, *epoch)?;
-                if block.holder != Some(*by) {
-                    return Err(Void::Overtaken);
+            Command::Move { by, to, blocks } => self.hand_on(*by, *to, blocks),
+            Command::Open { by, blocks } => {
+                let mut opened = Err(Void::Overtaken);
+                for (block, epoch) in blocks {
+                    if let Some(held) = self.held_mut(*block, *epoch, *by) {
+                        held.taken_over = false;
+                        opened = Ok(());
+                    }
                 }
-                *block = Delegation { holder: None, epoch: block.epoch + 1, taken_over: false };
+                opened
+            }
+            Command::Enlist { node } => {
+                if self.members.is_empty() || self.members.contains_key(node) {
+                    return Err(Void::Unknown);
+                }
+                self.members.insert(*node, Member { presence: Presence::Out, renewals: 0, attempt: 0 });
                 Ok(())
             }
-            Command::Assign { block, epoch, to } => {
-                if !self.is_in(*to) {
-                    return Err(Void::NotIn);
+            Command::Strike { node } => {
+                let member = self.members.get(node).ok_or(Void::Unknown)?;
+                if member.presence != Presence::Out {
+                    return Err(Void::NotGone);
                 }
-                let block = self.block_mut(*block, *epoch)?;
-                if block.holder.is_some() {
-                    return Err(Void::Overtaken);
-                }
-                (block.holder, block.epoch) = (Some(*to), block.epoch + 1);
+                self.members.remove(node);
                 Ok(())
             }
         }
     }
 
-    fn found(&mut self, founder: NodeId, nodes: &[NodeId], blocks: u32) -> Result<(), Void> {
+    fn found(&mut self, founder: NodeId, nodes: &[NodeId], blocks: u32, digest: u64) -> Result<(), Void> {
         if !self.members.is_empty() {
             return Err(Void::Founded);
         }
@@ -209,7 +238,9 @@ impl Delegations {
         let presence = |node| if node == founder { Presence::In } else { Presence::Out };
         let member = |node| Member { presence: presence(node), renewals: 0, attempt: 0 };
         self.members = nodes.iter().map(|node| (*node, member(*node))).collect();
-        self.blocks = vec![Delegation::default(); usize::try_from(blocks).unwrap_or(0)];
+        let delegation = Delegation { holder: founder, epoch: 1, taken_over: false };
+        self.blocks = vec![delegation; usize::try_from(blocks).unwrap_or(0)];
+        self.digest = digest;
         Ok(())
     }
 
@@ -222,25 +253,51 @@ impl Delegations {
         if was_in && self.members_in().all(|other| other == node) {
             return Err(Void::LastOne);
         }
-        let heirs: Vec<NodeId> =
+        let mut heirs: Vec<NodeId> =
             heirs.iter().copied().filter(|heir| *heir != node && self.is_in(*heir)).collect();
+        if heirs.is_empty() {
+            heirs = self.members_in().filter(|other| *other != node).collect();
+        }
         if let Some(member) = self.members.get_mut(&node) {
             member.presence = Presence::Out;
         }
         if was_in {
-            let mut turn = heirs.iter().copied().cycle();
-            for block in self.blocks.iter_mut().filter(|block| block.holder == Some(node)) {
-                *block = Delegation { holder: turn.next(), epoch: block.epoch + 1, taken_over: true };
+            let turn = heirs.iter().copied().cycle();
+            let lost = self.blocks.iter_mut().filter(|block| block.holder == node);
+            for (block, holder) in lost.zip(turn) {
+                *block = Delegation { holder, epoch: block.epoch + 1, taken_over: true };
             }
             // What the node that went told a newcomer, the others may not have told it: all confirm anew.
-            for member in self.members.values_mut() {
-                if let Presence::Joining { confirmed } = &mut member.presence {
-                    confirmed.clear();
-                    member.attempt += 1;
-                }
-            }
+            self.confirm_anew();
         }
         Ok(())
+    }
+
+    /// A block's new holder has not told a newcomer of it yet, whatever its last one or it itself confirmed.
+    fn confirm_anew(&mut self) {
+        for member in self.members.values_mut() {
+            if let Presence::Joining { confirmed } = &mut member.presence {
+                confirmed.clear();
+                member.attempt += 1;
+            }
+        }
+    }
+
+    fn hand_on(&mut self, by: NodeId, to: NodeId, blocks: &[(BlockId, u32)]) -> Result<(), Void> {
+        if !self.is_in(to) {
+            return Err(Void::NotIn);
+        }
+        let mut moved = Err(Void::Overtaken);
+        for (block, epoch) in blocks {
+            if let Some(held) = self.held_mut(*block, *epoch, by).filter(|held| !held.taken_over) {
+                *held = Delegation { holder: to, epoch: held.epoch + 1, taken_over: false };
+                moved = Ok(());
+            }
+        }
+        if moved.is_ok() {
+            self.confirm_anew();
+        }
+        moved
     }
 
     fn confirm(&mut self, node: NodeId, attempt: u32, by: NodeId) -> Result<(), Void> {
@@ -260,10 +317,9 @@ impl Delegations {
         Ok(())
     }
 
-    fn block_mut(&mut self, block: BlockId, epoch: u32) -> Result<&mut Delegation, Void> {
-        let index = usize::try_from(block.0).map_err(|_| Void::Unknown)?;
-        let block = self.blocks.get_mut(index).ok_or(Void::Unknown)?;
-        if block.epoch == epoch { Ok(block) } else { Err(Void::Overtaken) }
+    fn held_mut(&mut self, block: BlockId, epoch: u32, by: NodeId) -> Option<&mut Delegation> {
+        let held = self.blocks.get_mut(usize::try_from(block.0).ok()?)?;
+        (held.epoch == epoch && held.holder == by).then_some(held)
     }
 
     /// Whether a node is in.
@@ -285,6 +341,21 @@ impl Delegations {
     /// What is known of a node.
     pub fn member(&self, node: NodeId) -> Option<&Member> {
         self.members.get(&node)
+    }
+
+    /// All nodes.
+    pub fn members(&self) -> impl Iterator<Item = (NodeId, &Member)> {
+        self.members.iter().map(|(node, member)| (*node, member))
+    }
+
+    /// Whether there is a cluster.
+    pub fn is_founded(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    /// What the blocks are; see [`Command::Found`].
+    pub const fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// A block's delegation.

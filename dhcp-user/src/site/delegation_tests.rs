@@ -9,8 +9,12 @@ const NODES: [NodeId; 3] = [NodeId(0), NodeId(1), NodeId(2)];
 
 fn founded(blocks: u32) -> Delegations {
     let mut state = Delegations::default();
-    state.apply(&Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks }).unwrap();
+    state.apply(&Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks, digest: 1 }).unwrap();
     state
+}
+
+fn renew(node: NodeId) -> Command {
+    Command::Renew { node, stamp: 0 }
 }
 
 fn join(state: &mut Delegations, node: NodeId) {
@@ -24,26 +28,57 @@ fn join(state: &mut Delegations, node: NodeId) {
 #[test]
 fn a_cluster_is_founded_joined_and_shared_out() {
     let mut state = founded(6);
-    let found = Command::Found { founder: NODES[1], nodes: NODES.to_vec(), blocks: 6 };
+    let found = Command::Found { founder: NODES[1], nodes: NODES.to_vec(), blocks: 6, digest: 1 };
     assert_eq!(state.apply(&found), Err(Void::Founded));
-    assert_eq!(state.apply(&Command::Renew { node: NODES[1] }), Err(Void::NotIn));
-    let assign = |epoch, to| Command::Assign { block: BlockId(3), epoch, to };
-    assert_eq!(state.apply(&assign(0, NODES[1])), Err(Void::NotIn));
+    assert_eq!(state.apply(&renew(NODES[1])), Err(Void::NotIn));
+    let hand_on = |by, to, epoch| Command::Move { by, to, blocks: vec![(BlockId(3), epoch)] };
+    assert_eq!(state.apply(&hand_on(NODES[0], NODES[1], 1)), Err(Void::NotIn));
     join(&mut state, NODES[1]);
-    state.apply(&assign(0, NODES[1])).unwrap();
-    assert_eq!(state.apply(&assign(0, NODES[0])), Err(Void::Overtaken));
-    assert_eq!(state.apply(&assign(1, NODES[0])), Err(Void::Overtaken), "it is held");
-    let back = |by| Command::GiveBack { block: BlockId(3), epoch: 1, by };
-    assert_eq!(state.apply(&back(NODES[0])), Err(Void::Overtaken));
-    state.apply(&back(NODES[1])).unwrap();
-    state.apply(&assign(2, NODES[0])).unwrap();
-    let held = Delegation { holder: Some(NODES[0]), epoch: 3, taken_over: false };
+    assert_eq!(state.apply(&hand_on(NODES[1], NODES[1], 1)), Err(Void::Overtaken), "it is not its to give");
+    state.apply(&hand_on(NODES[0], NODES[1], 1)).unwrap();
+    assert_eq!(state.apply(&hand_on(NODES[0], NODES[1], 1)), Err(Void::Overtaken));
+    let held = Delegation { holder: NODES[1], epoch: 2, taken_over: false };
     assert_eq!(state.block(BlockId(3)), Some(held));
     assert_eq!(state.apply(&Command::Join { node: NODES[1] }), Err(Void::NotOut));
-    assert_eq!(
-        state.apply(&Command::Assign { block: BlockId(6), epoch: 0, to: NODES[0] }),
-        Err(Void::Unknown)
-    );
+    let nowhere = Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(6), 1)] };
+    assert_eq!(state.apply(&nowhere), Err(Void::Overtaken));
+    // Members come and go, but nobody goes who is counted on.
+    state.apply(&Command::Enlist { node: NodeId(7) }).unwrap();
+    assert_eq!(state.apply(&Command::Strike { node: NODES[1] }), Err(Void::NotGone));
+    state.apply(&Command::Strike { node: NodeId(7) }).unwrap();
+    assert_eq!(state.member(NodeId(7)), None);
+}
+
+#[test]
+fn what_was_taken_over_moves_only_when_it_is_open() {
+    let mut state = founded(2);
+    join(&mut state, NODES[1]);
+    state.apply(&Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(1), 1)] }).unwrap();
+    // Nobody inherits who is not in: then all do that are.
+    state.apply(&Command::PutOut { node: NODES[1], renewals: 0, heirs: vec![NODES[2]] }).unwrap();
+    let taken = Delegation { holder: NODES[0], epoch: 3, taken_over: true };
+    assert_eq!(state.block(BlockId(1)), Some(taken));
+    join(&mut state, NODES[1]);
+    let hand_on = Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(1), 3)] };
+    assert_eq!(state.apply(&hand_on), Err(Void::Overtaken));
+    let open = |epoch| Command::Open { by: NODES[0], blocks: vec![(BlockId(1), epoch)] };
+    assert_eq!(state.apply(&open(2)), Err(Void::Overtaken));
+    state.apply(&open(3)).unwrap();
+    state.apply(&hand_on).unwrap();
+}
+
+#[test]
+fn a_block_that_moves_has_newcomers_confirmed_anew() {
+    let mut state = founded(1);
+    join(&mut state, NODES[1]);
+    state.apply(&Command::Join { node: NODES[2] }).unwrap();
+    // Node 1 has told all it had. What node 0 hands it now, it has not told.
+    state.apply(&Command::Confirm { node: NODES[2], attempt: 1, by: NODES[1] }).unwrap();
+    state.apply(&Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(0), 1)] }).unwrap();
+    state.apply(&Command::Confirm { node: NODES[2], attempt: 2, by: NODES[0] }).unwrap();
+    assert!(!state.is_in(NODES[2]));
+    state.apply(&Command::Confirm { node: NODES[2], attempt: 2, by: NODES[1] }).unwrap();
+    assert!(state.is_in(NODES[2]));
 }
 
 #[test]
@@ -51,13 +86,13 @@ fn a_renewal_and_putting_out_exclude_each_other() {
     let mut state = founded(1);
     let out = |renewals| Command::PutOut { node: NODES[1], renewals, heirs: vec![NODES[2], NODES[0]] };
     join(&mut state, NODES[1]);
-    state.apply(&Command::Assign { block: BlockId(0), epoch: 0, to: NODES[1] }).unwrap();
-    state.apply(&Command::Renew { node: NODES[1] }).unwrap();
+    state.apply(&Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(0), 1)] }).unwrap();
+    state.apply(&renew(NODES[1])).unwrap();
     assert_eq!(state.apply(&out(0)), Err(Void::Overtaken), "it renewed since");
     state.apply(&out(1)).unwrap();
-    assert_eq!(state.apply(&Command::Renew { node: NODES[1] }), Err(Void::NotIn));
+    assert_eq!(state.apply(&renew(NODES[1])), Err(Void::NotIn));
     // An heir that is not in inherits nothing.
-    let held = Delegation { holder: Some(NODES[0]), epoch: 2, taken_over: true };
+    let held = Delegation { holder: NODES[0], epoch: 3, taken_over: true };
     assert_eq!(state.block(BlockId(0)), Some(held));
     let last = Command::PutOut { node: NODES[0], renewals: 0, heirs: vec![NODES[1]] };
     assert_eq!(state.apply(&last), Err(Void::LastOne));
@@ -108,7 +143,7 @@ impl Node {
             let command = &log[self.applied];
             self.applied += 1;
             let done = self.state.apply(command);
-            if let (Command::Renew { node }, Ok(())) = (command, done) {
+            if let (Command::Renew { node, .. }, Ok(())) = (command, done) {
                 let renewals = self.state.member(*node).unwrap().renewals;
                 self.heard.insert(*node, (clock, renewals));
                 if *node == me
@@ -121,7 +156,7 @@ impl Node {
     }
 
     fn holds(&self, me: NodeId, now: u64) -> bool {
-        let holder = self.state.block(BlockId(0)).and_then(|block| block.holder);
+        let holder = self.state.block(BlockId(0)).map(|block| block.holder);
         holder == Some(me) && self.clock(now) < self.held_until
     }
 }
@@ -150,13 +185,12 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Whether two nodes ever both took themselves for the holder. `wait` is what proposers wait before they put out.
 fn both_hold(steps: &[Step], gains: [i64; 3], wait: u64) -> bool {
-    let mut log = vec![Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks: 1 }];
+    let mut log = vec![Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks: 1, digest: 1 }];
     for node in [NODES[1], NODES[2]] {
         log.push(Command::Join { node });
         log.push(Command::Confirm { node, attempt: 1, by: NODES[0] });
         log.push(Command::Confirm { node, attempt: 1, by: NODES[1] });
     }
-    log.push(Command::Assign { block: BlockId(0), epoch: 0, to: NODES[0] });
     let mut nodes = gains.map(|gains| Node {
         state: Delegations::default(),
         applied: 0,
@@ -173,7 +207,7 @@ fn both_hold(steps: &[Step], gains: [i64; 3], wait: u64) -> bool {
                 let clock = nodes[i].clock(now);
                 if nodes[i].proposed_at.is_none() {
                     nodes[i].proposed_at = Some(clock);
-                    flying.push(Command::Renew { node: NODES[i] });
+                    flying.push(renew(NODES[i]));
                 }
             }
             Step::PutOut(by, whom) => {

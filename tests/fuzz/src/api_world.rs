@@ -30,6 +30,7 @@ use dhcp_user::{
     server::{
         desk::{self, Act, ActError, Change, ServiceHealth},
         explain::Explanation,
+        reload::{InForce, Prospects, Reloader, decide::AskingBy},
         service::{Event, Query},
         view::{DaemonStats, LeaseView, StatsView},
     },
@@ -39,12 +40,12 @@ use dhcp_user::{
 /// Leases from here on, every tenth of them free.
 const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
 const LEASES: u32 = 300;
-const CONFIG: &str = r#"{"dhcp": {"interfaces": ["eth0"], "subnets": [
-    {"subnet": "198.18.0.0/16", "interface": "eth0", "pools": [{"range": "198.18.1.0-198.18.200.255"}],
+const CONFIG: &str = r#"{"dhcp": {"interfaces": ["no-such-port0"], "subnets": [
+    {"subnet": "198.18.0.0/16", "interface": "no-such-port0", "pools": [{"range": "198.18.1.0-198.18.200.255"}],
      "reservations": [{"hw_address": "02:00:00:00:00:01", "address": "198.18.250.1", "hostname": "db1"},
                       {"client_id": "text:x", "address": "198.18.250.2"}]},
     {"subnet": "198.19.0.0/24", "relays": ["198.18.0.9"], "pools": [{"range": "198.19.0.10-198.19.0.19"}]}
-  ], "api": {"requests_per_sec": 1000000, "client_ca": "/ca.pem", "client_certificates": [
+  ], "api": {"state_path": "STATE", "requests_per_sec": 1000000, "client_ca": "/ca.pem", "client_certificates": [
      {"name": "ops", "role": "operator", "subnets": ["198.18.1.0/24"]}]}}}"#;
 
 /// The API, and tokens of callers with ever more rights.
@@ -63,15 +64,22 @@ impl ApiWorld {
     pub fn new() -> Self {
         // Thousands of worlds, and it is not flushing that is tested: in memory if that can be had.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
-        let config = Arc::new(config::parse(CONFIG, "the fuzzer's").expect("a sound configuration"));
+        let text = CONFIG.replace("STATE", &folder.path().display().to_string());
+        let config = Arc::new(config::parse(&text, "the fuzzer's").expect("a sound configuration"));
         let (sender, receiver) = sync_channel(64);
         let served = Arc::clone(&config);
         // It ends with the API, which has the only sender.
         thread::spawn(move || serve(&served, &receiver));
         let (tokens, made) = tokens(folder.path());
         let changes = Changes::open(folder.path().join("changes.ndjson")).expect("an empty record");
+        // There is no such interface: what is asked for is judged and never taken up.
+        let in_force = InForce::of(config);
+        let prospects =
+            Prospects { in_force: in_force.clone(), pins: None, asking: AskingBy { arp: true, echo: true } };
+        let reloader = Reloader::new(folder.path().join("dhcp.json"), prospects, sender.clone());
         let service = ServiceHandle::new(sender);
-        let api = Api::new(service, Arc::default(), Arc::default(), config, tokens, changes);
+        let api = Api::new(service, Arc::default(), Arc::default(), in_force, tokens, changes);
+        let api = Api { reloader: Some(Arc::new(reloader)), ..api };
         Self { api, tokens: made, _folder: folder }
     }
 
@@ -114,6 +122,7 @@ fn lease(n: u32) -> LeaseRecord {
         granted_at: Timestamp::ZERO,
         expires: Timestamp::ZERO + Span::from_secs(60),
         horizon: Timestamp::ZERO + Span::from_secs(120),
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     }
 }
@@ -134,6 +143,7 @@ fn serve(config: &Config, events: &Receiver<Event>) {
             Query::Lease(address, to) => drop(to.send(table.get(address).map(view))),
             Query::Stats(to) => drop(to.send(stats())),
             Query::Subnets(to) => drop(to.send(desk::subnets(config, |_, _| 3))),
+            Query::Sites(to) => drop(to.send(None)),
             Query::Health(to) => drop(to.send(ServiceHealth {
                 fast_path_wanted: 1,
                 fast_path_attached: 1,
@@ -141,7 +151,7 @@ fn serve(config: &Config, events: &Receiver<Event>) {
                 commits: 1,
             })),
             Query::Explain(subject, to) => {
-                drop(to.send(Explanation { summary: format!("{subject:?}"), ..Explanation::default() }))
+                drop(to.send(Explanation { summary: format!("{subject:?}"), ..Explanation::default() }));
             }
             Query::Change(change) => {
                 let done = changed(&mut table, &change);

@@ -28,7 +28,7 @@ pub fn all() -> Vec<Vec<u8>> {
     seeds
 }
 
-const READ: [&str; 24] = [
+const READ: [&str; 27] = [
     "/api/v1/leases",
     "/api/v1/leases/198.18.1.7",
     "/api/v1/stats",
@@ -47,15 +47,18 @@ const READ: [&str; 24] = [
     "/api/v1/leases/%31%39%38.18.1.1",
     "/api/v1/leases/export?format=csv",
     "/api/v1/leases/export?format=ndjson&subnet=198.18.1.0/28",
-    "/api/v1/reservations?subnet=198.18.0.0/16&limit=1",
+    "/api/v1/reservations?limit=1&after=198.18.250.1",
     "/api/v1/openapi.json",
     "/metrics",
     "/readyz",
+    "/api/v1/explain?address=198.18.1.7",
+    "/api/v1/explain?frame=0102ff",
+    "/api/v1/config",
     "/",
     "//api/v1/leases/..",
 ];
 
-const CHANGES: [&str; 14] = [
+const CHANGES: [&str; 17] = [
     "local DELETE /api/v1/leases/198.18.1.7\n\n",
     "local DELETE /api/v1/leases/198.18.1.9\nif-match: \"x\", \"y\"\n\n",
     "local POST /api/v1/leases/198.18.1.8/extend\nif-match: *\n\n",
@@ -69,6 +72,9 @@ const CHANGES: [&str; 14] = [
     "local DELETE /api/v1/tokens/0011223344556677\n\n",
     "remote POST /api/v1/config/validate\nauthorization: Bearer TOKEN2\ncontent-type: application/json\n\n{\"dhcp\": {}}",
     "local POST /api/v1/config/validate\n\n\u{fffd}[[[[[[[[",
+    "local POST /api/v1/config/diff\ncontent-type: application/json\n\n{\"dhcp\": {\"interfaces\": []}}",
+    "local PUT /api/v1/config\nif-match: \"00\"\n\n{}",
+    "local POST /api/v1/config/rollback\n\n",
     "local PUT /api/v1/leases\nx-request-id: a-b_c.d\n\n",
     "local GET /api/v1/events\nlast-event-id: 18446744073709551615\n\n",
 ];

@@ -80,6 +80,7 @@ pub fn updates() -> Vec<Vec<u8>> {
         granted_at: Timestamp(1_000_000_000),
         expires: Timestamp(61_000_000_000),
         horizon: Timestamp(121_000_000_000),
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     };
     let hardware = |n| HardwareAddress::ethernet([2, 0, 0, 0, 0, n]);
@@ -121,6 +122,7 @@ pub fn stores() -> Vec<Vec<u8>> {
         granted_at: Timestamp(1),
         expires: Timestamp(2),
         horizon: Timestamp(3),
+        kept_until: Timestamp::ZERO,
         forms: [Some(KnownForm { fingerprint: 1, answer: 2, echo_sum: 3 }), None],
     };
     encode_lease(&record, &mut lease).expect("it is short");

@@ -197,6 +197,7 @@ fn lease(index: u32, granted_at: Timestamp, rng: &mut SmallRng) -> LeaseRecord {
         granted_at,
         expires: granted_at + lease,
         horizon: granted_at + lease + lease,
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     }
 }

@@ -143,7 +143,8 @@ impl Life {
         };
         write("etc/simple-dhcpd/dhcp.json", CONFIG)?;
         write("opt/client-script", CLIENT_SCRIPT)?;
-        self.sh(&format!("chmod 755 /opt/client-script; systemctl start {UNIT}"))?;
+        self.sh("chmod 755 /opt/client-script; chgrp simple-dhcpd /etc/simple-dhcpd/dhcp.json")?;
+        self.sh(&format!("chmod 640 /etc/simple-dhcpd/dhcp.json; systemctl start {UNIT} || true"))?;
         self.becomes("active")?;
         let status = self.sh(&format!("cat /proc/{}/status", self.main_pid()?))?;
         let field = |name: &str| {
@@ -225,7 +226,9 @@ impl Life {
     fn removed(&self) -> Result<()> {
         self.sh("dpkg --remove simple-dhcpd-datacenter")?;
         ensure!(!self.has_program()?, "the removed package's program is still attached");
-        self.sh("! pgrep -x simple-dhcpd-da && test ! -e /usr/bin/simple-dhcpd-datacenter")?;
+        self.sh(
+            "! grep -qx simple-dhcpd-da /proc/[0-9]*/comm && test ! -e /usr/bin/simple-dhcpd-datacenter",
+        )?;
         self.sh("test -e /etc/simple-dhcpd/dhcp.json && test -n \"$(ls /var/lib/simple-dhcpd)\"")?;
         self.sh("dpkg --install /opt/run.deb")?;
         self.becomes("active").context("installed again over what was left")?;

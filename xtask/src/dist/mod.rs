@@ -31,6 +31,9 @@ pub struct DistArgs {
     /// Package the unoptimised build, to try the packaging; licences and bill of materials are left out.
     #[arg(long)]
     pub dev: bool,
+    /// Package this binary instead of building one.
+    #[arg(long, value_name = "FILE", conflicts_with = "dev")]
+    pub daemon: Option<PathBuf>,
     /// The number after the version: what Debian calls the revision.
     #[arg(long, default_value_t = 1)]
     pub revision: u32,
@@ -45,16 +48,22 @@ pub fn run(workspace: &Workspace, args: &DistArgs) -> Result<()> {
     if args.reproducible {
         return reproducible::show(workspace);
     }
-    ebpf::build(workspace)?;
-    workspace.build_daemon(!args.dev)?;
-    let materials = if args.dev {
-        eprintln!("dist: --dev leaves out the licences and the bill of materials");
+    let daemon = match &args.daemon {
+        Some(daemon) => daemon.clone(),
+        None => {
+            ebpf::build(workspace)?;
+            workspace.build_daemon(!args.dev)?;
+            workspace.daemon(!args.dev)
+        }
+    };
+    let materials = if args.dev || args.daemon.is_some() {
+        eprintln!("dist: the licences are not looked at and the bill of materials is left out");
         None
     } else {
         materials::licences(workspace)?;
         Some(materials::bill(workspace)?)
     };
-    let made = |revision| deb::build(workspace, !args.dev, revision, materials.as_deref());
+    let made = |revision| deb::build(workspace, &daemon, revision, materials.as_deref());
     let package = made(args.revision)?;
     println!("{}", package.display());
     if args.check {

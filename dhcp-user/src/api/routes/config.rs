@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
+    body::Bytes,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -57,7 +58,9 @@ impl ConfigSummary {
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn validate(text: String) -> Result<Json<ConfigSummary>, Problem> {
+pub(super) async fn validate(octets: Bytes) -> Result<Json<ConfigSummary>, Problem> {
+    let text = String::from_utf8(octets.into())
+        .map_err(|error| Problem::bad_request(format!("the configuration is not UTF-8 text: {error}")))?;
     // Millions of reservations may be in it: not on a thread that others wait for.
     let judged = tokio::task::spawn_blocking(move || config::parse(&text, "request")).await;
     match judged {

@@ -119,17 +119,20 @@ pub enum MetaKey {
     /// Since when every renewal the kernel granted is known (a [`crate::time::Timestamp`]): the kernel's marks of
     /// earlier ones went with a reboot or an unloaded program.
     MarksKnownSince = 6,
+    /// How far this node is in the change logs of its peers, see [`crate::site::node`].
+    SiteCursors = 7,
 }
 
 impl MetaKey {
     /// Every key.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::FingerprintKey,
         Self::ConfigDigest,
         Self::TimelineAnchor,
         Self::Generation,
         Self::NextAnswer,
         Self::MarksKnownSince,
+        Self::SiteCursors,
     ];
 
     /// The key's number on disk.

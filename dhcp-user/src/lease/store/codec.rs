@@ -3,8 +3,8 @@
 //! Version 1, integers little-endian, the address being the key under which the record is kept:
 //!
 //! ```text
-//! version u8 | flags u8 | hardware | client | hostname | relay | granted u64 | expires u64 | horizon u64 | form*
-//! flags: bits 0-1 state, bits 2-3 kind of client, bit 4 direct form, bit 5 relayed form
+//! version u8 | flags u8 | hardware | client | hostname | relay | granted u64 | expires u64 | horizon u64 | kept u64? | form*
+//! flags: bits 0-1 state, bits 2-3 kind of client, bit 4 direct form, bit 5 relayed form, bit 6 kept until beyond horizon
 //! hardware: htype u8, len u8, octets      client: nothing (same as hardware) | hardware | len u16, octets
 //! hostname: len u8, octets                relay: len u16, octets             form: fingerprint u64, answer u32, echo sum u16
 //! ```
@@ -63,7 +63,8 @@ pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) -> Result<(), CodecE
     };
     let forms =
         lease.forms.iter().enumerate().fold(0, |bits, (i, form)| bits | (u8::from(form.is_some()) << i));
-    out.extend_from_slice(&[VERSION, state | client << 2 | forms << 4]);
+    let kept = u8::from(lease.kept_until != Timestamp::ZERO);
+    out.extend_from_slice(&[VERSION, state | client << 2 | forms << 4 | kept << 6]);
     put_hardware(&lease.hardware, out);
     match &lease.client {
         ClientKey::Hardware(hardware) if client == CLIENT_OTHER_HARDWARE => put_hardware(hardware, out),
@@ -80,6 +81,9 @@ pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) -> Result<(), CodecE
     put_long("relay information", &lease.relay_information, out)?;
     for time in [lease.granted_at, lease.expires, lease.horizon] {
         out.extend_from_slice(&time.0.to_le_bytes());
+    }
+    if kept == 1 {
+        out.extend_from_slice(&lease.kept_until.0.to_le_bytes());
     }
     for form in lease.forms.iter().flatten() {
         out.extend_from_slice(&form.fingerprint.to_le_bytes());
@@ -100,7 +104,7 @@ pub fn decode_lease(address: Ipv4Addr, octets: &[u8]) -> Result<LeaseRecord, Cod
         return Err(CodecError::Version(version));
     }
     let flags = rest.u8()?;
-    if flags & 0xc0 != 0 {
+    if flags & 0x80 != 0 {
         return Err(CodecError::Malformed("unknown flags"));
     }
     let state = match flags & 3 {
@@ -122,6 +126,7 @@ pub fn decode_lease(address: Ipv4Addr, octets: &[u8]) -> Result<LeaseRecord, Cod
     let granted_at = Timestamp(rest.u64()?);
     let expires = Timestamp(rest.u64()?);
     let horizon = Timestamp(rest.u64()?);
+    let kept_until = if flags >> 6 & 1 == 1 { Timestamp(rest.u64()?) } else { Timestamp::ZERO };
     let mut forms = [None; 2];
     for (i, form) in forms.iter_mut().enumerate() {
         if flags >> (4 + i) & 1 == 1 {
@@ -141,6 +146,7 @@ pub fn decode_lease(address: Ipv4Addr, octets: &[u8]) -> Result<LeaseRecord, Cod
         granted_at,
         expires,
         horizon,
+        kept_until,
         forms,
     })
 }
@@ -234,7 +240,7 @@ pub(super) mod tests {
         let state =
             prop_oneof![Just(LeaseState::Bound), Just(LeaseState::Free), Just(LeaseState::Quarantined)];
         let client = (hardware(), prop::option::of(prop::option::of(octets(300))));
-        let times = any::<[u64; 3]>();
+        let times = any::<[u64; 4]>();
         (0..addresses, state, client, hardware(), octets(255), octets(300), times, [form(), form()]).prop_map(
             |(address, state, (other, client), hardware, hostname, relay_information, times, forms)| {
                 let client = match client {
@@ -242,7 +248,7 @@ pub(super) mod tests {
                     Some(None) => ClientKey::Hardware(other),
                     Some(Some(id)) => ClientKey::Id(id),
                 };
-                let [granted_at, expires, horizon] = times.map(Timestamp);
+                let [granted_at, expires, horizon, kept_until] = times.map(Timestamp);
                 LeaseRecord {
                     address: Ipv4Addr::from(0xc612_0000 + address),
                     state,
@@ -253,6 +259,7 @@ pub(super) mod tests {
                     granted_at,
                     expires,
                     horizon,
+                    kept_until,
                     forms,
                 }
             },
@@ -294,6 +301,7 @@ pub(super) mod tests {
             granted_at: Timestamp(1),
             expires: Timestamp(2),
             horizon: Timestamp(3),
+            kept_until: Timestamp::ZERO,
             forms: [None; 2],
         };
         let mut octets = Vec::new();
@@ -322,6 +330,7 @@ pub(super) mod tests {
             granted_at: Timestamp(1),
             expires: Timestamp(2),
             horizon: Timestamp(3),
+            kept_until: Timestamp::ZERO,
             forms: [Some(KnownForm { fingerprint: 7, answer: 9, echo_sum: 11 }), None],
         };
         let mut octets = Vec::new();

@@ -34,8 +34,10 @@ pub struct Update {
     pub granted_at: Timestamp,
     /// Its end.
     pub expires: Timestamp,
-    /// The latest moment any client may have been promised.
+    /// The latest moment any client may be promised.
     pub horizon: Timestamp,
+    /// Until when the address is nobody else's, where that is beyond the horizon; at any rate until the horizon.
+    pub kept_until: Timestamp,
     /// The rest, if the receiver may not have it.
     pub identity: Option<Identity>,
 }
@@ -58,20 +60,52 @@ pub struct Identity {
 impl Update {
     /// What to tell of a lease; all of it if `anew`.
     pub fn of(lease: &LeaseRecord, epoch: u32, anew: bool) -> Self {
-        let identity = || Identity {
-            state: lease.state,
-            client: lease.client.clone(),
-            hardware: lease.hardware,
-            hostname: lease.hostname.clone(),
-            relay_information: lease.relay_information.clone(),
-        };
         Self {
             address: lease.address,
             epoch,
             granted_at: lease.granted_at,
             expires: lease.expires,
             horizon: lease.horizon,
-            identity: anew.then(identity),
+            kept_until: lease.reach(),
+            identity: anew.then(|| Identity::of(lease)),
+        }
+    }
+}
+
+impl Identity {
+    /// A digest of it, to tell whether a receiver has it.
+    pub fn digest(&self) -> u64 {
+        let mut octets = Vec::with_capacity(64);
+        octets.push(match self.state {
+            LeaseState::Bound => 0,
+            LeaseState::Free => 1,
+            LeaseState::Quarantined => 2,
+        });
+        octets.push(self.hardware.htype);
+        put_octets(self.hardware.octets(), &mut octets);
+        match &self.client {
+            ClientKey::Hardware(hardware) => {
+                octets.extend_from_slice(&[0, hardware.htype]);
+                put_octets(hardware.octets(), &mut octets);
+            }
+            ClientKey::Id(id) => {
+                octets.push(1);
+                put_octets(id, &mut octets);
+            }
+        }
+        put_octets(&self.hostname, &mut octets);
+        put_octets(&self.relay_information, &mut octets);
+        xxhash_rust::xxh3::xxh3_64(&octets)
+    }
+
+    /// What there is to tell of a lease beside its times.
+    pub fn of(lease: &LeaseRecord) -> Self {
+        Self {
+            state: lease.state,
+            client: lease.client.clone(),
+            hardware: lease.hardware,
+            hostname: lease.hostname.clone(),
+            relay_information: lease.relay_information.clone(),
         }
     }
 }
@@ -123,6 +157,9 @@ pub fn encode(updates: &mut [Update], now: Timestamp) -> Vec<u8> {
         let beyond = round_up(update.horizon).saturating_sub(round_up(update.expires));
         // Mostly the lease time: then zero.
         put_signed(beyond.wrapping_sub(length(update)).cast_signed(), &mut out);
+    }
+    for update in &*updates {
+        put_number(round_up(update.kept_until).saturating_sub(round_up(update.horizon)), &mut out);
     }
     updates.iter().for_each(|update| out.push(head(update)));
     let known: Vec<&Identity> = updates.iter().filter_map(|update| update.identity.as_ref()).collect();
@@ -196,8 +233,8 @@ pub fn decode(octets: &[u8]) -> Result<(Vec<Update>, Timestamp), WireError> {
     let mut rest = Reader(octets);
     let count = rest.length(UPDATES_MAX)?;
     let base = rest.number()?;
-    // An update takes six octets at least: no more room is made than what came can fill.
-    if count > rest.0.len() / 6 {
+    // An update takes seven octets at least: no more room is made than what came can fill.
+    if count > rest.0.len() / 7 {
         return Err(WireError::CutShort);
     }
     let mut updates = Vec::with_capacity(count);
@@ -216,6 +253,7 @@ pub fn decode(octets: &[u8]) -> Result<(Vec<Update>, Timestamp), WireError> {
             granted_at: zero,
             expires: zero,
             horizon: zero,
+            kept_until: zero,
             identity: None,
         });
     }
@@ -232,6 +270,9 @@ pub fn decode(octets: &[u8]) -> Result<(Vec<Update>, Timestamp), WireError> {
         let length = update.expires.since(update.granted_at).as_secs();
         let beyond = length.checked_add_signed(rest.signed()?).ok_or(WireError::Number)?;
         update.horizon = moment(update.expires.as_secs().checked_add(beyond))?;
+    }
+    for update in &mut updates {
+        update.kept_until = moment(update.horizon.as_secs().checked_add(rest.number()?))?;
     }
     let heads = rest.take(count)?;
     let mut identities = decode_identities(&mut rest, heads)?.into_iter();

@@ -31,6 +31,7 @@ prop_compose! {
         granted in 0..1_u64 << 32,
         length in 0..1_u64 << 32,
         beyond in 0..1_u64 << 32,
+        kept in 0..1_u64 << 32,
         identity in prop::option::of(identity()),
     ) -> Update {
         let at = |secs| Timestamp::ZERO + Span::from_secs(secs);
@@ -40,6 +41,7 @@ prop_compose! {
             granted_at: at(granted),
             expires: at(granted + length),
             horizon: at(granted + length + beyond),
+            kept_until: at(granted + length + beyond + kept),
             identity,
         }
     }
@@ -93,6 +95,7 @@ fn times_are_rounded_up_and_never_down() {
         granted_at: moment(1),
         expires: moment(60_000_000_001),
         horizon: moment(120_999_999_999),
+        kept_until: moment(120_999_999_999),
         identity: None,
     };
     let (found, _) = decode(&encode(&mut [update], moment(0))).unwrap();

@@ -81,6 +81,14 @@ impl ChangeLog {
         seq
     }
 
+    /// As [`touch`](Self::touch), for a lease of which it is not known what the receivers have.
+    pub fn touch_anew(&mut self, address: Ipv4Addr, identity: u64) -> u64 {
+        if let Some(known) = self.by_address.get_mut(&address) {
+            known.told = 0;
+        }
+        self.touch(address, identity)
+    }
+
     /// The number of an address's last change.
     pub fn seq_of(&self, address: Ipv4Addr) -> Option<u64> {
         Some(self.by_address.get(&address)?.seq)

@@ -5,6 +5,9 @@ mod columns;
 mod log;
 mod replica;
 
-pub use codec::{Identity, UPDATES_MAX, Update, WireError, compress, decode, decompress, encode};
+pub use codec::{
+    Identity, PLAIN_OCTETS_MAX, UPDATES_MAX, Update, WireError, compress, decode, decompress, encode,
+};
+pub use columns::{Reader, put_number};
 pub use log::{ChangeLog, Changed, Cursor, RECEIVERS_MAX};
 pub use replica::updated;

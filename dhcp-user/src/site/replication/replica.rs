@@ -1,7 +1,10 @@
 //! What a holder's update makes of the record a standby has of that lease.
 
 use super::codec::Update;
-use crate::lease::record::{LeaseRecord, LeaseState};
+use crate::{
+    lease::record::{LeaseRecord, LeaseState},
+    time::Timestamp,
+};
 
 /// The record after an update of the block's holder, converted to this node's clock before; `None` if it tells only the
 /// times of a lease that is not known, so that the sender's notion of what we know is wrong: begin again.
@@ -9,12 +12,13 @@ use crate::lease::record::{LeaseRecord, LeaseState};
 /// The kernel's knowledge of renewals is this node's own and stays, as long as client and lease time do.
 pub fn updated(update: Update, known: Option<&LeaseRecord>) -> Option<LeaseRecord> {
     let Update { address, granted_at, expires, horizon, identity, .. } = update;
+    let kept_until = if update.kept_until > horizon { update.kept_until } else { Timestamp::ZERO };
     let Some(identity) = identity else {
         let known = known?.clone();
         let kept = known.state == LeaseState::Bound
             && known.expires.since(known.granted_at) == expires.since(granted_at);
         let forms = if kept { known.forms } else { [None, None] };
-        return Some(LeaseRecord { granted_at, expires, horizon, forms, ..known });
+        return Some(LeaseRecord { granted_at, expires, horizon, kept_until, forms, ..known });
     };
     let forms = known
         .filter(|known| known.state == LeaseState::Bound && identity.state == LeaseState::Bound)
@@ -31,6 +35,7 @@ pub fn updated(update: Update, known: Option<&LeaseRecord>) -> Option<LeaseRecor
         granted_at,
         expires,
         horizon,
+        kept_until,
         forms,
     })
 }
@@ -42,7 +47,7 @@ mod tests {
     use super::*;
     use crate::{
         lease::record::{ClientKey, HardwareAddress, KnownForm},
-        time::{Span, Timestamp},
+        time::Span,
     };
 
     fn lease(host: u8, granted_secs: u64, lease_secs: u64) -> LeaseRecord {
@@ -58,6 +63,7 @@ mod tests {
             granted_at,
             expires: granted_at + Span::from_secs(lease_secs),
             horizon: granted_at + Span::from_secs(lease_secs * 2),
+            kept_until: Timestamp::ZERO,
             forms: [None, None],
         }
     }

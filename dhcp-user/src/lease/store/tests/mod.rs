@@ -64,6 +64,7 @@ fn lease(i: u32, write: u64) -> LeaseRecord {
         granted_at: Timestamp(write),
         expires: Timestamp(write + 10),
         horizon: Timestamp(write + 20),
+        kept_until: Timestamp::ZERO,
         forms: [Some(KnownForm { fingerprint: write, answer: 1, echo_sum: 3 }), None],
     }
 }

@@ -1,0 +1,122 @@
+//! The keeper as one of several nodes: what the node asks for goes the way of all work, and in mode `sync` replies wait
+//! until the peers have what they promise.
+
+use std::collections::VecDeque;
+
+use super::{
+    keeper::{Aftermath, Keeper, KeeperError},
+    work::{Outgoing, Work},
+};
+use crate::{
+    config::model::SyncMode,
+    fastpath::lease_map::LeaseMap,
+    lease::store::LeaseStore,
+    site::{
+        authority::Authority,
+        blocks::Blocks,
+        node::{Input, Node},
+    },
+    time::{Span, Timestamp},
+};
+
+/// How long a reply waits for the peers at most: a client asks again after four seconds.
+const HELD_MAX: Span = Span::from_secs(3);
+/// Replies that wait at most.
+const HELD_REPLIES_MAX: usize = 65_536;
+/// Batches of peers taken up in one turn at most.
+const BATCHES_MAX: usize = 64;
+
+/// Replies that wait for acknowledgements.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    waiting: VecDeque<Wait>,
+    replies: usize,
+}
+
+#[derive(Debug)]
+struct Wait {
+    seq: u64,
+    until: Timestamp,
+    send: Vec<Outgoing>,
+}
+
+impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
+    /// Serves as one of several nodes from here on: to be called before anything of the kernel's is taken over.
+    pub fn join_cluster(&mut self, node: Node) {
+        let blocks = Blocks::of(self.core.engine.config());
+        self.core.engine.join_cluster(Authority::new(blocks.into(), node.settings().mclt));
+        self.site = Some(node);
+    }
+
+    /// Tells the node something, and does what that asks for.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn site_input(&mut self, now: Timestamp, input: Input) -> Result<Aftermath, KeeperError> {
+        let mut work = Work::default();
+        if let Some(site) = &mut self.site {
+            site.take_input(now, input, &mut self.core.engine, &mut work);
+        }
+        self.settle(now, work)
+    }
+
+    /// Lets the node act: after every batch of inputs, and several times a second.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn site_turn(&mut self, now: Timestamp) -> Result<Aftermath, KeeperError> {
+        let mut aftermath = Aftermath::default();
+        for _ in 0..BATCHES_MAX {
+            let Some(site) = &mut self.site else { return Ok(aftermath) };
+            let mut work = Work::default();
+            site.turn(now, &mut self.core.engine, &mut work);
+            let idle = work.is_empty();
+            aftermath.append(self.settle(now, work)?);
+            if idle || !self.site.as_ref().is_some_and(Node::has_more) {
+                break;
+            }
+        }
+        self.release_replies(now, &mut aftermath);
+        if let Some(site) = &mut self.site {
+            aftermath.site.extend(site.outputs(now, &self.core.engine));
+        }
+        Ok(aftermath)
+    }
+
+    /// Replies to what has just been made durable: to be sent, or to wait until the peers have it too.
+    pub(super) fn hold_replies(&mut self, now: Timestamp, send: Vec<Outgoing>) -> Vec<Outgoing> {
+        let Some(site) = &mut self.site else { return send };
+        let seq = site.log_end();
+        if send.is_empty() || site.settings().mode == SyncMode::Async || site.acknowledged() >= seq {
+            return send;
+        }
+        if self.held.replies + send.len() > HELD_REPLIES_MAX {
+            site.count_replies(0, send.len() as u64);
+            return Vec::new();
+        }
+        site.count_replies(send.len() as u64, 0);
+        self.held.replies += send.len();
+        self.held.waiting.push_back(Wait { seq, until: now + HELD_MAX, send });
+        Vec::new()
+    }
+
+    fn release_replies(&mut self, now: Timestamp, aftermath: &mut Aftermath) {
+        let Some(site) = &mut self.site else { return };
+        let acknowledged = site.acknowledged();
+        // In their order: one that waits longer has waited longest.
+        while let Some(first) = self.held.waiting.front() {
+            let known = first.seq <= acknowledged;
+            if !known && now < first.until {
+                break;
+            }
+            let Some(wait) = self.held.waiting.pop_front() else { break };
+            self.held.replies = self.held.replies.saturating_sub(wait.send.len());
+            // Late is as good as never: what was promised counts from when it was decided.
+            if known && now < wait.until {
+                aftermath.send.extend(wait.send);
+            } else {
+                site.count_replies(0, wait.send.len() as u64);
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! What peers tell is taken up: by a standby what the holder says, by the holder what a standby granted. Nothing is
+//! acknowledged before it is durable, and no lease's end before the kernel has forgotten the lease.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    Node, Output,
+    message::Message,
+    peer::{Arrived, WINDOW},
+};
+use crate::{
+    engine::Engine,
+    lease::{
+        record::{LeaseRecord, LeaseState},
+        store::MetaKey,
+    },
+    server::work::Work,
+    site::{
+        delegation::NodeId,
+        replication::{Cursor, Update, WireError, decode, put_number, updated},
+    },
+    time::Timestamp,
+};
+
+/// What is to be done with a batch.
+enum Judgement {
+    /// It is taken up.
+    Take(Taken),
+    /// Not yet: the consensus log, or the kernel, is not so far.
+    Wait,
+    /// The kernel must forget these first.
+    Suspend(Vec<Ipv4Addr>),
+    /// The sender must hear first what we granted: up to this change of our log.
+    Object(u64),
+    /// It tells times of a lease that we do not know: from the beginning, then.
+    Unknown,
+    /// It makes no sense.
+    Nonsense(WireError),
+}
+
+#[derive(Default)]
+struct Taken {
+    adopted: Vec<LeaseRecord>,
+    told: Vec<(LeaseRecord, bool)>,
+    overtaken: u64,
+}
+
+impl Node {
+    pub(super) fn on_updates(&mut self, from: NodeId, arrived: Arrived) {
+        let own_log = self.log.end().log;
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == from) else { return };
+        // While we object, what is under way was sent in ignorance.
+        if peer.muted || peer.objection.is_some() {
+            return;
+        }
+        let expected = match peer.arrived.back() {
+            Some(last) => Cursor { log: last.after.log, seq: last.until },
+            None if peer.cursor.log == peer.log => peer.cursor,
+            None => Cursor { log: peer.log, seq: 0 },
+        };
+        if arrived.after != expected || arrived.until < arrived.after.seq || peer.arrived.len() >= WINDOW {
+            self.counts.nonsense += 1;
+            peer.arrived.clear();
+            self.out.push(Output::Send(from, peer.resume(own_log)));
+            return;
+        }
+        peer.arrived.push_back(arrived);
+    }
+
+    /// Takes up what can be: one batch of each peer, for each is a commit.
+    pub(super) fn take_up(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+        for index in 0..self.peers.len() {
+            self.lift_objection(index);
+            self.take_first(now, engine, index, work);
+        }
+    }
+
+    fn lift_objection(&mut self, index: usize) {
+        let own_log = self.log.end().log;
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        if peer.objection.is_some_and(|seq| peer.acked >= seq) {
+            peer.objection = None;
+            self.out.push(Output::Send(peer.node, peer.resume(own_log)));
+        }
+    }
+
+    /// Whether somebody must hear first what was granted here.
+    pub(super) fn objecting(&self) -> bool {
+        self.peers.iter().any(|peer| peer.objection.is_some())
+    }
+
+    fn take_first(&mut self, now: Timestamp, engine: &mut Engine, index: usize, work: &mut Work) {
+        let Some(peer) = self.peers.get(index) else { return };
+        let Some(first) = peer.arrived.front() else { return };
+        if self.applied_index < self.adopted_under || !self.restored {
+            return;
+        }
+        let Some(reading) = peer.clock(now) else {
+            self.counts.too_slow += 1;
+            return;
+        };
+        let judgement = match decode(&first.octets) {
+            Err(error) => Judgement::Nonsense(error),
+            Ok((updates, _)) => {
+                let convert = |update: Update| Update {
+                    granted_at: reading.convert(update.granted_at),
+                    expires: reading.convert(update.expires),
+                    horizon: reading.convert(update.horizon),
+                    kept_until: reading.convert(update.kept_until),
+                    ..update
+                };
+                self.judge(engine, index, updates.into_iter().map(convert))
+            }
+        };
+        let own_log = self.log.end().log;
+        match judgement {
+            Judgement::Wait => {}
+            Judgement::Take(taken) => self.take(now, engine, index, taken, work),
+            Judgement::Suspend(addresses) => {
+                for &address in &addresses {
+                    work.take(engine.suspend(now, address));
+                }
+                if let Some(peer) = self.peers.get_mut(index) {
+                    peer.suspended.extend(addresses);
+                }
+            }
+            Judgement::Object(seq) => {
+                self.counts.objections += 1;
+                self.release_suspended(engine, index, work);
+                if let Some(peer) = self.peers.get_mut(index) {
+                    peer.objection = Some(seq);
+                    peer.arrived.clear();
+                }
+            }
+            Judgement::Unknown => {
+                if let Some(peer) = self.peers.get_mut(index) {
+                    peer.cursor = Cursor::default();
+                    peer.arrived.clear();
+                    let message = peer.resume(own_log);
+                    self.out.push(Output::Send(peer.node, message));
+                }
+            }
+            Judgement::Nonsense(error) => {
+                self.counts.nonsense += 1;
+                if let Some(peer) = self.peers.get_mut(index) {
+                    let node = peer.node.0;
+                    tracing::error!(node, %error, "a peer's updates make no sense: nothing of it is heard until it connects again");
+                    peer.arrived.clear();
+                    peer.muted = true;
+                }
+            }
+        }
+    }
+
+    fn judge(&self, engine: &Engine, index: usize, updates: impl Iterator<Item = Update>) -> Judgement {
+        let (Some(peer), Some(authority)) = (self.peers.get(index), engine.authority()) else {
+            return Judgement::Wait;
+        };
+        let mut taken = Taken::default();
+        let mut ending = Vec::new();
+        let mut waiting = false;
+        for update in updates {
+            let delegation = authority.blocks().of_address(update.address).and_then(|b| self.state.block(b));
+            let Some(delegation) = delegation else { continue };
+            let known = engine.leases().get(update.address);
+            if update.epoch > delegation.epoch {
+                return Judgement::Wait;
+            }
+            if update.epoch == 0 && delegation.holder == self.settings.me {
+                let anew = update.identity.is_some();
+                taken.told.extend(updated(update, known).map(|record| (record, anew)));
+                continue;
+            }
+            if update.epoch != delegation.epoch || delegation.holder != peer.node {
+                taken.overtaken += 1;
+                continue;
+            }
+            let Some(mut record) = updated(update, known) else { return Judgement::Unknown };
+            if let Some(known) = known.filter(|known| known.state == LeaseState::Bound) {
+                let goes_on = record.state == LeaseState::Bound
+                    && record.client == known.client
+                    && record.hardware == known.hardware;
+                let unheard = self.log.seq_of(record.address).filter(|seq| *seq > peer.acked);
+                match (goes_on, unheard) {
+                    // What was granted here may be later than what the holder knows.
+                    (true, _) if known.expires > record.expires && known.expires <= record.horizon => {
+                        (record.granted_at, record.expires) = (known.granted_at, known.expires);
+                        record.forms = known.forms;
+                    }
+                    (true, _) => {}
+                    (false, Some(seq)) => return Judgement::Object(seq),
+                    (false, None) if !peer.suspended.contains(&record.address) => ending.push(record.address),
+                    (false, None) => waiting |= self.forgetting.contains(&record.address),
+                }
+            }
+            taken.adopted.push(record);
+        }
+        if !ending.is_empty() {
+            Judgement::Suspend(ending)
+        } else if waiting {
+            Judgement::Wait
+        } else {
+            Judgement::Take(taken)
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, engine: &mut Engine, index: usize, taken: Taken, work: &mut Work) {
+        self.counts.overtaken += taken.overtaken;
+        let suspended = self.peers.get_mut(index).map(|peer| std::mem::take(&mut peer.suspended));
+        for address in suspended.unwrap_or_default() {
+            engine.unsuspend(address);
+            work.publish.push(address);
+        }
+        for record in taken.adopted {
+            self.forgetting.remove(&record.address);
+            work.publish.push(record.address);
+            engine.adopt(record.clone());
+            work.adopted.push(record);
+        }
+        for (told, anew) in &taken.told {
+            work.take(engine.granted_elsewhere(now, told, *anew));
+        }
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let Some(first) = peer.arrived.pop_front() else { return };
+        peer.traffic.octets_received += first.octets.len() as u64;
+        peer.traffic.updates_received += (work.adopted.len() + taken.told.len()) as u64;
+        let before = peer.cursor;
+        peer.cursor = Cursor { log: first.after.log, seq: first.until };
+        if peer.arrived.is_empty() {
+            peer.last_sync = Some(now);
+        }
+        self.undurable.push((index, before));
+        work.batch.meta.push((MetaKey::SiteCursors, self.encode_cursors()));
+    }
+
+    /// What was taken up is durable, or could not be made so for want of room: then it is asked for again.
+    pub fn settled(&mut self, durable: bool) {
+        let own_log = self.log.end().log;
+        for (index, before) in std::mem::take(&mut self.undurable) {
+            let Some(peer) = self.peers.get_mut(index) else { continue };
+            if durable {
+                let message = Message::Acknowledge { cursor: peer.cursor };
+                self.out.push(Output::Send(peer.node, message));
+            } else {
+                peer.cursor = before;
+                peer.arrived.clear();
+                let message = peer.resume(own_log);
+                self.out.push(Output::Send(peer.node, message));
+            }
+        }
+    }
+
+    /// Leases that were to end go on: their end came from one who has no say any more, or must hear of us first.
+    fn release_suspended(&mut self, engine: &mut Engine, index: usize, work: &mut Work) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        for address in std::mem::take(&mut peer.suspended) {
+            self.forgetting.remove(&address);
+            engine.unsuspend(address);
+            work.publish.push(address);
+        }
+    }
+
+    /// Drops what waits of peers that have no say any more, or are gone.
+    pub(super) fn drop_suspended(&mut self, engine: &mut Engine, work: &mut Work) {
+        for index in 0..self.peers.len() {
+            if self.peers.get(index).is_some_and(|peer| !peer.suspended.is_empty()) {
+                self.release_suspended(engine, index, work);
+            }
+        }
+    }
+
+    /// The kernel is told to forget these leases.
+    pub fn withdrawing(&mut self, addresses: &[Ipv4Addr]) {
+        let suspended = |address: &&Ipv4Addr| self.peers.iter().any(|peer| peer.suspended.contains(*address));
+        let these: Vec<Ipv4Addr> = addresses.iter().filter(suspended).copied().collect();
+        self.forgetting.extend(these);
+    }
+
+    /// It has forgotten a lease, and what it granted last is known.
+    pub fn forgotten(&mut self, address: Ipv4Addr) {
+        self.forgetting.remove(&address);
+    }
+
+    fn encode_cursors(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(16 + self.peers.len() * 20);
+        put_number(1, &mut out);
+        put_number(self.applied_index, &mut out);
+        for peer in &self.peers {
+            put_number(peer.node.0.into(), &mut out);
+            put_number(peer.cursor.log, &mut out);
+            put_number(peer.cursor.seq, &mut out);
+        }
+        out
+    }
+}
+
+/// What was known of the peers' logs, and under which command at least, as a store keeps it.
+pub(super) fn decode_cursors(octets: &[u8]) -> Option<(u64, Vec<(NodeId, Cursor)>)> {
+    let mut rest = crate::site::replication::Reader(octets);
+    if rest.number().ok()? != 1 {
+        return None;
+    }
+    let index = rest.number().ok()?;
+    let mut cursors = Vec::new();
+    while !rest.0.is_empty() {
+        let node = NodeId(u16::try_from(rest.number().ok()?).ok()?);
+        cursors.push((node, Cursor { log: rest.number().ok()?, seq: rest.number().ok()? }));
+    }
+    Some((index, cursors))
+}

@@ -1,0 +1,314 @@
+//! What consensus says, and what a node proposes: that it lives on, that another does not, that a newcomer has everything
+//! (docs/sites.md, rules 1, 5 and 6).
+
+use super::{Node, Output, settings::DRIFT};
+use crate::{
+    engine::Engine,
+    server::work::Work,
+    site::{
+        authority::Held,
+        blocks::BlockId,
+        delegation::{BLOCKS_PER_COMMAND_MAX, Command, Delegations, NodeId, Presence},
+    },
+    time::{Span, Timestamp},
+};
+
+/// Renewals under way that are remembered.
+const STAMPS_MAX: usize = 16;
+/// How often a proposal that was not seen applied is made again.
+const PROPOSE_AGAIN: Span = Span::from_secs(1);
+/// How long the nodes after the first leave founding to those before them, each.
+const FOUND_AFTER: Span = Span::from_secs(3);
+
+impl Node {
+    pub(super) fn on_restored(
+        &mut self,
+        now: Timestamp,
+        index: u64,
+        state: Delegations,
+        engine: &mut Engine,
+        work: &mut Work,
+    ) {
+        if self.restored && index <= self.applied_index {
+            return;
+        }
+        (self.state, self.applied_index, self.restored) = (state, index, true);
+        self.follow(now, engine, work);
+    }
+
+    pub(super) fn on_applied(
+        &mut self,
+        now: Timestamp,
+        index: u64,
+        command: &Command,
+        engine: &mut Engine,
+        work: &mut Work,
+    ) {
+        if !self.restored || index <= self.applied_index {
+            return;
+        }
+        self.applied_index = index;
+        if self.state.apply(command).is_err() {
+            return;
+        }
+        match command {
+            Command::Renew { node, stamp } => {
+                let renewals = self.state.member(*node).map_or(0, |member| member.renewals);
+                self.heard.insert(*node, (renewals, now));
+                if *node == self.settings.me {
+                    self.renewed(now, *stamp, engine);
+                }
+            }
+            _ => self.follow(now, engine, work),
+        }
+    }
+
+    /// Our own renewal is applied: what we hold lasts from when it was proposed.
+    fn renewed(&mut self, now: Timestamp, stamp: u64, engine: &mut Engine) {
+        let Some(&(_, proposed_at)) = self.stamps.iter().find(|(known, _)| *known == stamp) else { return };
+        let until = match self.settings.has_majority() {
+            true => proposed_at + self.settings.delegation,
+            // Nothing moves by itself then.
+            false => Timestamp(u64::MAX),
+        };
+        if now >= self.held_until {
+            self.entitled_since = now;
+        }
+        self.held_until = self.held_until.max(until);
+        if let Some(authority) = engine.authority_mut() {
+            authority.set_held_until(self.held_until);
+        }
+    }
+
+    /// Brings everything in line with the cluster's state.
+    fn follow(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+        let me = self.settings.me;
+        for (node, member) in self.state.members() {
+            let heard = self.heard.entry(node).or_insert((member.renewals, now));
+            if heard.0 != member.renewals {
+                *heard = (member.renewals, now);
+            }
+        }
+        let others = self.state.members().filter(|(node, _)| *node != me).count();
+        let alone = self.state.audience(me).next().is_none();
+        if !self.state.is_in(me) {
+            self.held_until = Timestamp::ZERO;
+        }
+        let Some(authority) = engine.authority_mut() else { return };
+        authority.set_alone(alone, others == 0);
+        authority.set_held_until(self.held_until);
+        let sound = authority.blocks().digest() == self.state.digest();
+        let blocks = authority.blocks().len();
+        self.mine.resize(blocks, None);
+        let mut changed = false;
+        for index in 0..blocks {
+            let Ok(block) = u32::try_from(index).map(BlockId) else { break };
+            let delegation = self.state.block(block);
+            let ours = delegation.filter(|held| held.holder == me && sound && self.state.is_in(me));
+            let before = self.mine.get(index).copied().flatten();
+            if before == ours.map(|held| held.epoch) {
+                continue;
+            }
+            changed = true;
+            self.forget_moving(block);
+            let held = ours.map(|held| match held.taken_over {
+                // Whatever its last holder promised unheard ended before it was put out, and reaches no further than
+                // the MCLT from there: by a clock that may have run slower than ours (rules 2 and 5).
+                true => {
+                    let mclt = self.settings.mclt;
+                    self.counts.taken_over += 1;
+                    Held { since: now, closed_until: now + mclt + Span(mclt.0 / DRIFT) }
+                }
+                false => Held::OPEN,
+            });
+            if let Some(slot) = self.mine.get_mut(index) {
+                *slot = ours.map(|held| held.epoch);
+            }
+            engine.hold(now, block, held);
+            let Some(range) = engine.authority().and_then(|authority| authority.blocks().get(block).copied())
+            else {
+                continue;
+            };
+            self.forget_returned(range.first, range.last);
+            if held.is_some() {
+                let leases: Vec<_> =
+                    engine.leases().between(range.first, range.last).map(|lease| lease.address).collect();
+                for address in leases {
+                    self.touch(engine, address, true);
+                }
+            }
+        }
+        if changed {
+            self.drop_suspended(engine, work);
+        }
+        // Where a newcomer's acknowledgements begin to count: after all that is ours is in the log.
+        let joining: Vec<(NodeId, u32)> = self
+            .state
+            .members()
+            .filter(|(_, member)| matches!(member.presence, Presence::Joining { .. }))
+            .map(|(node, member)| (node, member.attempt))
+            .collect();
+        self.began.retain(|node, _| joining.iter().any(|(other, _)| other == node));
+        for (node, attempt) in joining {
+            let began = self.began.entry(node).or_insert((attempt, self.log.end().seq));
+            if began.0 != attempt {
+                *began = (attempt, self.log.end().seq);
+            }
+        }
+    }
+
+    /// Proposes what is due.
+    pub(super) fn propose(&mut self, now: Timestamp, engine: &Engine) {
+        let me = self.settings.me;
+        if !self.restored {
+            return;
+        }
+        if !self.state.is_founded() {
+            self.propose_founding(now, engine);
+            return;
+        }
+        let digest = engine.authority().map(|authority| authority.blocks().digest());
+        if digest != Some(self.state.digest()) {
+            return;
+        }
+        match self.state.member(me).map(|member| &member.presence) {
+            None => return,
+            Some(Presence::Out) => {
+                if self.again(now, "join") {
+                    self.out.push(Output::Propose(Command::Join { node: me }));
+                }
+                return;
+            }
+            Some(Presence::Joining { .. } | Presence::In) => {}
+        }
+        self.propose_renewal(now);
+        if !self.state.is_in(me) {
+            return;
+        }
+        if self.again(now, "confirm") {
+            self.propose_confirmations();
+        }
+        if now < self.held_until && self.again(now, "put out") {
+            self.propose_putting_out(now);
+            self.propose_opening(now, engine);
+        }
+    }
+
+    fn propose_founding(&mut self, now: Timestamp, engine: &Engine) {
+        let Some(blocks) = engine.authority().map(|authority| authority.blocks()) else { return };
+        let rank = self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
+        let since = *self.unfounded_since.get_or_insert(now);
+        if now >= since + Span(FOUND_AFTER.0.saturating_mul(rank)) && self.again(now, "found") {
+            let nodes = self.settings.nodes.iter().map(|place| place.node).collect();
+            let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+            let digest = blocks.digest();
+            let command = Command::Found { founder: self.settings.me, nodes, blocks: count, digest };
+            self.out.push(Output::Propose(command));
+        }
+    }
+
+    fn propose_renewal(&mut self, now: Timestamp) {
+        let every = Span(self.settings.delegation.0 / 4);
+        let last = self.stamps.back().map(|(_, at)| *at);
+        let eternal = self.held_until == Timestamp(u64::MAX);
+        if eternal || last.is_some_and(|at| now < at + every) {
+            return;
+        }
+        let stamp = self.log.end().log.wrapping_add(self.renewals_proposed);
+        self.renewals_proposed += 1;
+        self.stamps.push_back((stamp, now));
+        if self.stamps.len() > STAMPS_MAX {
+            self.stamps.pop_front();
+        }
+        self.out.push(Output::Propose(Command::Renew { node: self.settings.me, stamp }));
+    }
+
+    fn propose_confirmations(&mut self) {
+        for (&node, &(attempt, seq)) in &self.began {
+            let confirmed = match self.state.member(node).map(|member| &member.presence) {
+                Some(Presence::Joining { confirmed }) => confirmed.contains(&self.settings.me),
+                _ => true,
+            };
+            if !confirmed && self.acked(node) >= seq {
+                let by = self.settings.me;
+                self.out.push(Output::Propose(Command::Confirm { node, attempt, by }));
+            }
+        }
+    }
+
+    fn propose_putting_out(&mut self, now: Timestamp) {
+        // If consensus itself stood still, everybody's renewals are late: ours must have been on time for a while.
+        if !self.settings.has_majority() || now < self.entitled_since + self.settings.detection {
+            return;
+        }
+        let delegation = self.settings.delegation;
+        let ended = Span(delegation.0 + delegation.0 / DRIFT * 2 + Span::from_millis(100).0);
+        let silence = ended.max(self.settings.failover_timeout);
+        let silent: Vec<(NodeId, u64)> = self
+            .state
+            .members()
+            .filter(|(node, member)| *node != self.settings.me && member.presence != Presence::Out)
+            // One that joins holds nothing, and is waited for by all.
+            .filter(|(_, member)| self.settings.failover || member.presence != Presence::In)
+            .filter_map(|(node, _)| {
+                let &(renewals, at) = self.heard.get(&node)?;
+                (now >= at + silence).then_some((node, renewals))
+            })
+            .collect();
+        for (node, renewals) in silent {
+            let heirs = self.heirs_of(now, node);
+            self.out.push(Output::Propose(Command::PutOut { node, renewals, heirs }));
+        }
+    }
+
+    /// Who takes a node's blocks: the others of its site, else those of the first site that has any.
+    pub(super) fn heirs_of(&self, now: Timestamp, node: NodeId) -> Vec<NodeId> {
+        let site = self.settings.place(node).map(|place| place.site);
+        for site in site.into_iter().chain(self.settings.heirs.iter().copied()) {
+            let heirs: Vec<NodeId> = self
+                .settings
+                .nodes
+                .iter()
+                .filter(|place| place.site == site && place.node != node)
+                .map(|place| place.node)
+                .filter(|other| self.state.is_in(*other) && !self.is_suspect(now, *other))
+                .collect();
+            if !heirs.is_empty() {
+                return heirs;
+            }
+        }
+        Vec::new()
+    }
+
+    /// Whether a node has been silent for longer than the detection interval.
+    pub(super) fn is_suspect(&self, now: Timestamp, node: NodeId) -> bool {
+        node != self.settings.me
+            && self.settings.has_majority()
+            && self.heard.get(&node).is_none_or(|(_, at)| now >= *at + self.settings.detection)
+    }
+
+    fn propose_opening(&mut self, now: Timestamp, engine: &Engine) {
+        let Some(authority) = engine.authority() else { return };
+        let me = self.settings.me;
+        let open = |block: BlockId| authority.held(block).is_some_and(|held| now >= held.closed_until);
+        let blocks: Vec<(BlockId, u32)> = (0..)
+            .map(BlockId)
+            .zip(self.state.blocks())
+            .filter(|(block, held)| held.holder == me && held.taken_over && open(*block))
+            .map(|(block, held)| (block, held.epoch))
+            .take(BLOCKS_PER_COMMAND_MAX)
+            .collect();
+        if !blocks.is_empty() {
+            self.out.push(Output::Propose(Command::Open { by: me, blocks }));
+        }
+    }
+
+    /// Whether a proposal of a kind is due (again).
+    pub(super) fn again(&mut self, now: Timestamp, what: &'static str) -> bool {
+        let due = self.proposed.get(what).is_none_or(|at| now >= *at + PROPOSE_AGAIN);
+        if due {
+            self.proposed.insert(what, now);
+        }
+        due
+    }
+}

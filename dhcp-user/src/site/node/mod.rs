@@ -1,0 +1,354 @@
+//! A node of a cluster, pure: what it is told of time, consensus, peers and what became durable goes in, what is to be
+//! proposed and sent comes out. It decides who may do what with which address (`docs/sites.md`); leases themselves it asks
+//! the engine for, through the keeper.
+//!
+//! * [`settings`]: what is fixed while it runs; [`message`]: what nodes tell each other; [`view`]: what is shown of it.
+//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs.
+//!
+//! **How it is driven.** The node lives in the keeper, in the service's thread. The driver, which has the links and the
+//! consensus, hands [`Input`]s to the service and carries out the [`Output`]s that come back with each
+//! [`Aftermath`](crate::server::keeper::Aftermath), in their order. What it must keep to:
+//!
+//! * Commands are applied in the order of the log, each after it is durable, none twice, from [`Input::Restored`] on.
+//! * Messages of a peer come in the order in which it sent them, and only those of the present connection: between
+//!   [`Input::Lost`] and the next [`Input::Connected`] none, and never one that was sent over an earlier connection.
+//! * Whom a message comes from is what the link proved, not what the message says.
+//! * An output that cannot be carried out is dropped: proposals are made again, and [`Input::Lost`] ends what was sent.
+//!   A peer whose queue is full is disconnected.
+
+mod adopt;
+mod delegate;
+mod hand_on;
+pub mod message;
+mod peer;
+pub mod settings;
+mod tell;
+pub mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::Ipv4Addr,
+};
+
+pub use message::Message;
+pub use settings::{Place, Settings, SiteFacts};
+pub use view::View;
+
+use self::{
+    hand_on::Moving,
+    peer::{Arrived, Peer},
+    tell::Returned,
+    view::{Counts, PeerView, Role, Standing},
+};
+use super::{
+    delegation::{Command, Delegations, NodeId, Presence},
+    replication::{ChangeLog, Cursor},
+};
+use crate::{engine::Engine, server::work::Work, time::Timestamp};
+
+/// What a node is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The consensus log's state up to `index`, after a start or in the place of commands that are no longer kept.
+    Restored {
+        /// The index of the last command in it; 0 if there is none.
+        index: u64,
+        /// The state.
+        state: Box<Delegations>,
+    },
+    /// A command of the log, durable and agreed.
+    Applied {
+        /// Its index, greater than that of the one before. Indices without a command for us are left out.
+        index: u64,
+        /// The command; it may be void.
+        command: Command,
+    },
+    /// There is a connection to a peer, in both directions, and it is who it says.
+    Connected(NodeId),
+    /// It is gone.
+    Lost(NodeId),
+    /// A message of a peer.
+    Message(NodeId, Message),
+    /// What an operator wants.
+    Order(Order),
+}
+
+/// What an operator wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Hand all blocks on, in order, and ask for none.
+    Drain,
+    /// Ask for blocks again.
+    Resume,
+    /// The other node is down for certain, and two are all there are: take its blocks over. If it is not down, addresses
+    /// will be doubled.
+    PartnerDown(NodeId),
+}
+
+/// What a node wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To be proposed to the cluster; it is proposed again if it is not seen applied.
+    Propose(Command),
+    /// To be sent to a peer that is connected.
+    Send(NodeId, Message),
+}
+
+/// A node.
+pub struct Node {
+    settings: Settings,
+    state: Delegations,
+    applied_index: u64,
+    /// The consensus log's state is known since the start.
+    restored: bool,
+    /// Leases on disk were taken up when this command had been applied: before it is applied again, none are.
+    adopted_under: u64,
+    log: ChangeLog,
+    peers: Vec<Peer>,
+    /// The epochs under which blocks are held, as the engine was told.
+    mine: Vec<Option<u32>>,
+    held_until: Timestamp,
+    /// Since when that has been without a gap.
+    entitled_since: Timestamp,
+    /// Renewals proposed, by their stamps.
+    stamps: VecDeque<(u64, Timestamp)>,
+    renewals_proposed: u64,
+    /// The last renewal of each node that was applied, and when.
+    heard: BTreeMap<NodeId, (u64, Timestamp)>,
+    /// For each attempt to join, the change from which on it is waited for.
+    began: BTreeMap<NodeId, (u32, u64)>,
+    unfounded_since: Option<Timestamp>,
+    proposed: HashMap<&'static str, Timestamp>,
+    /// Leases whose horizons move when everybody has acknowledged a change, by address and by change.
+    awaiting: HashMap<Ipv4Addr, u64>,
+    awaiting_by_seq: BTreeMap<u64, Ipv4Addr>,
+    returned: BTreeMap<Ipv4Addr, Returned>,
+    /// Rises when a peer turns out to have been started anew.
+    incarnation: u64,
+    /// Leases the kernel was told to forget for a peer's sake, and has not yet.
+    forgetting: BTreeSet<Ipv4Addr>,
+    /// Peers of whom something was taken up that is not durable yet, with where we were before.
+    undurable: Vec<(usize, Cursor)>,
+    moving: Option<Moving>,
+    /// When blocks of a pool were last asked for, and how many have been asked.
+    wishes: HashMap<usize, (Timestamp, usize)>,
+    next_look: Timestamp,
+    draining: bool,
+    counts: Counts,
+    out: Vec<Output>,
+}
+
+impl Node {
+    /// A node that has just been started: `log_id` is random and not 0, `cursors` is what the store held under
+    /// [`MetaKey::SiteCursors`](crate::lease::store::MetaKey::SiteCursors). It does nothing before [`Input::Restored`].
+    pub fn new(settings: Settings, log_id: u64, cursors: Option<&[u8]>) -> Self {
+        let (adopted_under, cursors) = cursors.and_then(adopt::decode_cursors).unwrap_or_default();
+        let known =
+            |node| cursors.iter().find(|(other, _)| *other == node).map_or_else(Cursor::default, |c| c.1);
+        let others = settings.nodes.iter().map(|place| place.node).filter(|node| *node != settings.me);
+        let peers = others.map(|node| Peer::new(node, known(node))).collect();
+        Self {
+            settings,
+            state: Delegations::default(),
+            applied_index: 0,
+            restored: false,
+            adopted_under,
+            log: ChangeLog::new(log_id.max(1)),
+            peers,
+            mine: Vec::new(),
+            held_until: Timestamp::ZERO,
+            entitled_since: Timestamp::ZERO,
+            stamps: VecDeque::new(),
+            renewals_proposed: 0,
+            heard: BTreeMap::new(),
+            began: BTreeMap::new(),
+            unfounded_since: None,
+            proposed: HashMap::new(),
+            awaiting: HashMap::new(),
+            awaiting_by_seq: BTreeMap::new(),
+            returned: BTreeMap::new(),
+            incarnation: 0,
+            forgetting: BTreeSet::new(),
+            undurable: Vec::new(),
+            moving: None,
+            wishes: HashMap::new(),
+            next_look: Timestamp::ZERO,
+            draining: false,
+            counts: Counts::default(),
+            out: Vec::new(),
+        }
+    }
+
+    /// What is fixed.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The cluster's state, as far as it is applied here.
+    pub const fn state(&self) -> &Delegations {
+        &self.state
+    }
+
+    /// The number of the last change of this node's log.
+    pub fn log_end(&self) -> u64 {
+        self.log.end().seq
+    }
+
+    /// Takes up what a node is told; what that asks of store and kernel is added to `work`.
+    pub fn take_input(&mut self, now: Timestamp, input: Input, engine: &mut Engine, work: &mut Work) {
+        match input {
+            Input::Restored { index, state } => self.on_restored(now, index, *state, engine, work),
+            Input::Applied { index, command } => self.on_applied(now, index, &command, engine, work),
+            Input::Connected(node) => {
+                let own_log = self.log.end().log;
+                if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
+                    peer.reset(true);
+                    self.out.push(Output::Send(node, peer.resume(own_log)));
+                }
+                self.drop_suspended(engine, work);
+            }
+            Input::Lost(node) => {
+                if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
+                    peer.reset(false);
+                }
+                self.drop_suspended(engine, work);
+            }
+            Input::Message(from, message) => self.on_message(now, from, message, engine),
+            Input::Order(order) => self.on_order(order),
+        }
+    }
+
+    fn on_message(&mut self, now: Timestamp, from: NodeId, message: Message, engine: &mut Engine) {
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == from && peer.connected) else {
+            self.counts.nonsense += 1;
+            return;
+        };
+        match message {
+            Message::Ask { asked_at } => {
+                let subnets = engine.config().subnets.len();
+                let free = (0..subnets).map(|subnet| engine.free_addresses(subnet)).sum();
+                self.out.push(Output::Send(from, Message::Told { asked_at, clock: now, free }));
+            }
+            Message::Told { asked_at, clock, free } => peer.told(now, asked_at, clock, free),
+            Message::Resume { cursor, log } => self.on_resume(now, from, cursor, log),
+            Message::Updates { after, until, octets } => {
+                self.on_updates(from, Arrived { after, until, octets });
+            }
+            Message::Acknowledge { cursor } => self.on_acknowledge(now, from, cursor),
+            Message::Want { pool, blocks } => self.on_want(now, from, pool, blocks, engine),
+        }
+    }
+
+    fn on_order(&mut self, order: Order) {
+        match order {
+            Order::Drain => self.draining = true,
+            Order::Resume => self.draining = false,
+            Order::PartnerDown(node) => {
+                let renewals = self.state.member(node).map_or(0, |member| member.renewals);
+                let heirs = vec![self.settings.me];
+                self.out.push(Output::Propose(Command::PutOut { node, renewals, heirs }));
+            }
+        }
+    }
+
+    /// Lets time pass, and takes up what has come: to be called after every batch of inputs, and several times a second.
+    /// One batch of each peer at most is taken up by a call.
+    pub fn turn(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+        self.take_up(now, engine, work);
+        self.advance(now, engine, work);
+        self.propose(now, engine);
+        self.hand_on(now, engine);
+        for peer in &mut self.peers {
+            if let Some(question) = peer.ask(now) {
+                self.out.push(Output::Send(peer.node, question));
+            }
+        }
+    }
+
+    /// Tells the peers, and gives out what is to be done. What is in the engine is durable now.
+    pub fn outputs(&mut self, now: Timestamp, engine: &Engine) -> Vec<Output> {
+        let end = self.log.end().seq;
+        for peer in &mut self.peers {
+            if peer.acked < end {
+                peer.behind_since.get_or_insert(now);
+            }
+        }
+        self.pump(now, engine);
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether something that came can be taken up at once, so that another turn is worth while.
+    pub fn has_more(&self) -> bool {
+        self.peers.iter().any(|peer| !peer.arrived.is_empty())
+    }
+
+    /// What is shown of the node.
+    pub fn view(&self, now: Timestamp, engine: &Engine) -> View {
+        let me = self.settings.me;
+        let authority = engine.authority();
+        let held_by = |node| self.state.blocks().filter(|held| held.holder == node).count();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let closed = authority.map_or(0, |authority| {
+            let blocks = (0..).map(super::blocks::BlockId).take(authority.blocks().len());
+            blocks.filter(|b| authority.held(*b).is_some_and(|held| now < held.closed_until)).count()
+        });
+        let digest = authority.map(|authority| authority.blocks().digest());
+        let role = match self.state.member(me).map(|member| &member.presence) {
+            _ if !self.restored || !self.state.is_founded() => Role::Waiting,
+            _ if digest != Some(self.state.digest()) => Role::Differs,
+            None => Role::Stranger,
+            Some(Presence::Out) => Role::Out,
+            Some(Presence::Joining { .. }) => Role::Joining,
+            Some(Presence::In) if now >= self.held_until => Role::Cut,
+            Some(Presence::In) if self.draining => Role::Draining,
+            Some(Presence::In) => Role::Active,
+        };
+        let end = self.log.end();
+        let peers = self.peers.iter().map(|peer| {
+            let place = self.settings.place(peer.node);
+            let site = place.and_then(|place| self.settings.sites.get(place.site));
+            let lag = self.log.lag(Cursor { seq: peer.acked, ..end }, 1_000_000);
+            PeerView {
+                node: peer.node.0,
+                name: place.map(|place| place.name.clone()).unwrap_or_default(),
+                site: site.map(|site| site.name.clone()).unwrap_or_default(),
+                connected: peer.connected,
+                standing: match self.state.member(peer.node).map(|member| &member.presence) {
+                    None => Standing::Stranger,
+                    Some(Presence::Out) => Standing::Out,
+                    Some(Presence::Joining { .. }) => Standing::Joining,
+                    Some(Presence::In) => Standing::In,
+                },
+                suspect: self.is_suspect(now, peer.node),
+                blocks_held: count(held_by(peer.node)),
+                free: peer.free,
+                lag_updates: lag as u64,
+                lag_secs: peer.behind_since.filter(|_| lag > 0).map_or(0, |since| now.since(since).as_secs()),
+                last_sync: peer.last_sync,
+                latency: peer.latency,
+                updates_sent: peer.traffic.updates_sent,
+                octets_sent: peer.traffic.octets_sent,
+                updates_received: peer.traffic.updates_received,
+                octets_received: peer.traffic.octets_received,
+            }
+        });
+        View {
+            role,
+            applied_index: self.applied_index,
+            held_until: self.held_until,
+            blocks_held: count(held_by(me)),
+            blocks_closed: count(closed),
+            blocks: count(self.state.blocks().len()),
+            epoch: self.state.blocks().map(|held| held.epoch).max().unwrap_or(0),
+            awaiting: self.awaiting.len() as u64,
+            peers: peers.collect(),
+            counts: Counts { superseded: self.log.superseded(), ..self.counts },
+        }
+    }
+
+    /// Counts replies held, or not sent, for peers had not acknowledged what they promise.
+    pub(crate) const fn count_replies(&mut self, held: u64, unacknowledged: u64) {
+        self.counts.held_replies += held;
+        self.counts.unacknowledged_replies += unacknowledged;
+    }
+}

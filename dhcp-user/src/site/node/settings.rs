@@ -1,0 +1,143 @@
+//! What is fixed while a node runs: who it is, who else there is, and the configuration's `multi_site` section in its terms.
+
+use crate::{
+    config::model::{MultiSite, Strategy, SyncMode},
+    site::delegation::NodeId,
+    time::Span,
+};
+
+/// Clocks of two nodes run apart by less than one part in this many.
+pub const DRIFT: u64 = 100;
+/// The most nodes there can be: the change log has a bit for each.
+pub const NODES_MAX: usize = crate::site::replication::RECEIVERS_MAX;
+
+/// Where a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its number: its place in the list of all nodes, site by site.
+    pub node: NodeId,
+    /// Its name, as in `sites[].nodes`.
+    pub name: String,
+    /// The index of its site.
+    pub site: usize,
+}
+
+/// What is to be known of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteFacts {
+    /// Its name.
+    pub name: String,
+    /// 1 is the most preferred.
+    pub priority: u32,
+    /// Expected latency from here, milliseconds.
+    pub latency_ms: u32,
+}
+
+/// A node's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This node.
+    pub me: NodeId,
+    /// All nodes, this one among them.
+    pub nodes: Vec<Place>,
+    /// All sites.
+    pub sites: Vec<SiteFacts>,
+    /// The maximum client lead time.
+    pub mclt: Span,
+    /// How long a delegation lasts from the moment its renewal was proposed.
+    pub delegation: Span,
+    /// Whether an ACK waits until the peers have the lease.
+    pub mode: SyncMode,
+    /// The longest an update waits to be sent.
+    pub interval: Span,
+    /// The number of waiting updates that are sent at once.
+    pub batch_size: usize,
+    /// Whether blocks move without an operator.
+    pub failover: bool,
+    /// Silence after which a node is suspect.
+    pub detection: Span,
+    /// Silence after which its blocks may move.
+    pub failover_timeout: Span,
+    /// Indices of the sites that take over, in order.
+    pub heirs: Vec<usize>,
+    /// Indices of the sites to ask for blocks, in order, this one's among them; with [`Strategy::Balanced`] the order
+    /// counts among those that have equally many addresses free.
+    pub donors: Vec<usize>,
+    /// Whether `donors` are asked by how many addresses they have free.
+    pub balanced: bool,
+}
+
+impl Settings {
+    /// The settings of the node `me` (its place among all nodes of `section`, site by site); `None` if there is no such
+    /// node, or there are more than [`NODES_MAX`].
+    pub fn of(section: &MultiSite, me: NodeId, mclt: Span, delegation: Span) -> Option<Self> {
+        let names = section.sites.iter().enumerate();
+        let names = names.flat_map(|(site, facts)| facts.nodes.iter().map(move |name| (site, name)));
+        let nodes: Vec<Place> = names
+            .zip(0..)
+            .map(|((site, name), node)| Place { node: NodeId(node), name: name.clone(), site })
+            .collect();
+        if nodes.len() > NODES_MAX {
+            return None;
+        }
+        let home = nodes.iter().find(|place| place.node == me)?.site;
+        let sites: Vec<SiteFacts> = section
+            .sites
+            .iter()
+            .map(|site| SiteFacts {
+                name: site.name.clone(),
+                priority: site.priority,
+                latency_ms: site.latency_ms,
+            })
+            .collect();
+        let named = |name: &String| sites.iter().position(|site| site.name == *name);
+        let mut by_priority: Vec<usize> = (0..sites.len()).collect();
+        by_priority.sort_by_key(|&site| sites.get(site).map(|facts| facts.priority));
+        let mut heirs: Vec<usize> = section.failover.preferred_sites.iter().filter_map(named).collect();
+        heirs.extend(by_priority.iter().filter(|site| !heirs.contains(site)).copied().collect::<Vec<_>>());
+
+        let allocation = &section.allocation;
+        let mut rest = by_priority;
+        if allocation.strategy == Strategy::Geographic {
+            rest.sort_by_key(|&site| sites.get(site).map(|facts| (site != home, facts.latency_ms)));
+        }
+        let mut donors: Vec<usize> = Vec::new();
+        donors.extend(allocation.prefer_local.then_some(home));
+        donors.extend(allocation.fallback_sites.iter().filter_map(named));
+        donors.extend(rest);
+        let mut seen = std::collections::BTreeSet::new();
+        donors.retain(|site| seen.insert(*site));
+
+        Some(Self {
+            me,
+            nodes,
+            sites,
+            mclt,
+            delegation,
+            mode: section.synchronization.mode,
+            interval: Span::from_secs(section.synchronization.interval_secs.into()),
+            batch_size: usize::try_from(section.synchronization.batch_size).unwrap_or(usize::MAX),
+            failover: section.failover.enabled,
+            detection: Span::from_secs(section.failover.detection_interval_secs.into()),
+            failover_timeout: Span::from_secs(section.failover.failover_timeout_secs.into()),
+            heirs,
+            donors,
+            balanced: allocation.strategy == Strategy::Balanced,
+        })
+    }
+
+    /// Where a node is.
+    pub fn place(&self, node: NodeId) -> Option<&Place> {
+        self.nodes.iter().find(|place| place.node == node)
+    }
+
+    /// A node's place in the list of all nodes: its number in change logs.
+    pub fn receiver(&self, node: NodeId) -> usize {
+        usize::from(node.0)
+    }
+
+    /// Whether there are enough nodes for a majority without one of them. If not, delegations have no end.
+    pub fn has_majority(&self) -> bool {
+        self.nodes.len() >= 3
+    }
+}

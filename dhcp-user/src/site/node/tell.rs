@@ -1,0 +1,277 @@
+//! What becomes durable here is told to the others, and what they acknowledged lets horizons move (docs/sites.md, rules 2
+//! and 4).
+
+use std::net::Ipv4Addr;
+
+use super::{
+    Node, Output,
+    message::Message,
+    peer::{Flight, WINDOW},
+};
+use crate::{
+    config::model::SyncMode,
+    engine::Engine,
+    lease::{
+        record::{LeaseRecord, LeaseState},
+        table::Leaving,
+    },
+    server::work::Work,
+    site::{
+        delegation::{NodeId, Presence},
+        replication::{Cursor, Identity, UPDATES_MAX, Update, encode},
+    },
+    time::{Span, Timestamp},
+};
+
+/// A lease that was given back, until everybody knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Returned {
+    seq: u64,
+    incarnation: u64,
+    /// A peer was started anew meanwhile, and may have forgotten what it granted: the horizon decides.
+    void: bool,
+}
+
+impl Node {
+    /// Takes up what became durable: `leases` as they are in the engine now, and those that were given back.
+    pub fn committed(&mut self, engine: &Engine, leases: &[LeaseRecord], returned: &[Ipv4Addr]) {
+        for lease in leases {
+            if engine
+                .authority()
+                .is_some_and(|authority| authority.blocks().of_address(lease.address).is_some())
+            {
+                self.touch(engine, lease.address, false);
+            }
+        }
+        for &address in returned {
+            if !self.returned.contains_key(&address) {
+                let seq = self.log.end().seq;
+                let entry = Returned { seq, incarnation: self.incarnation, void: false };
+                self.returned.insert(address, entry);
+                let seq = self.touch(engine, address, false);
+                if let Some(entry) = self.returned.get_mut(&address) {
+                    entry.seq = seq;
+                }
+            }
+        }
+    }
+
+    /// Takes note of a change; its number.
+    pub(super) fn touch(&mut self, engine: &Engine, address: Ipv4Addr, anew: bool) -> u64 {
+        let Some(lease) = engine.leases().get(address) else { return self.log.end().seq };
+        let shown = self.shown(engine, lease);
+        let identity = Identity::of(&shown).digest();
+        let seq = match anew {
+            true => self.log.touch_anew(address, identity),
+            false => self.log.touch(address, identity),
+        };
+        if let Some(before) = self.awaiting.remove(&address) {
+            self.awaiting_by_seq.remove(&before);
+        }
+        if lease.state == LeaseState::Bound && lease.kept_until > lease.horizon && self.holds(address, engine)
+        {
+            self.awaiting.insert(address, seq);
+            self.awaiting_by_seq.insert(seq, address);
+        }
+        if shown.state == LeaseState::Bound {
+            // It came back.
+            self.returned.remove(&address);
+        }
+        seq
+    }
+
+    /// A lease as the others are to know it: one that was given back is free for its client alone until it has rested.
+    fn shown(&self, engine: &Engine, lease: &LeaseRecord) -> LeaseRecord {
+        let returned = self.returned.contains_key(&lease.address)
+            && matches!(engine.leases().leaving(lease.address), Some(Leaving::Returned(_)));
+        match returned {
+            true => LeaseRecord { state: LeaseState::Free, ..lease.clone() },
+            false => lease.clone(),
+        }
+    }
+
+    fn holds(&self, address: Ipv4Addr, engine: &Engine) -> bool {
+        let authority = engine.authority();
+        authority.and_then(|authority| authority.held(authority.blocks().of_address(address)?)).is_some()
+    }
+
+    /// The last change that every node which is counted on has; the end of the log if there is none.
+    pub fn acknowledged(&self) -> u64 {
+        let audience = self.state.audience(self.settings.me);
+        audience.map(|node| self.acked(node)).min().unwrap_or_else(|| self.log.end().seq)
+    }
+
+    /// The last change that every other member has, whether it is counted on or not.
+    fn known_everywhere(&self) -> u64 {
+        let others = self.state.members().map(|(node, _)| node).filter(|node| *node != self.settings.me);
+        others.map(|node| self.acked(node)).min().unwrap_or_else(|| self.log.end().seq)
+    }
+
+    pub(super) fn acked(&self, node: NodeId) -> u64 {
+        self.peers.iter().find(|peer| peer.node == node).map_or(0, |peer| peer.acked)
+    }
+
+    /// Lets horizons move, and leases end, as far as the others know of it.
+    pub(super) fn advance(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+        let acknowledged = self.acknowledged();
+        while let Some((&seq, &address)) = self.awaiting_by_seq.first_key_value() {
+            if seq > acknowledged || now >= self.held_until {
+                break;
+            }
+            self.awaiting_by_seq.remove(&seq);
+            self.awaiting.remove(&address);
+            work.take(engine.known_to_all(now, address));
+        }
+        let everywhere = self.known_everywhere();
+        let known: Vec<Ipv4Addr> = self
+            .returned
+            .iter()
+            .filter(|(_, entry)| {
+                !entry.void && entry.seq <= everywhere && entry.incarnation == self.incarnation
+            })
+            .map(|(address, _)| *address)
+            .collect();
+        if now < self.held_until {
+            for address in known {
+                self.returned.remove(&address);
+                work.take(engine.known_to_all(now, address));
+            }
+        }
+    }
+
+    /// A peer was started anew: it may have forgotten what it granted and did not tell.
+    pub(super) fn started_anew(&mut self) {
+        self.incarnation += 1;
+        self.returned.values_mut().for_each(|entry| entry.void = true);
+    }
+
+    pub(super) fn forget_returned(&mut self, first: Ipv4Addr, last: Ipv4Addr) {
+        self.returned.retain(|address, _| !(first..=last).contains(address));
+        let gone: Vec<Ipv4Addr> =
+            self.awaiting.keys().copied().filter(|address| (first..=last).contains(address)).collect();
+        for address in gone {
+            if let Some(seq) = self.awaiting.remove(&address) {
+                self.awaiting_by_seq.remove(&seq);
+            }
+        }
+    }
+
+    /// Tells peers what they do not know, as far as it is time to.
+    pub(super) fn pump(&mut self, now: Timestamp, engine: &Engine) {
+        for index in 0..self.peers.len() {
+            while self.tell(now, engine, index) {}
+        }
+    }
+
+    /// Whether a peer is to hear of changes at once.
+    fn in_haste(&self, node: NodeId) -> bool {
+        let joining = |node| {
+            matches!(self.state.member(node).map(|member| &member.presence), Some(Presence::Joining { .. }))
+        };
+        let soon = Span(self.settings.mclt.0 / 4);
+        self.settings.mode == SyncMode::Sync
+            || self.moving.is_some()
+            || self.objecting()
+            || joining(node)
+            || joining(self.settings.me)
+            || !self.awaiting.is_empty() && self.settings.interval > soon
+    }
+
+    fn tell(&mut self, now: Timestamp, engine: &Engine, index: usize) -> bool {
+        let Some(peer) = self.peers.get(index) else { return false };
+        let (node, log_end) = (peer.node, self.log.end());
+        if !peer.resumed || peer.flights.len() >= WINDOW || peer.sent >= log_end.seq {
+            return false;
+        }
+        let batch_max = self.settings.batch_size.clamp(1, UPDATES_MAX);
+        let since = Cursor { seq: peer.sent, ..log_end };
+        let behind_since = peer.behind_since.unwrap_or(now);
+        let due = behind_since + self.settings.interval <= now
+            || self.in_haste(node)
+            || self.log.lag(since, batch_max) >= batch_max;
+        if !due {
+            return false;
+        }
+        let receiver = self.settings.receiver(node);
+        let (changes, end) = self.log.after(receiver, since, batch_max);
+        let (mut updates, mut told) = (Vec::with_capacity(changes.len()), Vec::new());
+        for change in changes {
+            let Some(lease) = engine.leases().get(change.address) else { continue };
+            let Some(epoch) = self.epoch_for(engine, change.address, node) else { continue };
+            let shown = self.shown(engine, lease);
+            if epoch == 0 && shown.state != LeaseState::Bound {
+                continue;
+            }
+            // What we granted without holding the block is told whole: the holder may not know the client.
+            let anew = change.anew || epoch == 0;
+            updates.push(Update::of(&shown, epoch, anew));
+            if anew {
+                told.push((change.address, Identity::of(&shown).digest()));
+            }
+        }
+        let count = updates.len() as u64;
+        let octets = encode(&mut updates, now);
+        if let Some(peer) = self.peers.get_mut(index) {
+            peer.traffic.updates_sent += count;
+            peer.traffic.octets_sent += octets.len() as u64;
+            peer.sent = end.seq;
+            peer.flights.push_back(Flight { until: end.seq, told });
+        }
+        let message = Message::Updates { after: since, until: end.seq, octets };
+        self.out.push(Output::Send(node, message));
+        true
+    }
+
+    /// Under which epoch to tell a peer of an address: 0 if its block is the peer's; `None` if it is no business of its.
+    fn epoch_for(&self, engine: &Engine, address: Ipv4Addr, peer: NodeId) -> Option<u32> {
+        let block = engine.authority()?.blocks().of_address(address)?;
+        let delegation = self.state.block(block)?;
+        if delegation.holder == self.settings.me {
+            Some(delegation.epoch)
+        } else {
+            (delegation.holder == peer).then_some(0)
+        }
+    }
+
+    /// A peer says where it is in our log.
+    pub(super) fn on_resume(&mut self, now: Timestamp, from: NodeId, cursor: Cursor, log: u64) {
+        let receiver = self.settings.receiver(from);
+        let at = self.log.resume(receiver, cursor);
+        let mut anew = false;
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == from) {
+            anew = peer.log != 0 && peer.log != log;
+            (peer.log, peer.resumed) = (log, true);
+            (peer.acked, peer.sent) = (at.seq, at.seq);
+            peer.flights.clear();
+            peer.arrived.clear();
+            if at.seq < self.log.end().seq {
+                peer.behind_since.get_or_insert(now);
+            }
+        }
+        if anew {
+            self.started_anew();
+        }
+    }
+
+    /// A peer has durably what it was told up to there.
+    pub(super) fn on_acknowledge(&mut self, now: Timestamp, from: NodeId, cursor: Cursor) {
+        let (end, receiver) = (self.log.end(), self.settings.receiver(from));
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == from) else { return };
+        if cursor.log != end.log || cursor.seq > peer.sent || !peer.resumed {
+            self.counts.nonsense += 1;
+            return;
+        }
+        peer.acked = peer.acked.max(cursor.seq);
+        while peer.flights.front().is_some_and(|flight| flight.until <= cursor.seq) {
+            let Some(flight) = peer.flights.pop_front() else { break };
+            for (address, identity) in flight.told {
+                self.log.acknowledged(receiver, address, identity);
+            }
+        }
+        if peer.acked >= end.seq {
+            (peer.behind_since, peer.last_sync) = (None, Some(now));
+        } else {
+            peer.behind_since = Some(now);
+        }
+    }
+}
