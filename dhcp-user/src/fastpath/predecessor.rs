@@ -102,7 +102,7 @@ impl Predecessor {
     }
 }
 
-/// Opens a map of leases whose identifier is not among `known`.
+/// Opens a map of leases that was finished and whose identifier is not among `known`.
 fn open_leases(
     pins: &PinDirectory,
     control: PathBuf,
@@ -124,6 +124,10 @@ fn open_leases(
     }
     let mapped = MappedArray::<Control>::new(map.fd().as_fd(), 1).map_err(mmap(name::CONTROL))?;
     let found = mapped.read().abi_version;
+    if found == 0 {
+        // Written before any program is attached: whoever made this one was killed before.
+        return Ok(None);
+    }
     if found != abi::VERSION {
         return Err(other_abi(found));
     }
