@@ -5,11 +5,7 @@
 //! whichever map it stands in, and all of them are read. Sets go when what they say is durable; one that no link runs
 //! any more may go before that, once the store says that marks up to now may be missing.
 
-use std::{
-    fs,
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-};
+use std::{fs, os::fd::AsFd, path::Path};
 
 use aya::{
     maps::MapData,

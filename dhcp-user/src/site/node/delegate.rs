@@ -6,8 +6,7 @@ use crate::{
     engine::Engine,
     server::work::Work,
     site::{
-        authority::Authority,
-        authority::Held,
+        authority::{Authority, Held},
         blocks::BlockId,
         delegation::{BLOCKS_PER_COMMAND_MAX, Command, Delegations, NodeId, Presence},
     },
