@@ -6,10 +6,12 @@
 
 pub mod bench;
 pub mod client;
+pub mod cluster;
 pub mod daemon;
 pub mod fake_clock;
 pub mod fixture;
 pub mod hop;
+pub mod https;
 pub mod lab;
 pub mod load;
 pub mod netns;

@@ -74,6 +74,8 @@ fn event(id: u64) -> LeaseEvent {
         address: [198, 18, 1, 9].into(),
         state: "bound".to_owned(),
         hw_address: "02:00:00:00:00:09".to_owned(),
+        hostname: None,
+        at: String::new(),
         expires_at: String::new(),
     }
 }
