@@ -7,7 +7,7 @@ use dhcp_common::reason::Reason;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{clock, service::Service, view::LeaseView};
+use super::{clock, core::Unread, service::Service, view::LeaseView};
 use crate::{
     config::model::{HostIdentity, Subnet, VlanTags},
     engine::{Foresight, Ingress, SlowReason},
@@ -99,7 +99,17 @@ impl Service {
             Some(reason) => Step::new("kernel", reason.as_str(), reason.describe()),
         });
         let mut received = ReceivedFrame { octets: octets.to_vec(), checksum_pending: false };
-        let read = core.read(at, &mut received);
+        let mut read = core.read(at, &mut received);
+        if read == Err(Unread::BadChecksum) {
+            steps.push(Step::new(
+                "frame",
+                "bad_checksum",
+                "its UDP checksum is wrong: on the wire the daemon drops such a frame. Captured where it was sent, as it \
+                 seems to be, it may be unfinished work of the card: what follows is of the frame with a right one",
+            ));
+            received.checksum_pending = true;
+            read = core.read(at, &mut received);
+        }
         let foreseen = read.map(|(ingress, payload)| {
             let payload = received.octets.get(payload).unwrap_or_default();
             core.engine.foresee(self.clock.now(), &ingress, payload)

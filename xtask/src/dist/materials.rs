@@ -1,7 +1,11 @@
 //! What others' work is in the binary: licences and sources judged by `cargo deny` (deny.toml), and a bill of materials
 //! (CycloneDX). Both tools are built once, into the project's own tools folder, each in one version.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -78,7 +82,7 @@ pub fn licences_if_installed(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn judge(workspace: &Workspace, deny: &PathBuf, what: &[&str]) -> Result<()> {
+fn judge(workspace: &Workspace, deny: &Path, what: &[&str]) -> Result<()> {
     let mut command = Command::new(deny);
     command
         .current_dir(&workspace.root)
@@ -110,7 +114,11 @@ pub fn bill(workspace: &Workspace) -> Result<PathBuf> {
     for member in members {
         let made = workspace.root.join(member).join(format!("{name}.json"));
         if member == "dhcp-user" {
-            fs::copy(&made, &bill).with_context(|| format!("cannot copy {}", made.display()))?;
+            let text =
+                fs::read_to_string(&made).with_context(|| format!("cannot read {}", made.display()))?;
+            // Where it was built is nobody's business, and would make each builder's bill another one.
+            let text = text.replace(&*workspace.root.to_string_lossy(), "/simple-dhcpd-datacenter");
+            fs::write(&bill, text).with_context(|| format!("cannot write {}", bill.display()))?;
         }
         if made.exists() {
             fs::remove_file(&made).with_context(|| format!("cannot remove {}", made.display()))?;
