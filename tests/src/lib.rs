@@ -6,6 +6,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod cluster;
 pub mod daemon;
 pub mod fake_clock;
 pub mod fixture;

@@ -81,7 +81,7 @@ fn what_is_foretold_of_a_frame_happens_and_asking_changes_nothing() {
 fn top_paints_one_picture() {
     let server = Server::new().unwrap();
     let cable = Cable::new(&server).unwrap();
-    let daemon = server.start(&server.config()).unwrap();
+    let _daemon = server.start(&server.config()).unwrap();
     Scripted::new(&cable.socket, 1).dora().unwrap();
     let mut command = server.ns.command(binary().unwrap());
     let text =

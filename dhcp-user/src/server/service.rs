@@ -43,7 +43,7 @@ use crate::{
     probe::{Question, echo::EchoSocket},
     site::{
         delegation::NodeId,
-        driver::pump::FromNode,
+        driver::pump::{FromNode, ToPump},
         node::{Input, View},
     },
     time::{Span, Timestamp},
@@ -122,7 +122,7 @@ pub struct Service {
     /// The audit log, if one is kept.
     pub(super) journal: Option<Journal>,
     /// Where what the node of a cluster wants done is carried out.
-    pub(super) sites: Option<tokio::sync::mpsc::Sender<FromNode>>,
+    pub(super) sites: Option<ToPump>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -201,7 +201,7 @@ impl Service {
         };
         let now = self.clock.now();
         let mut work = Work::default();
-        let (mut queries, mut taken) = (Vec::new(), Taken::default());
+        let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
         let mut orders = Vec::new();
         let mut stop = false;
         let mut room = EVENTS_MAX;
@@ -222,11 +222,8 @@ impl Service {
                 Event::Graced(withdrawn) => {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
                 }
-                Event::Site(input) => self.tell_node(now, input, &mut work),
-                Event::Linked(node, number) => {
-                    self.note_link(node, number);
-                    self.tell_node(now, Input::Connected(node), &mut work);
-                }
+                Event::Site(input) => for_node.push((input, None)),
+                Event::Linked(node, number) => for_node.push((Input::Connected(node), Some(number))),
                 Event::Query(query) => queries.push(query),
                 Event::Reload(order) => orders.push(order),
                 Event::Stop => stop = true,
@@ -237,6 +234,7 @@ impl Service {
         self.keeper.core.tick(now, &mut work);
         self.settle(now, work)?;
         taken.done(&self.latency);
+        self.node_turn(now, for_node)?;
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,
@@ -252,6 +250,7 @@ impl Service {
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
     pub(super) fn finish(&mut self, aftermath: Aftermath) {
         self.record(&aftermath.audit);
+        aftermath.site.into_iter().for_each(|output| self.want(FromNode::Output(output)));
         aftermath.ask.iter().for_each(|question| self.ask(question));
         if !aftermath.send.is_empty() {
             self.outbox.send(aftermath.send);

@@ -1,10 +1,9 @@
 //! The service's end of what connects the nodes of a cluster: what the node is told, and what it wants done.
 
-use super::{clock::Clock, service::Service, work::Work};
+use super::{clock::Clock, keeper::KeeperError, service::Service};
 use crate::{
     site::{
-        delegation::NodeId,
-        driver::pump::FromNode,
+        driver::pump::{FromNode, ToPump},
         node::{Input, View},
     },
     time::Timestamp,
@@ -12,7 +11,7 @@ use crate::{
 
 impl Service {
     /// Connects the service with the other nodes: what its node wants done goes there.
-    pub fn connect_sites(&mut self, to: tokio::sync::mpsc::Sender<FromNode>) {
+    pub fn connect_sites(&mut self, to: ToPump) {
         self.sites = Some(to);
     }
 
@@ -21,25 +20,41 @@ impl Service {
         self.clock
     }
 
-    /// Tells the node something.
-    pub(super) fn tell_node(&mut self, _: Timestamp, input: Input, _: &mut Work) {
-        tracing::debug!(?input, "told the node");
+    /// Tells the node what has come in, in its order, with the numbers of new links, and lets it act.
+    pub(super) fn node_turn(
+        &mut self,
+        now: Timestamp,
+        inputs: Vec<(Input, Option<u64>)>,
+    ) -> Result<(), KeeperError> {
+        if self.keeper.site.is_none() {
+            return Ok(());
+        }
+        for (input, link) in inputs {
+            if let (Input::Connected(node), Some(number)) = (&input, link) {
+                let node = *node;
+                // What it said before was said over an earlier link.
+                let aftermath = self.keeper.site_turn(now)?;
+                self.finish(aftermath);
+                self.want(FromNode::Linked(node, number));
+            }
+            let aftermath = self.keeper.site_input(now, input)?;
+            self.finish(aftermath);
+        }
+        let aftermath = self.keeper.site_turn(now)?;
+        self.finish(aftermath);
+        Ok(())
     }
 
     /// What the node shows of itself.
     pub(super) fn node_view(&self) -> Option<View> {
-        None
+        let engine = &self.keeper.core.engine;
+        self.keeper.site.as_ref().map(|node| node.view(self.clock.now(), engine))
     }
 
-    /// What follows for this peer goes over the link of this number.
-    pub(super) fn note_link(&self, node: NodeId, number: u64) {
-        self.want(FromNode::Linked(node, number));
-    }
-
-    /// Hands on what the node wants done. What finds no room is lost, and wanted again.
+    /// Hands on what the node wants done.
     pub(super) fn want(&self, what: FromNode) {
-        if let Some(Err(error)) = self.sites.as_ref().map(|sites| sites.try_send(what)) {
-            tracing::debug!(%error, "what the node wants done is lost");
+        if let Some(sites) = &self.sites {
+            sites.push(what);
         }
     }
 }

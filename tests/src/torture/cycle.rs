@@ -155,7 +155,8 @@ impl<'a> Killer<'a> {
         let text = serde_json::to_string_pretty(&self.config)?;
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         let daemon = self.daemon.as_mut().context("no daemon")?;
-        if self.rng.random_bool(0.5) {
+        // In turn, so that a short run has both.
+        if self.report.kills_while_reloading < self.report.reloads {
             daemon.signal(Signal::HUP)?;
             // Before it has read the file up to after the swap, as the machine has it.
             self.after_renewals(1, 40, &over)?;

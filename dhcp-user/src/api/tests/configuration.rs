@@ -28,9 +28,10 @@ async fn what_was_looked_at_is_what_is_replaced() {
 #[tokio::test]
 async fn every_refusal_says_why() {
     let world = World::new(1);
-    let (status, diff) = ask(&world, "POST", "/api/v1/config/diff", CONFIG).await;
+    let elsewhere = CONFIG.replace("eth0", "nosuch0");
+    let (status, diff) = ask(&world, "POST", "/api/v1/config/diff", &elsewhere).await;
     assert_eq!((status, &diff["changes"]), (200, &Value::Bool(true)), "{diff:#}");
-    assert!(diff["refused"].as_str().unwrap().contains("there is no interface eth0"), "{diff:#}");
+    assert!(diff["refused"].as_str().unwrap().contains("there is no interface nosuch0"), "{diff:#}");
     for (path, body, wanted, because) in [
         ("diff", "{}", 422, "dhcp"),
         ("diff", "{", 422, "not valid JSON"),

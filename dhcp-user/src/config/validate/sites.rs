@@ -232,6 +232,11 @@ fn bandwidth(section: &wire::MultiSite, path: &Path<'_>, problems: &mut Problems
             format!("{compression}, but synchronization.compression is {inherited}; make them agree");
         problems.add(&path.key("compression"), message);
     }
+    if !written.deduplication {
+        let message =
+            "what is sent of a lease is always the latest of its updates, never several: leave it true";
+        problems.add(&path.key("deduplication"), message);
+    }
     Bandwidth {
         optimization: written.optimization,
         max_mbit_per_s: written.max_bandwidth,

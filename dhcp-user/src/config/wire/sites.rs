@@ -199,7 +199,7 @@ pub(in crate::config) struct Bandwidth {
     pub(in crate::config) max_bandwidth: u32,
     /// Compress on the wire. Default: as `synchronization.compression`, and never otherwise while `optimization` is on.
     pub(in crate::config) compression: Option<bool>,
-    /// Send only the latest of several updates of one lease.
+    /// Send only the latest of several updates of one lease; there is no other way, so only `true` is taken.
     pub(in crate::config) deduplication: bool,
 }
 

@@ -5,6 +5,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use crate::{
     config::model::{Api, Config},
     net::interface::InterfaceFacts,
+    site::link::terms::Terms,
 };
 
 /// A configuration with what the machine's interfaces are like.
@@ -71,6 +72,7 @@ fn changed(now: &Standing, next: &Standing, asking: AskingBy) -> Vec<(&'static s
         // An interface that was removed and made again has the same name and none of our sockets.
         interfaces.map(|(interface, facts)| (interface.name.clone(), interface.mode, facts.ifindex)).collect()
     };
+    let in_cluster = is.multi_site.as_ref().is_some_and(|section| section.enabled);
     let relayed = is.subnets.iter().any(|subnet| subnet.link.is_none());
     let lacks_sockets =
         is.conflict_detection.is_some_and(|wanted| !asking.arp || wanted.relayed && relayed && !asking.echo);
@@ -93,6 +95,8 @@ fn changed(now: &Standing, next: &Standing, asking: AskingBy) -> Vec<(&'static s
         ("dhcp.audit", is.audit != was.audit),
         ("dhcp.conflict_detection", lacks_sockets),
         ("dhcp.datacenter.multi_site", is.multi_site != was.multi_site),
+        // The other nodes hold this one to the pools it greeted them with.
+        ("dhcp.subnets", in_cluster && Terms::of(is) != Terms::of(was)),
         ("dhcp.api.enabled", enabled != was.api.enabled),
         ("dhcp.api.listen", listen != was.api.listen),
         ("dhcp.api.tls", tls != was.api.tls),
@@ -154,7 +158,8 @@ mod tests {
                 c["dhcp"]["store"] = json!({"path": "/elsewhere"});
                 c["dhcp"]["fastpath"] = json!({"pin_path": "/sys/fs/bpf/elsewhere"});
             }),
-            Err(vec!["dhcp.store.path", "dhcp.fastpath.pin_path", "dhcp.api.state_path"])
+            // The audit log and the API's files are in the store's directory unless they are put elsewhere.
+            Err(vec!["dhcp.store.path", "dhcp.fastpath.pin_path", "dhcp.audit", "dhcp.api.state_path"])
         );
         assert_eq!(
             judged(|c| c["dhcp"]["interfaces"][0]["mode"] = json!("generic")),

@@ -46,6 +46,11 @@ use crate::{
     lease::store::{FlushTimes, LogStore, MetaKey, Options, TimedStore},
     privilege::capability,
     server::memory::meta,
+    site::{
+        delegation::NodeId,
+        node::{Node, Settings},
+        roster::Roster,
+    },
     time::{Span, Timestamp},
     timeline::{Anchor, BootId, Resume, Step},
 };
@@ -81,12 +86,6 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     let config = Arc::new(config);
     if config.interfaces.is_empty() {
         return Err(StartError::NoInterface);
-    }
-    if config.multi_site.as_ref().is_some_and(|sites| sites.enabled) {
-        tracing::warn!(
-            "dhcp.datacenter.multi_site is enabled, but this version serves as a single node: another node with the same \
-             pools would give the same addresses to other clients; give each node pools of its own"
-        );
     }
     let (facts, servers) = interfaces::look_up(&config)?;
     let standing = Standing {
@@ -212,11 +211,26 @@ fn open_store(
         random_key,
         seed: u64::from_le_bytes(seed),
     };
-    let (keeper, resume) = remember(around, TimedStore::new(store), &recovered, leases)?;
+    let (mut keeper, resume) = remember(around, TimedStore::new(store), &recovered, leases)?;
+    if let Some(node) = node_of_sites(config, meta(&recovered, MetaKey::SiteCursors))? {
+        keeper.join_cluster(node);
+    }
     report(&resume, found);
     // When the last daemon last noted the time, if there is anything to know about the time since.
     let anchor = meta(&recovered, MetaKey::TimelineAnchor).and_then(|octets| Anchor::decode(octets).ok());
     Ok((keeper, anchor.filter(|_| found != 0).map(|anchor| anchor.latest)))
+}
+
+/// This node, if sites are in use; `cursors` is what the store has of the others' logs.
+fn node_of_sites(config: &Config, cursors: Option<&[u8]>) -> Result<Option<Node>, StartError> {
+    let Some(section) = config.multi_site.as_ref().filter(|section| section.enabled) else { return Ok(None) };
+    let roster = Roster::here(section)?;
+    let (mclt, delegation) = (section.failover.mclt_secs, section.failover.delegation_secs);
+    let number = roster.nodes().iter().position(|node| node.key == roster.me().key);
+    let number = number.and_then(|at| u16::try_from(at).ok()).unwrap_or_default();
+    let (mclt, delegation) = (Span::from_secs(mclt.into()), Span::from_secs(delegation.into()));
+    let settings = Settings::of(section, NodeId(number), mclt, delegation);
+    Ok(settings.map(|settings| Node::new(settings, rand::random(), cursors)))
 }
 
 pub(super) fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::model::Failover,
     site::{
-        delegation::Command,
+        delegation::{Command, Void},
         link::{hello::Hello, shared::Shared},
         roster::{Node, NodeKey},
     },
@@ -195,7 +195,15 @@ impl Council {
         self.raft.metrics().borrow().running_state.as_ref().err().map(ToString::to_string)
     }
 
-    fn leads(&self) -> bool {
+    pub(super) const fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    pub(super) const fn me(&self) -> &Node {
+        &self.me
+    }
+
+    pub(super) fn leads(&self) -> bool {
         self.raft.metrics().borrow().state == ServerState::Leader
     }
 
@@ -330,11 +338,9 @@ impl Council {
             MemberChange::Remove { name } => {
                 let key = NodeKey::of(&name);
                 if let Some(number) = self.machine.cluster().number(key) {
-                    match self.write(Entry::Blocks(Command::Strike { node: number })).await? {
-                        Outcome::Void(void @ crate::site::delegation::Void::NotGone) => {
-                            return Err(void.to_string());
-                        }
-                        _ => {}
+                    let struck = self.write(Entry::Blocks(Command::Strike { node: number })).await?;
+                    if let Outcome::Void(void @ Void::NotGone) = struck {
+                        return Err(void.to_string());
                     }
                 }
                 let gone = ChangeMembers::RemoveVoters([key.0].into());

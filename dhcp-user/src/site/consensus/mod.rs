@@ -4,8 +4,10 @@
 //!   snapshots, and what it tells the driver.
 //! * [`store`]: log, votes and snapshots in a `redb` file. [`calls`]: questions and answers over links. [`network`]: the
 //!   engine's messages as such questions.
-//! * [`council`]: the engine at work: how it begins, who may vote, what is proposed, who is a member.
+//! * [`council`]: the engine at work: how it begins, who may vote, what is proposed, who is a member;
+//!   `alone`: going on without the other of two nodes.
 
+mod alone;
 pub mod calls;
 pub mod cluster;
 pub mod council;

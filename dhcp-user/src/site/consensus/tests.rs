@@ -37,10 +37,12 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(40);
 
-fn config(node: usize) -> Config {
+fn config(node: usize, count: usize) -> Config {
+    let nodes = ["n0.example", "n1.example", "n2.example"].get(..count).unwrap();
+    let nodes = serde_json::to_string(nodes).unwrap();
     let text = format!(
         r#"{{"dhcp": {{"datacenter": {{"multi_site": {{"enabled": true, "local_site": "s", "node": "n{node}.example",
-            "sites": [{{"name": "s", "nodes": ["n0.example", "n1.example", "n2.example"]}}],
+            "sites": [{{"name": "s", "nodes": {nodes}}}],
             "failover": {{"detection_interval": 1, "failover_timeout": 3}},
             "synchronization": {{"encryption": false}}, "link": {{"listen": "127.0.0.1:8067"}}}}}}}}}}"#
     );
@@ -56,7 +58,11 @@ struct Node {
 
 impl Node {
     async fn start(number: usize, folder: &Path) -> Self {
-        let config = config(number);
+        Self::start_of(number, 3, folder).await
+    }
+
+    async fn start_of(number: usize, count: usize, folder: &Path) -> Self {
+        let config = config(number, count);
         let sites = config.multi_site.as_ref().unwrap();
         let roster = Roster::of(sites, "?").unwrap();
         let store = Store::open(folder, &roster.me().name).unwrap();
@@ -203,6 +209,7 @@ async fn a_cluster_begins_goes_on_without_its_leader_and_takes_back_who_was_away
     let newcomer = std::mem::replace(&mut nodes[led], fresh);
     let known = newcomer.commands();
     newcomer.stop().await;
+    // What still runs of it lets go of the file.
     until("the file to be free", || Store::open(&path(9), &format!("n{led}.example")).is_ok()).await;
     let again = Node::start(led, &path(9)).await;
     until("the disk to be read", || again.commands() == known).await;
@@ -222,4 +229,31 @@ fn a_state_directory_is_one_nodes() {
     assert_eq!(Store::open(folder.path(), "A").unwrap().incarnation, incarnation);
     let refused = Store::open(folder.path(), "b").unwrap_err();
     assert!(matches!(refused, StoreError::Other { .. }), "{refused}");
+}
+
+/// Of two nodes one goes on alone when it is told to; the other is outvoted when it comes back, and told everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_one_goes_on_alone_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |n: usize| folder.path().join(n.to_string());
+    let [a, b] = [Node::start_of(0, 2, &path(0)).await, Node::start_of(1, 2, &path(1)).await];
+    connect(&a, &b).await;
+    until("both to know the cluster", || {
+        [&a, &b].iter().all(|node| node.council.machine().cluster().id.is_some())
+    })
+    .await;
+    a.council.propose(Entry::Blocks(renew(1)));
+    until("a command at both", || a.commands().len() == 1 && b.commands().len() == 1).await;
+    let partner = b.links.roster.me().clone();
+    b.stop().await;
+    a.council.propose(Entry::Blocks(renew(2)));
+    a.council.go_on_without(&partner).await.unwrap();
+    a.council.propose(Entry::Blocks(renew(3)));
+    until("a to decide alone", || a.commands().contains(&renew(3))).await;
+    assert_eq!(a.council.standing().voters, ["n0.example"]);
+    until("the file to be free", || Store::open(&path(1), "n1.example").is_ok()).await;
+    let b = Node::start_of(1, 2, &path(1)).await;
+    connect(&a, &b).await;
+    until("b to be told everything", || b.commands() == a.commands()).await;
+    assert_eq!(b.council.standing().voters, ["n0.example"]);
 }

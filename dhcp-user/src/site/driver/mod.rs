@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::pump::FromNode;
+use self::pump::{FromService, ToPump};
 use super::{
     consensus::{
         council::{Council, CouncilError},
@@ -117,7 +117,7 @@ pub struct Ends {
     /// To the service's thread.
     pub service: SyncSender<Event>,
     /// From the node in it.
-    pub from_node: mpsc::Receiver<FromNode>,
+    pub from_node: FromService,
 }
 
 impl std::fmt::Debug for Ends {
@@ -127,8 +127,8 @@ impl std::fmt::Debug for Ends {
 }
 
 /// The queue from the node to the pump.
-pub fn from_node() -> (mpsc::Sender<FromNode>, mpsc::Receiver<FromNode>) {
-    mpsc::channel(QUEUE)
+pub fn from_node() -> (ToPump, FromService) {
+    pump::queue(QUEUE)
 }
 
 impl Prepared {

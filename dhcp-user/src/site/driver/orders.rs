@@ -105,7 +105,7 @@ impl Sites {
     ///
     /// # Errors
     /// If there is no such node, there are more than two, or it is linked.
-    pub async fn partner_down(&self, name: &str) -> Result<(), OrderError> {
+    pub async fn partner_down(self: &Arc<Self>, name: &str) -> Result<(), OrderError> {
         let nodes = self.links.roster.nodes();
         let at = nodes.iter().position(|node| node.name.eq_ignore_ascii_case(name));
         let unknown = || OrderError::Unknown { what: "node", name: name.to_owned() };
@@ -122,6 +122,10 @@ impl Sites {
             return Err(OrderError::Unsafe(message));
         }
         tracing::warn!(node = name, "an operator says that the partner is down: its blocks are taken over");
+        let (sites, partner) = (Arc::clone(self), nodes.get(at).cloned().ok_or_else(unknown)?);
+        let alone = self.runtime.spawn(async move { sites.council.go_on_without(&partner).await });
+        let alone = alone.await.unwrap_or_else(|_| Err("this node is stopping".to_owned()));
+        alone.map_err(OrderError::Unsafe)?;
         let number = NodeId(u16::try_from(at).map_err(|_| unknown())?);
         deliver(&self.to_node, Event::Site(Input::Order(Order::PartnerDown(number)))).await;
         Ok(())

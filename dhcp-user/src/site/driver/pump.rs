@@ -5,11 +5,18 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, mpsc::TrySendError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::TrySendError,
+    },
     time::Duration,
 };
 
-use tokio::{sync::mpsc::Receiver, time::sleep};
+use tokio::{
+    sync::mpsc::{Receiver, Sender, channel},
+    time::sleep,
+};
 
 use super::{Ends, Sites, orders};
 use crate::{
@@ -45,6 +52,36 @@ pub enum FromNode {
     Linked(NodeId, u64),
     /// It wants this done.
     Output(Output),
+}
+
+/// The queue from the node to the pump, which never keeps the service waiting.
+#[derive(Clone, Debug)]
+pub struct ToPump {
+    queue: Sender<FromNode>,
+    overflowed: Arc<AtomicBool>,
+}
+
+/// Its other end.
+#[derive(Debug)]
+pub struct FromService {
+    queue: Receiver<FromNode>,
+    overflowed: Arc<AtomicBool>,
+}
+
+/// A queue of this many.
+pub fn queue(len: usize) -> (ToPump, FromService) {
+    let ((to, from), overflowed) = (channel(len), Arc::<AtomicBool>::default());
+    let pushed = ToPump { queue: to, overflowed: Arc::clone(&overflowed) };
+    (pushed, FromService { queue: from, overflowed })
+}
+
+impl ToPump {
+    /// Hands something on. If it finds no room it is lost, and all links with it, so that everything is told anew.
+    pub fn push(&self, what: FromNode) {
+        if self.queue.try_send(what).is_err() {
+            self.overflowed.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A link, as far as the node is concerned.
@@ -111,8 +148,13 @@ impl Pump {
                     }
                     None => return,
                 },
-                output = self.ends.from_node.recv() => match output {
-                    Some(output) => self.carry_out(&council, output),
+                output = self.ends.from_node.queue.recv() => match output {
+                    Some(output) => {
+                        if self.ends.from_node.overflowed.swap(false, Ordering::Relaxed) {
+                            self.cut_all();
+                        }
+                        self.carry_out(&council, output);
+                    }
                     None => return,
                 },
                 event = self.from_links.recv() => match event {
@@ -190,6 +232,11 @@ impl Pump {
             Ok(message) => self.tell(Input::Message(node, message)).await,
             Err(_) => self.nonsense(from),
         }
+    }
+
+    fn cut_all(&self) {
+        tracing::warn!("this node says more than its links take: all begin anew");
+        self.links.roster.others().for_each(|node| self.links.cut(node.key));
     }
 
     fn nonsense(&self, from: NodeKey) {

@@ -179,7 +179,9 @@ impl Seen<'_> {
     }
 
     fn linked(&self, node: &Node) -> bool {
-        self.is_me(node) || self.peer(node).is_some_and(|peer| peer.up)
+        let suspect = u64::from(self.section.failover.detection_interval_secs);
+        let heard = |peer: &PeerStatus| peer.silent.is_some_and(|silent| silent.as_secs() < suspect);
+        self.is_me(node) || self.peer(node).is_some_and(|peer| peer.up && heard(peer))
     }
 
     fn last_sync(&self, node: &Node) -> Option<Timestamp> {
