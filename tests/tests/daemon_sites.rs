@@ -30,17 +30,21 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
     let mut cluster = Cluster::new(&[("us-east", 1), ("us-west", 1), ("eu-central", 1)], |_| {}).unwrap();
     cluster.start().unwrap();
     // The guide's reply, field by field, by command line and over HTTPS.
-    let status = wait_active(&cluster.nodes[0]);
+    let status = cluster.nodes[0]
+        .wait("all sites to be active and in step", &["site", "status"], |status| {
+            is_active(status)
+                && status["sites"].as_array().unwrap().iter().all(|site| site["last_sync"].is_string())
+        })
+        .unwrap();
     let first = &status["sites"][1];
     let names: Vec<_> = first.as_object().unwrap().keys().cloned().collect();
     assert_eq!(names, ["name", "status", "nodes", "latency", "last_sync"]);
     assert_eq!((&first["name"], &first["nodes"]), (&json!("us-west"), &json!(1)));
     assert!(first["latency"].as_u64().is_some() && first["last_sync"].as_str().unwrap().ends_with('Z'));
     let socket = cluster.nodes[0].server.folder.path().join("control.sock");
-    let table = process::stdout(
-        Command::new(binary().unwrap()).arg("--site-status").arg("--socket").arg(&socket),
-    )
-    .unwrap();
+    let table =
+        process::stdout(Command::new(binary().unwrap()).arg("--site-status").arg("--socket").arg(&socket))
+            .unwrap();
     assert!(table.contains("eu-central") && table.lines().count() == 4, "{table}");
 
     // Every node gets addresses to give out, and gives them to its clients; the others hear of it.
