@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod fake_clock;
 pub mod fixture;
 pub mod hop;
+pub mod https;
 pub mod lab;
 pub mod load;
 pub mod netns;

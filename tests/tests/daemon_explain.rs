@@ -34,7 +34,7 @@ fn what_is_foretold_of_a_frame_happens_and_asking_changes_nothing() {
     let client = Scripted::new(&cable.socket, 1);
 
     let discover = client.message(1, &[]);
-    let (by, steps) = explained(&daemon, &hexadecimal(discover.build()));
+    let (by, steps) = explained(&daemon, &hexadecimal(&discover.build()));
     assert_eq!((by.as_str(), finds(&steps, "kernel").as_str()), ("daemon", "not_renewal"));
     assert_eq!(finds(&steps, "daemon"), "offered");
     // Nothing was offered: the address is still anybody's, and no message was counted.
@@ -44,7 +44,7 @@ fn what_is_foretold_of_a_frame_happens_and_asking_changes_nothing() {
     let before = Stats::of(&daemon).unwrap().answered();
     let renewal = client.renewal(address);
     for _ in 0..3 {
-        let (by, steps) = explained(&daemon, &hexadecimal(renewal.build()));
+        let (by, steps) = explained(&daemon, &hexadecimal(&renewal.build()));
         assert_eq!((by.as_str(), finds(&steps, "kernel").as_str()), ("kernel", "answered"));
         assert_eq!(finds(&steps, "daemon"), "acked_renewal", "the daemon would say the same");
     }
@@ -55,11 +55,11 @@ fn what_is_foretold_of_a_frame_happens_and_asking_changes_nothing() {
     // Another octet in an option, and the kernel does not know it; another client, and it is refused.
     let (by, steps) = explained(
         &daemon,
-        &hexadecimal(Scripted::new(&cable.socket, 1).with(12, b"x").renewal(address).build()),
+        &hexadecimal(&Scripted::new(&cable.socket, 1).with(12, b"x").renewal(address).build()),
     );
     assert_eq!((by.as_str(), finds(&steps, "kernel").as_str()), ("daemon", "fingerprint"));
     let (by, steps) =
-        explained(&daemon, &hexadecimal(Scripted::new(&cable.socket, 2).renewal(address).build()));
+        explained(&daemon, &hexadecimal(&Scripted::new(&cable.socket, 2).renewal(address).build()));
     assert_eq!((by.as_str(), finds(&steps, "kernel").as_str()), ("daemon", "other_client"));
     assert_eq!(finds(&steps, "daemon"), "nak_taken");
 
@@ -81,7 +81,7 @@ fn what_is_foretold_of_a_frame_happens_and_asking_changes_nothing() {
 fn top_paints_one_picture() {
     let server = Server::new().unwrap();
     let cable = Cable::new(&server).unwrap();
-    let daemon = server.start(&server.config()).unwrap();
+    let _daemon = server.start(&server.config()).unwrap();
     Scripted::new(&cable.socket, 1).dora().unwrap();
     let mut command = server.ns.command(binary().unwrap());
     let text =

@@ -29,6 +29,10 @@ enum Which {
     ///
     /// `--json`, `--clients N`, `--servers ours,kea`; `--help` says more.
     Storm(Passed),
+    /// Whether 10,000 look-ups of leases a second through the API slow the renewals in the kernel.
+    ///
+    /// `--json`, `--lookups N`, `--connections N`, `--clients N`, `--secs S`, `--runs N`; `--help` says more.
+    Api(Passed),
     /// What replication between nodes puts on the wire, and how fast it is taken up.
     Sync(SyncArgs),
 }
@@ -91,6 +95,7 @@ pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
         Which::Overload(args) => overload(workspace, args),
         Which::Peers(passed) => beside_others(workspace, "bench_peers", &passed.args),
         Which::Storm(passed) => beside_others(workspace, "bench_storm", &passed.args),
+        Which::Api(passed) => api(workspace, &passed.args),
         Which::Sync(args) => sync(workspace, args),
     }
 }
@@ -103,6 +108,16 @@ fn sync(workspace: &Workspace, args: &SyncArgs) -> Result<()> {
     if args.json {
         command.arg("--json");
     }
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+fn api(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    ebpf::build(workspace)?;
+    ebpf::build_load(workspace)?;
+    workspace.build_daemon(true)?;
+    build_bin(workspace, "bench_api")?;
+    let mut command = as_root(&workspace.target.join("release/bench_api"))?;
+    command.arg("--object").arg(workspace.ebpf_load_object()).args(args);
     Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
 }
 

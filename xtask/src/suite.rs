@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{apt, check, ebpf, process, workspace::Workspace};
+use crate::{apt, check, ebpf, process, python, workspace::Workspace};
 
-/// What the end-to-end tests drive: real clients, a relay, a load generator, tools that look at the kernel, and a wall clock that
-/// can be set without setting the machine's.
+/// What the end-to-end tests drive: real clients, a relay, a browser, a load generator, tools that look at the kernel, and a wall
+/// clock that can be set without setting the machine's.
 /// `perfdhcp` is in kea-admin; dhcpcd-base is dhcpcd without its service.
-pub const DEBIAN_PACKAGES: [&str; 9] = [
+pub const DEBIAN_PACKAGES: [&str; 10] = [
     "bpftool",
+    "chromium",
     "dhcpcd-base",
     "iproute2",
     "isc-dhcp-client",
@@ -59,6 +60,7 @@ pub fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
         apt::ensure(&DEBIAN_PACKAGES, "testing")?;
         ensure_promtool(workspace)?;
     }
+    python::ensure(workspace, "page")?;
     if args.tests_only {
         ebpf::build(workspace)?;
     } else {

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::model,
     lease::store::FlushTimes,
-    server::{feed::Feed, reload::Reloader},
+    server::{feed::Feed, latency::Latency, reload::Reloader},
     site::driver::Sites,
 };
 
@@ -89,10 +89,11 @@ impl Prepared {
     /// Serves on the local socket and, as configured, over the network, in front of a service; returns at once.
     pub fn serve(self, started: Behind, local: UnixListener) {
         let Self { tokens, changes, expiry, tls } = self;
-        let Behind { service, feed, flushes, reloader, sites } = started;
+        let Behind { service, feed, flushes, latency, reloader, sites } = started;
         let in_force = reloader.in_force().clone();
         let api = Api::new(service, feed, flushes, in_force, tokens, changes);
-        let api = Api { expiry, sites, reloader: Some(reloader), ..api };
+        let api = Api { expiry, latency, sites, reloader: Some(reloader), ..api };
+        tokio::spawn(api.trend.clone().follow(api.service.clone()));
         let router = api.router();
         tokio::spawn(serve_local(local, router.clone()));
         let config = api.in_force.config();
@@ -119,6 +120,8 @@ pub struct Behind {
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
+    /// How long messages take.
+    pub latency: Arc<Latency>,
     /// The configuration it serves, and the way to another.
     pub reloader: Arc<Reloader>,
     /// The other nodes, if there are sites.

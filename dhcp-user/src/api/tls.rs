@@ -260,7 +260,7 @@ fn self_signed(folder: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
         })
     };
     write(&key, &pair.serialize_pem(), 0o600)?;
-    write(&certificate, &made.pem(), 0o644)?;
+    write(&certificate, &made.pem(), 0o640)?;
     tracing::info!(certificate = %certificate.display(), "made a certificate that signs itself");
     Ok((certificate, key))
 }

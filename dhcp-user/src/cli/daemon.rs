@@ -121,7 +121,7 @@ fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
     // Whoever finds it would take it for a daemon's that died.
     let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     let sites = driver::prepare(&config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
-    let Started { mut service, events, control_socket, feed, flushes, prospects, turns } =
+    let Started { mut service, events, control_socket, feed, flushes, latency, prospects, turns } =
         start(config, text).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     let sites = match sites {
         Some(prepared) => {
@@ -156,6 +156,7 @@ fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
             service: ServiceHandle::new(events.clone()),
             feed,
             flushes,
+            latency,
             reloader: Arc::clone(&reloader),
             sites,
         };

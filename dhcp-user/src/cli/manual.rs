@@ -42,7 +42,8 @@ The control socket; who is in the group simple\-dhcpd may ask on it.
 /sys/fs/bpf/simple\-dhcpd
 Pinned maps and links of the kernel program, which goes on answering renewals while the daemon is away.
 .SH SIGNALS
-SIGTERM and SIGINT end the daemon in order; the kernel program stays.
+SIGTERM and SIGINT end the daemon in order; the kernel program stays. SIGHUP takes up the configuration file as it is
+now, all of it or nothing.
 .SH ENVIRONMENT
 .TP
 RUST_LOG

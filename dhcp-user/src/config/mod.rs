@@ -13,7 +13,7 @@ mod digest;
 mod file;
 mod locate;
 pub mod model;
-mod options;
+pub mod options;
 mod parse;
 mod problem;
 #[cfg(test)]

@@ -54,6 +54,22 @@ impl PinDirectory {
     /// # Errors
     /// If it is not on a bpffs, cannot be made, or another daemon has it.
     pub fn open(path: &Path) -> Result<Self, FastPathError> {
+        Self::open_if(path, trust::directory)
+    }
+
+    /// As [`open`](Self::open), to remove what is there: on a BPF file system that harms nothing else, so root may do it
+    /// whoever's daemon put it there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    fn open_to_remove(path: &Path) -> Result<Self, FastPathError> {
+        Self::open_if(path, trust::one_users_directory)
+    }
+
+    fn open_if(
+        path: &Path,
+        trusted: fn(&Path, &fs::Metadata) -> Result<(), trust::Untrusted>,
+    ) -> Result<Self, FastPathError> {
         let failed = |call: &'static str| {
             move |error: io::Error| FastPathError::Pin { call, path: path.to_owned(), error }
         };
@@ -69,7 +85,7 @@ impl PinDirectory {
         fs::create_dir_all(path).map_err(failed("mkdir"))?;
         // Everyone may make directories on most BPF file systems: this one must be ours.
         let found = fs::metadata(path).map_err(failed("stat"))?;
-        trust::directory(path, &found).map_err(FastPathError::Untrusted)?;
+        trusted(path, &found).map_err(FastPathError::Untrusted)?;
         let lock = open_directory(path).map_err(io::Error::from).map_err(failed("open"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) }),
@@ -181,7 +197,7 @@ pub fn unload(path: &Path) -> Result<Vec<String>, FastPathError> {
     if !path.is_dir() {
         return Ok(Vec::new());
     }
-    let pins = PinDirectory::open(path)?;
+    let pins = PinDirectory::open_to_remove(path)?;
     let interfaces = pins.linked_interfaces()?;
     for interface in &interfaces {
         let pin = pins.link(interface);

@@ -48,7 +48,7 @@ impl Predecessor {
             if !control.exists() || !map.exists() {
                 continue;
             }
-            if let Some((id, opened)) = open_leases(pins, control, map, &known)? {
+            if let Some((id, opened)) = open_leases(pins, &control, &map, &known)? {
                 known.push(id);
                 leases.push(opened);
             }
@@ -71,7 +71,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// If pins cannot be read or removed.
-    pub fn remove_unused(&self) -> Result<(), FastPathError> {
+    pub fn remove_unused(&mut self) -> Result<(), FastPathError> {
         let mut running = Vec::new();
         for interface in self.pins.linked_interfaces()? {
             match program_of(&self.pins.link(&interface)) {
@@ -80,11 +80,16 @@ impl Predecessor {
                 None => return Ok(()),
             }
         }
-        for set in &self.sets {
-            if !set.programs()?.iter().any(|program| running.contains(program)) {
+        let mut used = Vec::new();
+        for set in std::mem::take(&mut self.sets) {
+            if set.programs()?.iter().any(|program| running.contains(program)) {
+                used.push(set);
+            } else {
+                // Not to be removed again later: its name may be another's by then.
                 set.remove()?;
             }
         }
+        self.sets = used;
         Ok(())
     }
 
@@ -93,37 +98,41 @@ impl Predecessor {
     /// # Errors
     /// If a pin stays.
     pub fn remove(&self) -> Result<(), FastPathError> {
-        self.sets.iter().filter(|set| set.path().exists()).try_for_each(PinSet::remove)
+        self.sets.iter().try_for_each(PinSet::remove)
     }
 }
 
-/// Opens a map of leases whose identifier is not among `known`.
+/// Opens a map of leases that was finished and whose identifier is not among `known`.
 fn open_leases(
     pins: &PinDirectory,
-    control: PathBuf,
-    leases: PathBuf,
+    control: &Path,
+    leases: &Path,
     known: &[u32],
 ) -> Result<Option<(u32, MappedArray<LeaseEntry>)>, FastPathError> {
-    let unusable = |path: &PathBuf| {
-        let path = path.clone();
+    let unusable = |path: &Path| {
+        let path = path.to_owned();
         move |error| FastPathError::PinnedMap { path, error }
     };
     let mmap = |map| move |error| FastPathError::Mmap { map, error };
     let other_abi =
         |found| FastPathError::OtherAbi { path: pins.path().to_owned(), found, expected: abi::VERSION };
-    let map = MapData::from_pin(&control).map_err(unusable(&control))?;
-    let info = map.info().map_err(unusable(&control))?;
+    let map = MapData::from_pin(control).map_err(unusable(control))?;
+    let info = map.info().map_err(unusable(control))?;
     if info.value_size() as usize != size_of::<Control>() {
         // The version stands where it always did, in the fourth word, if there is one at all.
         return Err(other_abi(0));
     }
     let mapped = MappedArray::<Control>::new(map.fd().as_fd(), 1).map_err(mmap(name::CONTROL))?;
     let found = mapped.read().abi_version;
+    if found == 0 {
+        // Written before any program is attached: whoever made this one was killed before.
+        return Ok(None);
+    }
     if found != abi::VERSION {
         return Err(other_abi(found));
     }
-    let map = MapData::from_pin(&leases).map_err(unusable(&leases))?;
-    let info = map.info().map_err(unusable(&leases))?;
+    let map = MapData::from_pin(leases).map_err(unusable(leases))?;
+    let info = map.info().map_err(unusable(leases))?;
     if known.contains(&info.id()) {
         return Ok(None);
     }

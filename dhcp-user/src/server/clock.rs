@@ -46,8 +46,8 @@ pub struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// Just after the time was noted.
-    pub fn new() -> Self {
+    /// As it is just after the time was noted.
+    pub fn just_noted() -> Self {
         Self { seen: (boot_ns(), wall_ns()), note_at: Instant::now() + NOTE_EVERY }
     }
 
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_step_is_told_once_and_noted_until_there_is_room() {
-        let mut watch = ClockWatch::new();
+        let mut watch = ClockWatch::just_noted();
         let ((boot, wall), now) = (watch.seen, Instant::now());
         let hour = 3_600 * NANOS_PER_SEC;
         assert_eq!(watch.compare((boot + 9, wall + 9), now), (None, None));

@@ -27,6 +27,7 @@ pub mod explain;
 pub mod feed;
 pub mod inbox;
 pub mod keeper;
+pub mod latency;
 pub mod learn;
 pub mod memory;
 mod outbox;

@@ -27,6 +27,7 @@ use super::{
     feed::Feed,
     inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
+    latency::{Latency, Taken},
     outbox::Outbox,
     reload::swap::Order,
     sealing::Sealing,
@@ -62,8 +63,8 @@ const EVENTS_MAX: usize = 1_024;
 pub enum Event {
     /// Somebody answered for an address that was asked for; with the hardware address if it was by ARP.
     InUse(Ipv4Addr, Option<[u8; 6]>),
-    /// Frames came up on the interface with this index.
-    Frames(usize, Vec<ReceivedFrame>),
+    /// Frames came up on the interface with this index, and were read at this moment.
+    Frames(usize, Instant, Vec<ReceivedFrame>),
     /// No program can be using these leases any more.
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
@@ -114,6 +115,8 @@ pub struct Service {
     pub(super) inbox: Arc<Inbox>,
     pub(super) counts: Counts,
     pub(super) feed: Arc<Feed>,
+    /// How long messages take.
+    pub(super) latency: Arc<Latency>,
     /// Asks for addresses behind relay agents, if that is wanted.
     pub(super) echo: Option<Arc<EchoSocket>>,
     /// The audit log, if one is kept.
@@ -149,7 +152,7 @@ impl Service {
     /// If the store or the kernel fail: then nothing more may be promised. The kernel goes on within its horizons.
     pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
-        let mut clocks = ClockWatch::new();
+        let mut clocks = ClockWatch::just_noted();
         let mut swept_until_boot_ns = 0;
         let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
@@ -198,14 +201,15 @@ impl Service {
         };
         let now = self.clock.now();
         let mut work = Work::default();
-        let (mut queries, mut for_node) = (Vec::new(), Vec::new());
+        let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
         let mut orders = Vec::new();
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
             match event {
-                Event::Frames(interface, frames) => {
+                Event::Frames(interface, read, frames) => {
                     let count = frames.len();
+                    taken.add(read, count);
                     for mut frame in frames {
                         self.inbox.taken(&frame);
                         self.keeper.core.receive(now, interface, &mut frame, &mut work);
@@ -229,6 +233,7 @@ impl Service {
         }
         self.keeper.core.tick(now, &mut work);
         self.settle(now, work)?;
+        taken.done(&self.latency);
         self.node_turn(now, for_node)?;
         for query in queries {
             match query {

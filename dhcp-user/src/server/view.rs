@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::core::FrameCounts;
 use crate::{
+    api::trend::forecast::Forecast,
     audit::AuditCounts,
     config::model::{Config, Limits, Subnet},
     engine::ProbeCounts,
@@ -199,6 +200,11 @@ pub const fn state_name(state: LeaseState) -> &'static str {
     }
 }
 
+/// A host name as it is shown, with what is not printable escaped; `None` for none.
+pub fn shown_name(octets: &[u8]) -> Option<String> {
+    (!octets.is_empty()).then(|| octets.escape_ascii().to_string())
+}
+
 /// What changes whenever somebody else has a lease, its state is another or its time was granted anew.
 pub fn version(lease: &LeaseRecord) -> String {
     let mut hasher = Xxh3::new();
@@ -247,6 +253,9 @@ pub struct PoolView {
     pub free: u64,
     /// The part that is not free (bound, offered, quarantined, reserved), percent.
     pub used_percent: f64,
+    /// When it will be full if it goes on as lately; absent until ten minutes have been seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
 }
 
 impl PoolView {
@@ -254,7 +263,8 @@ impl PoolView {
     pub fn new(first: Ipv4Addr, last: Ipv4Addr, free: u64) -> Self {
         let size = u64::from(last.to_bits().saturating_sub(first.to_bits())) + 1;
         let used = size.saturating_sub(free) as f64;
-        Self { first, last, size, free, used_percent: (used * 1_000.0 / size as f64).round() / 10.0 }
+        let used_percent = (used * 1_000.0 / size as f64).round() / 10.0;
+        Self { first, last, size, free, used_percent, forecast: None }
     }
 }
 
@@ -292,7 +302,7 @@ impl LeaseView {
                 }
                 ClientKey::Id(_) | ClientKey::Hardware(_) => None,
             },
-            hostname: (!lease.hostname.is_empty()).then(|| lease.hostname.escape_ascii().to_string()),
+            hostname: shown_name(&lease.hostname),
             renewed_at: lease.granted_at.to_string(),
             renewed_by: if renewed_by_kernel { "kernel" } else { "daemon" }.to_owned(),
             expires_at: lease.expires.to_string(),

@@ -85,7 +85,7 @@ pub fn init(folder: &Path) -> Result<(), PkiError> {
     let certificate = parameters.self_signed(&key)?;
     // The key first: a certificate without its key would be in the way of the next attempt.
     write(&folder.join(CA_KEY_FILE), &key.serialize_pem(), 0o600)?;
-    write(&path, &certificate.pem(), 0o644)
+    write(&path, &certificate.pem(), 0o640)
 }
 
 /// Makes key and certificate of a node in `out`, with the authority's certificate beside them, good for `lasts`. What is
@@ -136,9 +136,9 @@ pub fn node_at(
     valid_for(&mut parameters, now_wall_ns, lasts);
     let certificate = parameters.signed_by(&key, &issuer)?;
     make_folder(out)?;
-    write(&out.join(CA_FILE), &ca, 0o644)?;
+    write(&out.join(CA_FILE), &ca, 0o640)?;
     write(&out.join(KEY_FILE), &key.serialize_pem(), 0o600)?;
-    write(&out.join(CERTIFICATE_FILE), &certificate.pem(), 0o644)
+    write(&out.join(CERTIFICATE_FILE), &certificate.pem(), 0o640)
 }
 
 fn named(name: &str) -> DistinguishedName {
@@ -188,7 +188,7 @@ mod tests {
         }
         assert!(matches!(node(&ca, "a b", &out, DAY), Err(PkiError::Name(_))));
         for (file, mode) in
-            [(ca.join(CA_KEY_FILE), 0o600), (out.join(KEY_FILE), 0o600), (out.join(CERTIFICATE_FILE), 0o644)]
+            [(ca.join(CA_KEY_FILE), 0o600), (out.join(KEY_FILE), 0o600), (out.join(CERTIFICATE_FILE), 0o640)]
         {
             assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, mode, "{}", file.display());
         }

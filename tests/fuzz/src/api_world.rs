@@ -122,6 +122,7 @@ fn lease(n: u32) -> LeaseRecord {
         granted_at: Timestamp::ZERO,
         expires: Timestamp::ZERO + Span::from_secs(60),
         horizon: Timestamp::ZERO + Span::from_secs(120),
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     }
 }
@@ -142,6 +143,7 @@ fn serve(config: &Config, events: &Receiver<Event>) {
             Query::Lease(address, to) => drop(to.send(table.get(address).map(view))),
             Query::Stats(to) => drop(to.send(stats())),
             Query::Subnets(to) => drop(to.send(desk::subnets(config, |_, _| 3))),
+            Query::Sites(to) => drop(to.send(None)),
             Query::Health(to) => drop(to.send(ServiceHealth {
                 fast_path_wanted: 1,
                 fast_path_attached: 1,
@@ -149,7 +151,7 @@ fn serve(config: &Config, events: &Receiver<Event>) {
                 commits: 1,
             })),
             Query::Explain(subject, to) => {
-                drop(to.send(Explanation { summary: format!("{subject:?}"), ..Explanation::default() }))
+                drop(to.send(Explanation { summary: format!("{subject:?}"), ..Explanation::default() }));
             }
             Query::Change(change) => {
                 let done = changed(&mut table, &change);

@@ -80,6 +80,7 @@ pub fn updates() -> Vec<Vec<u8>> {
         granted_at: Timestamp(1_000_000_000),
         expires: Timestamp(61_000_000_000),
         horizon: Timestamp(121_000_000_000),
+        kept_until: Timestamp::ZERO,
         forms: [None, None],
     };
     let hardware = |n| HardwareAddress::ethernet([2, 0, 0, 0, 0, n]);

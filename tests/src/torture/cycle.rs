@@ -142,6 +142,7 @@ impl<'a> Killer<'a> {
         report.kills_while_starting = own.kills_while_starting;
         report.starts_from_other_file = own.starts_from_other_file;
         (report.reloads, report.kills_while_reloading) = (own.reloads, own.kills_while_reloading);
+        report.reload_blocked_ms_max = own.reload_blocked_ms_max;
     }
 
     /// Changes what clients are told and has the running daemon take it up; or does not wait for that.
@@ -154,7 +155,8 @@ impl<'a> Killer<'a> {
         let text = serde_json::to_string_pretty(&self.config)?;
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         let daemon = self.daemon.as_mut().context("no daemon")?;
-        if self.rng.random_bool(0.5) {
+        // In turn, so that a short run has both.
+        if self.report.kills_while_reloading < self.report.reloads {
             daemon.signal(Signal::HUP)?;
             // Before it has read the file up to after the swap, as the machine has it.
             self.after_renewals(1, 40, &over)?;
@@ -165,6 +167,8 @@ impl<'a> Killer<'a> {
         ensure!(done.get("changed") == Some(&json!(true)), "the change was not taken up: {done}");
         self.shared.reconfigured_boot_ns.store(boot_ns(), Ordering::SeqCst);
         self.report.reloads += 1;
+        let blocked_ms = done.get("blocked_ms").and_then(Value::as_u64).context("no blocked_ms")?;
+        self.report.reload_blocked_ms_max = self.report.reload_blocked_ms_max.max(blocked_ms);
         self.after_renewals(10, 200, &over)
     }
 

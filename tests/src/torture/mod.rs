@@ -120,6 +120,8 @@ pub struct Report {
     pub starts_from_other_file: u64,
     /// Changed configurations that a running daemon took up.
     pub reloads: u64,
+    /// The longest that a service did nothing else meanwhile, milliseconds.
+    pub reload_blocked_ms_max: u64,
     /// Kills soon after a running daemon was told to take one up.
     pub kills_while_reloading: u64,
     /// The longest start, milliseconds.

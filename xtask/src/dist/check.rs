@@ -143,7 +143,8 @@ impl Life {
         };
         write("etc/simple-dhcpd/dhcp.json", CONFIG)?;
         write("opt/client-script", CLIENT_SCRIPT)?;
-        self.sh(&format!("chmod 755 /opt/client-script; systemctl start {UNIT}"))?;
+        self.sh("chmod 755 /opt/client-script; chgrp simple-dhcpd /etc/simple-dhcpd/dhcp.json")?;
+        self.sh(&format!("chmod 640 /etc/simple-dhcpd/dhcp.json; systemctl start {UNIT} || true"))?;
         self.becomes("active")?;
         let status = self.sh(&format!("cat /proc/{}/status", self.main_pid()?))?;
         let field = |name: &str| {

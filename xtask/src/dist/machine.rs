@@ -63,7 +63,7 @@ impl Machine {
                 "--capability=CAP_BPF,CAP_NET_ADMIN,CAP_PERFMON",
                 "--system-call-filter=bpf perf_event_open",
             ])
-            // The kernel's /sys, for the BPF file system in it.
+            // A /sys that can be written to, for the BPF file system in it.
             .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "1")
             .stdin(Stdio::null())
             .stdout(log)
@@ -74,6 +74,8 @@ impl Machine {
             .context("cannot start systemd-nspawn")?;
         let mut machine = Self { root, nspawn, init: 0 };
         machine.wait_booted().with_context(|| format!("the console is in {}", console.display()))?;
+        // A real system's init mounts it; this one was shown a /sys that has no place for it.
+        machine.run("mkdir -p /sys/fs/bpf; mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf")?;
         Ok(machine)
     }
 

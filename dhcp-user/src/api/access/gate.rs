@@ -104,7 +104,7 @@ fn admit(api: &Api, request: &Request, matched: Option<&str>) -> Result<Caller, 
         && !api.rate.take(*address, now)
     {
         let detail = format!("more than {} requests a second", api.in_force.config().api.requests_per_sec);
-        return Err(nobody(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)));
+        return Err(nobody(Problem::too_many(detail, 1)));
     }
     let need = match matched {
         // Where nothing is, the answer is "not found" for everybody.
@@ -141,8 +141,11 @@ fn identify(api: &Api, request: &Request, peer: &Peer, now: Instant) -> Result<C
     };
     let wait = api.guesses.wait(*address, now);
     if !wait.is_zero() {
-        let detail = format!("too many wrong tokens: try again in {} s", wait.as_secs() + 1);
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail));
+        let wait_secs = wait.as_secs() + 1;
+        return Err(Problem::too_many(
+            format!("too many wrong tokens: try again in {wait_secs} s"),
+            wait_secs,
+        ));
     }
     let token = header.to_str().ok().and_then(|value| value.split_once(' '));
     let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));

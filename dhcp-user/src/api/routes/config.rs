@@ -12,7 +12,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    api::{Api, access::gate::Note, problem::Problem},
+    api::{
+        Api,
+        access::gate::Note,
+        problem::{Problem, Text},
+    },
     config::{
         self,
         difference::{Difference, differences},
@@ -57,7 +61,7 @@ impl ConfigSummary {
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn validate(text: String) -> Result<Json<ConfigSummary>, Problem> {
+pub(super) async fn validate(Text(text): Text) -> Result<Json<ConfigSummary>, Problem> {
     // Millions of reservations may be in it: not on a thread that others wait for.
     let judged = tokio::task::spawn_blocking(move || config::parse(&text, "request")).await;
     match judged {
@@ -108,7 +112,7 @@ pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn diff(State(api): State<Api>, text: String) -> Result<Json<ConfigDiff>, Problem> {
+pub(super) async fn diff(State(api): State<Api>, Text(text): Text) -> Result<Json<ConfigDiff>, Problem> {
     let reloader = reloader(&api)?;
     let compared = tokio::task::spawn_blocking(move || {
         let standing = reloader.in_force().standing();
@@ -146,7 +150,7 @@ pub(super) async fn diff(State(api): State<Api>, text: String) -> Result<Json<Co
 pub(super) async fn apply(
     State(api): State<Api>,
     headers: HeaderMap,
-    text: String,
+    Text(text): Text,
 ) -> Result<Response, Problem> {
     let Some(tag) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) else {
         return Err(Problem::new(

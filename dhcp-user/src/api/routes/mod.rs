@@ -8,13 +8,16 @@ pub mod events;
 pub mod explain;
 pub mod export;
 pub mod health;
+pub mod history;
 pub mod leases;
 pub mod openapi;
+pub mod options;
 pub mod reservations;
 pub mod sites;
 pub mod stats;
 pub mod subnets;
 pub mod tokens;
+pub mod whoami;
 
 use utoipa::{
     Modify, OpenApi,
@@ -56,9 +59,14 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(export::export))
         .routes(routes!(leases::get, leases::release))
         .routes(routes!(leases::extend))
+        .routes(routes!(history::history))
         .routes(routes!(subnets::list))
+        .routes(routes!(options::list))
         .routes(routes!(reservations::list))
         .routes(routes!(stats::stats))
+        .routes(routes!(stats::rates))
+        .routes(routes!(stats::latency))
+        .routes(routes!(whoami::whoami))
         .routes(routes!(sites::status))
         .routes(routes!(sites::site))
         .routes(routes!(sites::drain))

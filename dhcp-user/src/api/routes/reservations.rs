@@ -56,7 +56,7 @@ pub struct ReservationPage {
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
     /// The cursor: addresses after this one.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = "ipv4")]
     after: Option<Ipv4Addr>,
     /// The most to give, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]

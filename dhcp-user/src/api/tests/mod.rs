@@ -2,11 +2,14 @@
 
 mod access;
 mod bounds;
+mod configuration;
 mod dashboards;
 mod documents;
+mod insight;
 mod resources;
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
@@ -34,7 +37,7 @@ use super::{
 use crate::{
     config::{
         self,
-        model::{ApiRole, Config},
+        model::{ApiRole, Config, FrameRate, Limits},
     },
     lease::{
         record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
@@ -47,7 +50,7 @@ use crate::{
         feed::Feed,
         reload::{InForce, Prospects, Reloader, decide::AskingBy},
         service::{Event, Query},
-        view::{DaemonStats, LeaseView, StatsView},
+        view::{DaemonStats, KernelStats, LeaseView, StatsView},
     },
     time::{Span, Timestamp},
 };
@@ -160,6 +163,28 @@ fn stats() -> StatsView {
         probes: None,
         audit: None,
     }
+}
+
+/// Statistics with these counts.
+pub(super) fn stats_with(answered: u64, messages: &[(&str, u64)], reasons: &[(&str, u64)]) -> StatsView {
+    let counts = |of: &[(&str, u64)]| of.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    let none = FrameRate { per_sec: 0, burst: 0 };
+    let kernel = KernelStats {
+        answered,
+        reasons: counts(reasons),
+        limits: Limits { client: none, relay: none, overall: none }.into(),
+        interfaces: BTreeMap::new(),
+        answers: 0,
+        answers_max: 0,
+        lease_slots: 0,
+        authority_secs: 0,
+        authority_remaining_secs: 0,
+        horizons_moved: 0,
+    };
+    let mut stats = stats();
+    stats.kernel = Some(kernel);
+    stats.daemon.messages = counts(messages);
+    stats
 }
 
 impl World {

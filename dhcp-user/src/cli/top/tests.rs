@@ -74,6 +74,8 @@ fn event(id: u64) -> LeaseEvent {
         address: [198, 18, 1, 9].into(),
         state: "bound".to_owned(),
         hw_address: "02:00:00:00:00:09".to_owned(),
+        hostname: None,
+        at: String::new(),
         expires_at: String::new(),
     }
 }
@@ -82,7 +84,7 @@ fn event(id: u64) -> LeaseEvent {
 fn two_looks_make_rates_reasons_pools_and_events() {
     let mut screen = screen(&[(1_000, 10, 100), (1_900, 30, 200)]);
     screen.happened(event(41));
-    let text = picture(&screen, (100, 40)).unwrap();
+    let text = picture(&screen, (110, 40)).unwrap();
     for part in [
         "on eth0 (driver)  authority 3599 s  1234 leases bound, 0 quarantined, 2 offered",
         "Renewals by the kernel: 450/s, 90.0% of all",

@@ -158,7 +158,8 @@ mod tests {
                 c["dhcp"]["store"] = json!({"path": "/elsewhere"});
                 c["dhcp"]["fastpath"] = json!({"pin_path": "/sys/fs/bpf/elsewhere"});
             }),
-            Err(vec!["dhcp.store.path", "dhcp.fastpath.pin_path", "dhcp.api.state_path"])
+            // The audit log and the API's files are in the store's directory unless they are put elsewhere.
+            Err(vec!["dhcp.store.path", "dhcp.fastpath.pin_path", "dhcp.audit", "dhcp.api.state_path"])
         );
         assert_eq!(
             judged(|c| c["dhcp"]["interfaces"][0]["mode"] = json!("generic")),

@@ -2,7 +2,6 @@
 
 use std::{fmt, time::Instant};
 
-use aya_log::EbpfLogger;
 use dhcp_common::abi::Control;
 use rand::{TryRngCore as _, rngs::OsRng};
 use tokio::sync::oneshot;
@@ -96,13 +95,12 @@ impl Service {
         let mut kernel = Kernel { fresh, grace: None, modes: None, unused: Vec::new() };
         let done = self.put_in_force(&next, &mut kernel);
         kernel.unused.extend(kernel.fresh.take());
-        self.loggers = self
-            .keeper
-            .kernel
-            .iter_mut()
-            .flat_map(KernelPath::objects_mut)
-            .filter_map(start::logger)
-            .collect::<Vec<EbpfLogger<_>>>();
+        if done.is_ok() {
+            let objects = self.keeper.kernel.iter_mut().flat_map(KernelPath::objects_mut);
+            self.loggers = objects.filter_map(start::logger).collect();
+            // Read when the programs over them have ended.
+            self.counts.kernel_before(kernel.unused.iter().find_map(|before| before.counters().ok()));
+        }
         if let Some(modes) = kernel.modes {
             self.modes = modes;
         }
@@ -136,7 +134,6 @@ impl Service {
         OsRng
             .try_fill_bytes(&mut random_key)
             .map_err(|_| ChangeError::Refused(FastPathError::Missing("random key from the kernel")))?;
-        let answered = self.keeper.kernel.as_ref().and_then(|kernel| kernel.counters().ok());
         let change = Change {
             config: next.config.clone(),
             servers: next.servers.clone(),
@@ -148,7 +145,6 @@ impl Service {
         let authority = start::authority(&next.config);
         self.keeper.change_over(change, kernel, authority)?;
         self.authority = authority;
-        self.counts.kernel_before(answered);
         Ok(())
     }
 }

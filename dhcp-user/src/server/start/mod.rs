@@ -30,6 +30,7 @@ use super::{
     feed::Feed,
     inbox::{self, Inbox},
     keeper::Keeper,
+    latency::Latency,
     outbox::Outbox,
     reload::{
         InForce, Prospects,
@@ -69,6 +70,8 @@ pub struct Started {
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
+    /// How long messages take.
+    pub latency: Arc<Latency>,
     /// What another configuration is to be taken up with.
     pub prospects: Prospects,
     /// Grows while the service works.
@@ -136,7 +139,7 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
     threads::start_answers(&probing, &events)?;
-    let (feed, flushes) = (Arc::<Feed>::default(), keeper.store.times());
+    let (feed, flushes, latency) = (Arc::<Feed>::default(), keeper.store.times(), Arc::<Latency>::default());
     let service = Service {
         keeper,
         modes,
@@ -154,9 +157,10 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
         sites: None,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
+        latency: Arc::clone(&latency),
     };
     let control_socket = config.control.socket.clone();
-    Ok(Started { service, events, control_socket, feed, flushes, prospects, turns })
+    Ok(Started { service, events, control_socket, feed, flushes, latency, prospects, turns })
 }
 
 pub(super) const fn authority(config: &Config) -> Span {

@@ -66,7 +66,7 @@ impl Succession for KernelSuccession<'_> {
     fn load(&mut self, control: &Control) -> Result<KernelPath, FastPathError> {
         let (pins, ports) = self.fresh.take().ok_or(FastPathError::Missing("interface to run on"))?;
         // The store says by now that marks up to this moment may be missing.
-        self.predecessor.iter().try_for_each(Predecessor::remove_unused)?;
+        self.predecessor.iter_mut().try_for_each(Predecessor::remove_unused)?;
         let mut path = load(self.config, pins, ports, control)?;
         self.grace = Some(path.take_grace().ok_or(FastPathError::Missing("GRACE"))?);
         Ok(path)

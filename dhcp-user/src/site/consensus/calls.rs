@@ -86,8 +86,11 @@ pub enum CallError {
 #[derive(Debug, Default)]
 pub struct Calls {
     next: AtomicU64,
-    open: Mutex<HashMap<u64, (NodeKey, oneshot::Sender<Vec<u8>>)>>,
+    open: Mutex<HashMap<u64, Open>>,
 }
+
+/// Who was asked, and where the answer is waited for.
+type Open = (NodeKey, oneshot::Sender<Vec<u8>>);
 
 impl Calls {
     /// Asks a node.

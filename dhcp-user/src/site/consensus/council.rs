@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::model::Failover,
     site::{
-        delegation::Command,
+        delegation::{Command, Void},
         link::{hello::Hello, shared::Shared},
         roster::{Node, NodeKey},
     },
@@ -338,11 +338,9 @@ impl Council {
             MemberChange::Remove { name } => {
                 let key = NodeKey::of(&name);
                 if let Some(number) = self.machine.cluster().number(key) {
-                    match self.write(Entry::Blocks(Command::Strike { node: number })).await? {
-                        Outcome::Void(void @ crate::site::delegation::Void::NotGone) => {
-                            return Err(void.to_string());
-                        }
-                        _ => {}
+                    let struck = self.write(Entry::Blocks(Command::Strike { node: number })).await?;
+                    if let Outcome::Void(void @ Void::NotGone) = struck {
+                        return Err(void.to_string());
                     }
                 }
                 let gone = ChangeMembers::RemoveVoters([key.0].into());

@@ -243,12 +243,12 @@ fn put(transaction: &WriteTransaction, key: &str, octets: &[u8]) -> Result<(), S
     Ok(())
 }
 
-fn reading(error: StoreError) -> StorageError {
-    StorageIOError::read(&error).into()
+fn reading(error: &StoreError) -> StorageError {
+    StorageIOError::read(error).into()
 }
 
-fn writing(error: StoreError) -> StorageError {
-    StorageIOError::write(&error).into()
+fn writing(error: &StoreError) -> StorageError {
+    StorageIOError::write(error).into()
 }
 
 impl RaftLogReader<Types> for Store {
@@ -256,7 +256,8 @@ impl RaftLogReader<Types> for Store {
         &mut self,
         range: R,
     ) -> Result<Vec<RaftEntry>, StorageError> {
-        self.entries((range.start_bound().cloned(), range.end_bound().cloned())).map_err(reading)
+        self.entries((range.start_bound().cloned(), range.end_bound().cloned()))
+            .map_err(|error| reading(&error))
     }
 }
 
@@ -264,8 +265,8 @@ impl RaftLogStorage<Types> for Store {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, StorageError> {
-        let last_purged_log_id: Option<LogId> = self.value(PURGED).map_err(reading)?;
-        let last_log_id = self.last_entry().map_err(reading)?.or(last_purged_log_id);
+        let last_purged_log_id: Option<LogId> = self.value(PURGED).map_err(|error| reading(&error))?;
+        let last_log_id = self.last_entry().map_err(|error| reading(&error))?.or(last_purged_log_id);
         Ok(LogState { last_purged_log_id, last_log_id })
     }
 
@@ -275,19 +276,21 @@ impl RaftLogStorage<Types> for Store {
 
     async fn save_vote(&mut self, vote: &Vote<u64>) -> Result<(), StorageError> {
         let vote = *vote;
-        self.off_thread(move |store| store.put_value(VOTE, &vote)).await.map_err(writing)
+        self.off_thread(move |store| store.put_value(VOTE, &vote)).await.map_err(|error| writing(&error))
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote<u64>>, StorageError> {
-        self.value(VOTE).map_err(reading)
+        self.value(VOTE).map_err(|error| reading(&error))
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        self.off_thread(move |store| store.put_value(COMMITTED, &committed)).await.map_err(writing)
+        self.off_thread(move |store| store.put_value(COMMITTED, &committed))
+            .await
+            .map_err(|error| writing(&error))
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
-        Ok(self.value::<Option<LogId>>(COMMITTED).map_err(reading)?.flatten())
+        Ok(self.value::<Option<LogId>>(COMMITTED).map_err(|error| reading(&error))?.flatten())
     }
 
     async fn append<I>(&mut self, entries: I, callback: LogFlushed<Types>) -> Result<(), StorageError>
@@ -312,18 +315,18 @@ impl RaftLogStorage<Types> for Store {
             }
             Err(error) => {
                 callback.log_io_completed(Err(io::Error::other(error.to_string())));
-                Err(writing(error))
+                Err(writing(&error))
             }
         }
     }
 
     async fn truncate(&mut self, from: LogId) -> Result<(), StorageError> {
         let range = (Bound::Included(from.index), Bound::Unbounded);
-        self.off_thread(move |store| store.remove(range, None)).await.map_err(writing)
+        self.off_thread(move |store| store.remove(range, None)).await.map_err(|error| writing(&error))
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
         let range = (Bound::Unbounded, Bound::Included(upto.index));
-        self.off_thread(move |store| store.remove(range, Some(&upto))).await.map_err(writing)
+        self.off_thread(move |store| store.remove(range, Some(&upto))).await.map_err(|error| writing(&error))
     }
 }

@@ -103,7 +103,7 @@ mod tests {
         let (mut bulk, mut control) = (0_u64, 0_u64);
         while now < Duration::from_secs(5) {
             // Consensus every 100 ms, leases whenever there is room.
-            if now.as_millis() % 100 == 0 && now.subsec_nanos() % 1_000_000 == 0 {
+            if now.as_millis().is_multiple_of(100) && now.subsec_nanos().is_multiple_of(1_000_000) {
                 let asked = shaper.take(Lane::Control, 200, start + now);
                 assert_eq!(asked, Ok(()), "control waits at {now:?}");
                 log.push((now, on_the_wire(200)));
