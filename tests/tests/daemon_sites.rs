@@ -30,7 +30,12 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
     let mut cluster = Cluster::new(&[("us-east", 1), ("us-west", 1), ("eu-central", 1)], |_| {}).unwrap();
     cluster.start().unwrap();
     // The guide's reply, field by field, by command line and over HTTPS.
-    let status = wait_active(&cluster.nodes[0]);
+    let status = cluster.nodes[0]
+        .wait("all sites to be active and in step", &["site", "status"], |status| {
+            is_active(status)
+                && status["sites"].as_array().unwrap().iter().all(|site| site["last_sync"].is_string())
+        })
+        .unwrap();
     let first = &status["sites"][1];
     let names: Vec<_> = first.as_object().unwrap().keys().cloned().collect();
     assert_eq!(names, ["name", "status", "nodes", "latency", "last_sync"]);

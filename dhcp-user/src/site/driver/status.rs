@@ -9,11 +9,11 @@ use super::Sites;
 use crate::{
     config::model::{MultiSite, SyncMode},
     site::{
-        consensus::council::Standing,
+        consensus::council,
         link::shared::PeerStatus,
         node::{
             View,
-            view::{PeerView, Role},
+            view::{PeerView, Role, Standing},
         },
         roster::Node,
     },
@@ -188,12 +188,17 @@ impl Seen<'_> {
         if self.is_me(node) {
             return Some(self.now);
         }
+        let heard = self.peer(node).and_then(|peer| peer.silent);
+        let heard = heard.map(|silent| self.now - Span(u64::try_from(silent.as_nanos()).unwrap_or(u64::MAX)));
         match self.viewed(node) {
-            Some(viewed) => viewed.last_sync,
-            None => {
-                let silent = self.peer(node)?.silent?;
-                Some(self.now - Span(u64::try_from(silent.as_nanos()).unwrap_or(u64::MAX)))
+            // Nothing waits to be told: it is in step with every sign of life.
+            Some(viewed)
+                if viewed.standing == Standing::In && viewed.lag_updates == 0 && self.linked(node) =>
+            {
+                heard.max(viewed.last_sync)
             }
+            Some(viewed) => viewed.last_sync,
+            None => heard,
         }
     }
 
@@ -252,7 +257,7 @@ impl Seen<'_> {
         }
     }
 
-    fn node(&self, node: &Node, council: &Standing) -> NodeStatus {
+    fn node(&self, node: &Node, council: &council::Standing) -> NodeStatus {
         let (peer, viewed) = (self.peer(node), self.viewed(node));
         let own = self.view.filter(|_| self.is_me(node));
         NodeStatus {
@@ -361,7 +366,7 @@ impl Sites {
     fn problems(
         &self,
         section: &MultiSite,
-        council: &Standing,
+        council: &council::Standing,
         led: bool,
         view: Option<&View>,
     ) -> Vec<String> {
