@@ -6,6 +6,7 @@
 //! * [`world`]: everything outside the daemon; [`client`], [`style`]: DHCP clients; [`network`]: the wire.
 //! * [`kernel`], [`store`]: maps, programs and disk as the daemon sees them; [`node`]: the daemon over them.
 //! * [`oracle`]: who was promised what, from the frames that left; [`planted`]: faults it must find.
+//! * [`sites`]: several nodes, over links, with a consensus log.
 //! * [`shrink`]: the shortest history of a failure; [`campaign`]: many seeds.
 
 pub mod campaign;
@@ -18,6 +19,7 @@ pub mod oracle;
 pub mod planted;
 pub mod scenario;
 pub mod shrink;
+pub mod sites;
 pub mod store;
 pub mod style;
 pub mod world;
