@@ -143,13 +143,19 @@ impl Node {
             .collect();
         let holders = self.state.members_in().count().max(1);
         let fair = authority.blocks().of_pool(pool).count() / holders;
+        let size = |block: &BlockId| {
+            let range = authority.blocks().get(*block);
+            range.map_or(0, |range| u64::from(range.last.to_bits() - range.first.to_bits()) + 1)
+        };
+        let held_addresses: u64 = held.iter().map(|(_, block, _)| size(block)).sum();
         let mut free: u64 = held.iter().map(|(free, ..)| free).sum();
         held.sort_unstable_by_key(|(free, block, _)| (std::cmp::Reverse(*free), *block));
         let mut spare = Vec::new();
         let mut left = held.len();
         for (free_here, block, epoch) in held {
             // What is above a fair share goes at once; of the rest, only what leaves as much as it takes.
-            let can = left > fair || left > 1 && free_here > 0 && free.saturating_sub(free_here) >= free_here;
+            let enough = free_here.max(held_addresses / SHORT).max(1);
+            let can = left > fair || left > 1 && free_here > 0 && free.saturating_sub(free_here) >= enough;
             if spare.len() >= usize::try_from(blocks).unwrap_or(usize::MAX).min(BLOCKS_PER_COMMAND_MAX)
                 || !can
             {

@@ -560,7 +560,9 @@ impl World {
             true => now_ns,
             false => machine.decided_ns.get(&message.xid).copied().unwrap_or(now_ns),
         };
-        let to_timeline = |true_ns: u64| machine.timestamp(true_ns);
+        // A promise is so many seconds of the clock that made it, which drifts.
+        let drift = Span::from_millis(200);
+        let to_timeline = |true_ns: u64| machine.timestamp(true_ns) - drift;
         let config = self.scenario.config();
         let disk = machine.disk.lock();
         let evidence = Evidence {
