@@ -41,6 +41,8 @@ const SWEEP_EVERY_NS: u64 = 500 * MS;
 const ANCHOR_EVERY_NS: u64 = 60 * SEC;
 /// How long until no program uses an entry that was withdrawn.
 const GRACE_NS: u64 = 3 * MS;
+/// No reply is held for longer.
+const HELD_NS: u64 = 3_500 * MS;
 
 /// Why a daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -167,8 +169,8 @@ pub struct Machine {
     pub lag: (u64, u64),
     /// The last command its daemon was told of, and the last that is durable in its state machine.
     pub applied: u64,
-    /// When each transaction that is open was decided.
-    pub decided_ns: HashMap<u32, u64>,
+    /// When messages of each transaction came up lately.
+    asked_ns: HashMap<u32, VecDeque<u64>>,
     next_sweep_ns: u64,
     next_anchor_ns: u64,
     swept_until_boot_ns: u64,
@@ -202,7 +204,7 @@ impl Machine {
             slow: (0, 0),
             lag: (0, 0),
             applied: 0,
-            decided_ns: HashMap::new(),
+            asked_ns: HashMap::new(),
             next_sweep_ns: 0,
             next_anchor_ns: 0,
             swept_until_boot_ns: 0,
@@ -292,7 +294,7 @@ impl Machine {
         self.inputs.clear();
         self.frames.clear();
         self.graced.clear();
-        self.decided_ns.clear();
+        self.asked_ns.clear();
         self.paused_until_ns = 0;
         self.start_ns = now_ns + down_ns;
         let mut disk = self.disk.lock();
@@ -302,6 +304,15 @@ impl Machine {
             self.maps = None;
             self.down_until_ns = now_ns + down_ns;
         }
+    }
+
+    /// When the answer to a transaction that leaves now was decided at the earliest.
+    pub fn decided_ns(&mut self, xid: u32, now_ns: u64) -> u64 {
+        let Some(asked) = self.asked_ns.get_mut(&xid) else { return now_ns };
+        while asked.len() > 1 && asked.front().is_some_and(|at| at + HELD_NS < now_ns) {
+            asked.pop_front();
+        }
+        asked.front().copied().unwrap_or(now_ns)
     }
 
     /// A frame comes in: the program's answer, if it has one; else it goes up.
@@ -332,7 +343,7 @@ impl Machine {
         let mut work = Work::default();
         for octets in self.frames.drain(..) {
             if let Ok(message) = Dhcp::parse(&octets) {
-                self.decided_ns.insert(message.xid, now_ns);
+                self.asked_ns.entry(message.xid).or_default().push_back(now_ns);
             }
             let mut frame = ReceivedFrame { octets, checksum_pending: false };
             keeper.core.receive(now, 0, &mut frame, &mut work);

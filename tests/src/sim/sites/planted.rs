@@ -3,7 +3,7 @@
 /// A fault that is there on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Planted {
-    /// A node is put out as soon as it cannot be reached, not when its delegations have ended.
+    /// Nodes are put out while they take their delegations to last: the others do not wait for their end.
     TakeOverEarly,
     /// In mode `sync` replies are sent before the peers have what they promise.
     ReplyBeforeReplication,

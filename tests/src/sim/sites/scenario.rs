@@ -16,7 +16,10 @@ use crate::sim::scenario::{MS, Rates, SEC, Scenario as OneNode};
 
 /// Something that goes wrong with machines or links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are named for what they are: machines and sites by index, times in nanoseconds")]
+#[expect(
+    missing_docs,
+    reason = "the fields are named for what they are: machines and sites by index, times in nanoseconds"
+)]
 pub enum Fault {
     /// A daemon dies, at once or after so many more commits; its machine's program goes on.
     Kill { node: usize, after_commits: Option<u32>, down_ns: u64 },

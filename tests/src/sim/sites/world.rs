@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use dhcp_user::{
     lease::record::LeaseState,
     site::{
-        delegation::{Command, NodeId, Presence},
+        delegation::{Command, NodeId},
         node::{Input, Message, Order, Output, view::Role},
         replication::Cursor,
     },
@@ -254,7 +254,11 @@ impl World {
 
     fn start(&mut self, node: usize) {
         let now_ns = self.now_ns;
-        let (config, settings) = (self.scenario.config(), self.scenario.settings(node));
+        let (config, mut settings) = (self.scenario.config(), self.scenario.settings(node));
+        if self.planted == Some(Planted::TakeOverEarly) && node.is_multiple_of(2) {
+            // It takes its delegations to last for longer than the others wait.
+            settings.delegation = Span::from_secs(900);
+        }
         let Some(machine) = self.machines.get_mut(node) else { return };
         if machine.keeper.is_some() || now_ns < machine.start_ns || now_ns < machine.down_until_ns {
             return;
@@ -472,23 +476,6 @@ impl World {
                 self.tell(one, input(second));
                 self.tell(other, input(first));
             }
-            if self.planted == Some(Planted::TakeOverEarly) && !up {
-                self.take_over_early(one, other);
-            }
-        }
-    }
-
-    fn take_over_early(&mut self, one: usize, other: usize) {
-        let state = self.consensus.state(self.consensus.len());
-        for (by, gone) in [(one, other), (other, one)] {
-            let node = NodeId(gone as u16);
-            let there = self.machines[by].runs(self.now_ns) && !self.machines[gone].runs(self.now_ns);
-            if let Some(member) = state.member(node).filter(|m| there && m.presence == Presence::In) {
-                let heirs = vec![NodeId(by as u16)];
-                let command = Command::PutOut { node, renewals: member.renewals, heirs };
-                self.consensus.agree(command);
-                return;
-            }
         }
     }
 
@@ -555,11 +542,11 @@ impl World {
         if !by_kernel && message.kind() == 5 {
             self.outcome.acks_by_daemon += 1;
         }
-        let machine = &self.machines[node];
         let decided_ns = match by_kernel {
             true => now_ns,
-            false => machine.decided_ns.get(&message.xid).copied().unwrap_or(now_ns),
+            false => self.machines[node].decided_ns(message.xid, now_ns),
         };
+        let machine = &self.machines[node];
         // A promise is so many seconds of the clock that made it, which drifts.
         let drift = Span::from_millis(200);
         let to_timeline = |true_ns: u64| machine.timestamp(true_ns) - drift;
