@@ -1,14 +1,14 @@
 //! The timeline kept across restarts and reboots, so that a stepped wall clock moves no promise.
 //!
-//! Within a boot, time is the boot clock plus an offset fixed once and kept in the store: restarting the daemon does
-//! not look at the wall clock at all. After a reboot the boot clock has begun anew, and only the wall clock can tell how
+//! Within a boot, time is the boot clock plus an offset fixed once and kept in the store: where the wall clock stands when
+//! the daemon is started again is only compared with where it would have come to, so that a wrong one is told. After a reboot the boot clock has begun anew, and only the wall clock can tell how
 //! long the machine was away: by how far it has moved since it was last noted, not by where it stands, for it may have
 //! been stepped since the timeline began. If it is behind, time goes on from the latest time noted, so that promises last
 //! longer than they must and never shorter.
 //!
 //! Pure but for [`BootId::of_this_machine`]; the clocks are the caller's. The caller stores [`Timeline::anchor`] under
 //! [`MetaKey::TimelineAnchor`](crate::lease::store::MetaKey::TimelineAnchor) on start, whenever it sees the wall clock
-//! stepped ([`stepped`]) and else now and then: how far `latest` lags behind is how far time can step back when the wall
+//! stepped ([`step`]) and else now and then: how far `latest` lags behind is how far time can step back when the wall
 //! clock is wrong after a reboot.
 
 use std::{fmt, fs, io};
@@ -17,6 +17,8 @@ use crate::time::{Span, Timestamp};
 
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 const ANCHOR_VERSION: u8 = 2;
+/// A wall clock that is further off than this was set, not slewed.
+const STEP_MIN: Span = Span::from_secs(1);
 /// Octets of a stored [`Anchor`].
 pub const ANCHOR_BYTES: usize = 1 + 16 + 8 + 8 + 8;
 
@@ -130,8 +132,11 @@ impl Anchor {
 pub enum Resume {
     /// There was nothing to resume.
     First,
-    /// The same boot: the wall clock was not looked at.
-    SameBoot,
+    /// The same boot: time goes by the boot clock alone.
+    SameBoot {
+        /// How the wall clock was set since the store noted it, if it was.
+        step: Option<Step>,
+    },
     /// The machine was started again and the wall clock went on.
     NewBoot {
         /// How long the machine was away, by the wall clock and the latest time stored.
@@ -142,6 +147,29 @@ pub enum Resume {
         /// By how much it is behind.
         by: Span,
     },
+}
+
+/// How the wall clock was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It shows so much more than it would have.
+    Ahead(Span),
+    /// It shows so much less.
+    Back(Span),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ahead(by) => write!(f, "ahead by {} s", whole_secs(*by)),
+            Self::Back(by) => write!(f, "back by {} s", whole_secs(*by)),
+        }
+    }
+}
+
+/// Rounded: the two clocks are looked at one after the other, so an hour may come out a moment short.
+const fn whole_secs(by: Span) -> u64 {
+    by.0.saturating_add(500_000_000) / 1_000_000_000
 }
 
 /// Boot-clock nanoseconds to moments on the timeline and back.
@@ -164,7 +192,8 @@ impl Timeline {
             let same = Self { boot_id, offset_ns: anchor.offset_ns };
             let shown = same.timestamp(boot_ns);
             if shown >= anchor.latest {
-                return (same, Resume::SameBoot);
+                let noted = (same.boot_ns(anchor.latest), anchor.wall_ns);
+                return (same, Resume::SameBoot { step: step(noted, (boot_ns, wall_ns)) });
             }
             return (at(anchor.latest.0), Resume::WallBehind { by: anchor.latest.since(shown) });
         }
@@ -194,11 +223,14 @@ impl Timeline {
     }
 }
 
-/// Whether the wall clock was stepped, by more than a second, between two looks at both clocks (boot-clock and wall-clock
+/// How the wall clock was set, if by more than a second, between two looks at both clocks (boot-clock and wall-clock
 /// nanoseconds each). Slewing is slower than that.
-pub const fn stepped((boot_before, wall_before): (u64, u64), (boot_ns, wall_ns): (u64, u64)) -> bool {
+pub fn step((boot_before, wall_before): (u64, u64), (boot_ns, wall_ns): (u64, u64)) -> Option<Step> {
     let went = boot_ns.saturating_sub(boot_before);
-    wall_before.saturating_add(went).abs_diff(wall_ns) > 1_000_000_000
+    let expected = wall_before.saturating_add(went);
+    let by = Span(expected.abs_diff(wall_ns));
+    let step = if wall_ns > expected { Step::Ahead(by) } else { Step::Back(by) };
+    (by > STEP_MIN).then_some(step)
 }
 
 /// `now - boot`, held within `i64`: the year 2262 either way.
@@ -232,9 +264,19 @@ mod tests {
     fn a_restart_ignores_a_stepped_wall_clock() {
         let (before, _) = Timeline::resume(None, THIS, 5 * SEC, WALL);
         let anchor = before.anchor(60 * SEC, WALL + 55 * SEC);
-        for wall_ns in [0, WALL - 86_400 * SEC, WALL + 86_400 * SEC, u64::MAX] {
+        // What it would have come to.
+        let right = WALL + 85 * SEC;
+        let day = Span::from_secs(86_400);
+        for (wall_ns, step) in [
+            (right, None),
+            (right - SEC / 2, None),
+            (0, Some(Step::Back(Span(right)))),
+            (right - day.0, Some(Step::Back(day))),
+            (right + day.0, Some(Step::Ahead(day))),
+            (u64::MAX, Some(Step::Ahead(Span(u64::MAX - right)))),
+        ] {
             let (after, resume) = Timeline::resume(Some(anchor), THIS, 90 * SEC, wall_ns);
-            assert_eq!((after, resume), (before, Resume::SameBoot));
+            assert_eq!((after, resume), (before, Resume::SameBoot { step }));
         }
     }
 
@@ -267,9 +309,11 @@ mod tests {
     #[test]
     fn steps_are_told_from_slewing() {
         let before = (5 * SEC, WALL);
-        assert!(!stepped(before, (65 * SEC, WALL + 60 * SEC)));
-        assert!(!stepped(before, (65 * SEC, WALL + 60 * SEC + SEC / 2)));
-        assert!(stepped(before, (65 * SEC, WALL + 62 * SEC)) && stepped(before, (65 * SEC, WALL)));
+        assert_eq!(step(before, (65 * SEC, WALL + 60 * SEC)), None);
+        assert_eq!(step(before, (65 * SEC, WALL + 60 * SEC + SEC / 2)), None);
+        let (ahead, back) = (step(before, (65 * SEC, WALL + 62 * SEC)), step(before, (65 * SEC, WALL)));
+        assert_eq!(ahead, Some(Step::Ahead(Span::from_secs(2))));
+        assert_eq!(back.map(|step| step.to_string()).as_deref(), Some("back by 60 s"));
     }
 
     #[test]

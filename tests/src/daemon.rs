@@ -197,6 +197,22 @@ impl Daemon {
         self.process.id()
     }
 
+    /// The memory it occupies now, and the most it ever did, octets.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn memory_octets(&self) -> Result<(u64, u64)> {
+        let file = format!("/proc/{}/status", self.id());
+        let status = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let known = kib("VmRSS:").zip(kib("VmHWM:")).with_context(|| format!("{file} tells no memory"))?;
+        Ok((known.0 * 1024, known.1 * 1024))
+    }
+
     /// Runs the daemon's own command line against it, such as `["leases", "list"]`, and returns the JSON it prints.
     ///
     /// # Errors

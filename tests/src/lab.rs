@@ -85,6 +85,15 @@ impl Server {
         Daemon::start(&self.ns, self.folder.path(), config)
     }
 
+    /// As [`Server::start`], by another program that runs it, such as taskset with its arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`].
+    pub fn start_through(&self, config: &Value, through: &[&str]) -> Result<Daemon> {
+        Daemon::start_through(&self.ns, self.folder.path(), config, through)
+    }
+
     /// Runs `simple-dhcpd-datacenter unload`: the programs are detached and the pins removed, as by a reboot.
     ///
     /// # Errors

@@ -6,9 +6,12 @@
 
 pub mod bench;
 pub mod client;
+pub mod cluster;
 pub mod daemon;
+pub mod fake_clock;
 pub mod fixture;
 pub mod hop;
+pub mod https;
 pub mod lab;
 pub mod load;
 pub mod netns;
@@ -22,6 +25,7 @@ pub mod raw;
 pub mod relay;
 pub mod responder;
 pub mod sim;
+pub mod tools;
 pub mod torture;
 pub mod veth;
 pub mod wait;

@@ -59,13 +59,13 @@ impl Drop for Pins {
 }
 
 fn remove(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if let Err(error) = fs::remove_file(entry.path()) {
-            eprintln!("the pin {} stays: {error}", entry.path().display());
+    match fs::remove_dir_all(folder) {
+        // A daemon that refused to start made none.
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            eprintln!("pins in {} stay: {error}", folder.display());
         }
+        _ => {}
     }
-    // A daemon that refused to start made none.
-    let _ = fs::remove_dir(folder);
 }
 
 fn remove_stale() {

@@ -16,6 +16,7 @@ use dhcp_tests::{
     daemon::{Daemon, binary},
     lab::{Cable, Server, Stats, lease, wait_lease},
     process::{Process, stdout},
+    tools,
     wait::{wait_for, wait_until},
 };
 use serde_json::Value;
@@ -97,9 +98,7 @@ fn a_lease_is_found_and_released_over_tls() {
     ] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
-    if let Some(lint) = promtool(&metrics) {
-        assert_eq!(lint, "", "promtool check metrics");
-    }
+    assert_eq!(promtool(&metrics).unwrap(), "", "promtool check metrics");
     // The secret is nowhere but with its holder.
     let secret = fs::read_to_string(folder.join("operator")).unwrap();
     let secret = secret.rsplit('_').next().unwrap();
@@ -107,18 +106,18 @@ fn a_lease_is_found_and_released_over_tls() {
     assert!(changes.lines().count() >= 5 && !changes.contains(secret) && !daemon.log().contains(secret));
 }
 
-/// What promtool has to say of metrics, where it is installed.
-fn promtool(metrics: &str) -> Option<String> {
-    let mut child = Command::new("promtool")
+/// What promtool has to say of metrics.
+fn promtool(metrics: &str) -> Result<String> {
+    let mut child = Command::new(tools::promtool()?)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .ok()?;
-    child.stdin.take()?.write_all(metrics.as_bytes()).ok()?;
-    let output = child.wait_with_output().ok()?;
-    Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned())
+        .context("cannot start promtool")?;
+    child.stdin.take().context("promtool has no stdin")?.write_all(metrics.as_bytes())?;
+    let output = child.wait_with_output()?;
+    Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned())
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dhcp_tests::{
     client::scripted::{REPLY, Scripted},
+    daemon::Daemon,
     lab::{Cable, Server, Stats, set},
     packet::Frame,
     raw::RawSocket,
@@ -31,17 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// What the daemon may grow by.
 const GROWTH_MAX_KIB: u64 = 24 * 1024;
 
-fn memory_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))
-        .expect("the kernel tells a process's memory");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("the kernel tells a process's memory");
-    line.split_whitespace()
-        .next()
-        .and_then(|kib| kib.parse().ok())
-        .expect("the kernel tells a process's memory")
+fn memory_kib(daemon: &Daemon) -> u64 {
+    daemon.memory_octets().expect("the kernel tells a process's memory").0 / 1024
 }
 
 /// A number that looks random, another one for each `number` (SplitMix64).
@@ -93,7 +85,7 @@ fn renewals_and_new_clients_get_through_a_flood() {
             (client, address)
         })
         .collect();
-    let (before, memory_before) = (Stats::of(&daemon).unwrap(), memory_kib(daemon.id()));
+    let (before, memory_before) = (Stats::of(&daemon).unwrap(), memory_kib(&daemon));
 
     let joined = AtomicU64::new(0);
     let begun = Instant::now();
@@ -126,7 +118,7 @@ fn renewals_and_new_clients_get_through_a_flood() {
         let messages: Vec<u32> = new.into_iter().map(|client| client.join().unwrap().unwrap()).collect();
         (renewals, strangers, messages)
     });
-    let (after, memory_after) = (Stats::of(&daemon).unwrap(), memory_kib(daemon.id()));
+    let (after, memory_after) = (Stats::of(&daemon).unwrap(), memory_kib(&daemon));
     let moved = |reason: &str| after.passed(reason) - before.passed(reason);
     println!(
         "{strangers} strangers and {renewals} renewals in {:?}; {} of the strangers dropped; new clients sent {messages:?} \
@@ -157,7 +149,7 @@ fn without_limits_the_daemon_bounds_itself() {
     let mut config = server.config();
     set(&mut config, "/dhcp/limits", json!({"enabled": false}));
     let daemon = server.start(&config).unwrap();
-    let memory_before = memory_kib(daemon.id());
+    let memory_before = memory_kib(&daemon);
     let client = Scripted::new(&cable.socket, 1);
     for round in 0..200 {
         for number in 0..50 {
@@ -176,6 +168,6 @@ fn without_limits_the_daemon_bounds_itself() {
     assert!(daemon_says("offers") <= 256, "{:#}", stats.0);
     assert!(daemon_says("offers_gave_way") > 0, "{:#}", stats.0);
     assert_eq!(stats.passed("limited_new"), 0);
-    let memory_after = memory_kib(daemon.id());
+    let memory_after = memory_kib(&daemon);
     assert!(memory_after < memory_before + GROWTH_MAX_KIB, "{memory_before} KiB, then {memory_after} KiB");
 }

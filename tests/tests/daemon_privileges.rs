@@ -121,6 +121,13 @@ fn as_a_user_of_its_own_with_five_capabilities() {
     let socket = fs::metadata(own.join("control.sock")).unwrap();
     assert_eq!((socket.mode() & 0o7777, socket.uid(), socket.gid()), (0o660, USER, USER));
 
+    // With the three that stay another configuration is taken up.
+    set(&mut config, "/dhcp/lease_secs", json!(30));
+    fs::write(server.folder.path().join("dhcp.json"), config.to_string()).unwrap();
+    daemon.ask(&["config", "reload"]).unwrap();
+    assert_least_privilege(&daemon);
+    assert_serves(&daemon, &cable, 3);
+
     // The next one takes over with no more rights.
     daemon.kill().unwrap();
     daemon.restart(&server.ns).unwrap();
@@ -199,6 +206,9 @@ fn the_service_manager_is_told() {
     told("READY=1");
     told("WATCHDOG=1");
     told("WATCHDOG=1");
+    daemon.signal(rustix::process::Signal::HUP).unwrap();
+    told("RELOADING=1");
+    told("READY=1");
     assert!(daemon.stop().unwrap().success());
     told("STOPPING=1");
 }

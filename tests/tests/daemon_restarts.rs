@@ -71,7 +71,8 @@ fn survives(end: impl Fn(&mut Daemon)) -> Result<()> {
     let stats = Stats::of(&daemon)?;
     // Its maps are its own, so it counts from nothing.
     assert_eq!(stats.answered(), 0, "{:#}", stats.0);
-    assert_eq!(stats.0.pointer("/kernel/interfaces/s0"), Some(&json!("took_over")));
+    assert_eq!(stats.0.pointer("/kernel/interfaces/s0"), Some(&json!("driver")));
+    assert!(daemon.log().contains("took_over=true"), "{}", daemon.log());
     assert_eq!(stats.0.pointer("/leases/bound"), Some(&json!(2)));
     let found = leases(&daemon)?;
     assert_eq!(found.len(), 2);

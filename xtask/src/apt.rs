@@ -1,6 +1,6 @@
 //! Debian packages: which are there, and bringing in those that are not. Nothing else installs into the system.
 
-use std::{collections::BTreeSet, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -77,6 +77,31 @@ pub fn ensure(packages: &[&str], why: &str) -> Result<()> {
     }
     process::run_named(command.args(["-c", INSTALL, "install"]).args(&missing), "apt-get install")
         .with_context(|| format!("install them by hand: {}", command_line(&missing)))
+}
+
+/// Puts one `file` of a Debian package at `to` without installing the package, for one program of a large one.
+///
+/// # Errors
+///
+/// When the package cannot be fetched or does not have the file.
+pub fn extract(package: &str, file: &str, to: &Path) -> Result<()> {
+    let folder = to.with_extension("deb");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let extract = format!(
+        "apt-get -q download {package} 2>/dev/null || {{ apt-get -q update; apt-get -q download {package}; }}
+         dpkg-deb --fsys-tarfile {package}_*.deb | tar --extract --strip-components=3 ./{file}"
+    );
+    eprintln!("xtask: fetching the Debian package {package} for {file}; it is not installed");
+    let made = process::run_named(
+        Command::new("sh").current_dir(&folder).args(["-ec", &extract]),
+        &format!("apt-get download {package}"),
+    )
+    .and_then(|()| {
+        let name = Path::new(file).file_name().unwrap_or_default();
+        fs::rename(folder.join(name), to).with_context(|| format!("cannot put {file} at {}", to.display()))
+    });
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    made
 }
 
 /// Whether we run as root.

@@ -19,6 +19,8 @@ pub struct BenchArgs {
 enum Which {
     /// What one frame costs in the kernel program, and renewals per second over veth.
     Fastpath(FastpathArgs),
+    /// Renewals and new clients under a flood of DISCOVERs at ten times what the daemon can do.
+    Overload(OverloadArgs),
     /// Renewals and new leases per second, latency and cost, of this and other DHCP servers (Debian's) side by side.
     ///
     /// `--json`, `--runs N`, `--servers ours,kea,kea_mt,dhcpd,dnsmasq`, `--clients N`, `--secs S`; `--help` says more.
@@ -27,8 +29,26 @@ enum Which {
     ///
     /// `--json`, `--clients N`, `--servers ours,kea`; `--help` says more.
     Storm(Passed),
+    /// Whether 10,000 look-ups of leases a second through the API slow the renewals in the kernel.
+    ///
+    /// `--json`, `--lookups N`, `--connections N`, `--clients N`, `--secs S`, `--runs N`; `--help` says more.
+    Api(Passed),
     /// What replication between nodes puts on the wire, and how fast it is taken up.
     Sync(SyncArgs),
+}
+
+/// How to measure overload.
+#[derive(Args, Clone, Debug)]
+struct OverloadArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// How long each flood lasts, seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=600))]
+    secs: u32,
+    /// Renewals a second, with and without the flood.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=500_000))]
+    renewals: u32,
 }
 
 /// Words for the benchmark itself.
@@ -72,8 +92,10 @@ struct FastpathArgs {
 pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     match &args.which {
         Which::Fastpath(args) => fastpath(workspace, args),
+        Which::Overload(args) => overload(workspace, args),
         Which::Peers(passed) => beside_others(workspace, "bench_peers", &passed.args),
         Which::Storm(passed) => beside_others(workspace, "bench_storm", &passed.args),
+        Which::Api(passed) => api(workspace, &passed.args),
         Which::Sync(args) => sync(workspace, args),
     }
 }
@@ -86,6 +108,16 @@ fn sync(workspace: &Workspace, args: &SyncArgs) -> Result<()> {
     if args.json {
         command.arg("--json");
     }
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+fn api(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    ebpf::build(workspace)?;
+    ebpf::build_load(workspace)?;
+    workspace.build_daemon(true)?;
+    build_bin(workspace, "bench_api")?;
+    let mut command = as_root(&workspace.target.join("release/bench_api"))?;
+    command.arg("--object").arg(workspace.ebpf_load_object()).args(args);
     Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
 }
 
@@ -120,6 +152,20 @@ fn fastpath(workspace: &Workspace, args: &FastpathArgs) -> Result<()> {
     }
     if args.no_veth {
         command.arg("--no-veth");
+    }
+    Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+fn overload(workspace: &Workspace, args: &OverloadArgs) -> Result<()> {
+    ebpf::build(workspace)?;
+    ebpf::build_bench(workspace)?;
+    workspace.build_daemon(true)?;
+    build_bin(workspace, "bench_overload")?;
+    let mut command = as_root(&workspace.target.join("release/bench_overload"))?;
+    command.arg("--object").arg(workspace.ebpf_bench_object());
+    command.arg("--secs").arg(args.secs.to_string()).arg("--renewals").arg(args.renewals.to_string());
+    if args.json {
+        command.arg("--json");
     }
     Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
 }

@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench, check, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture, workspace::Workspace,
+    bench, check, check_api, dist, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture,
+    workspace::Workspace,
 };
 
 /// Build, check, test and try simple-dhcpd-datacenter.
@@ -48,7 +49,11 @@ enum Task {
     Torture(torture::TortureArgs),
     /// Check formatting, lints and the tree's own rules (file sizes, nothing put off).
     Check,
-    /// Check everything, then run every test; real clients and a relay are installed where missing (Debian).
+    /// Hold a running daemon to the description of its API, with requests made up by schemathesis.
+    ///
+    /// Takes root and some minutes. `--examples N --seed S`.
+    CheckApi(check_api::CheckApiArgs),
+    /// Check everything, then run every test; real clients, a relay and a browser are installed where missing (Debian).
     Test(suite::TestArgs),
     /// Load a DHCP server on an interface: renewals, new leases, storms; every reply is checked.
     ///
@@ -57,6 +62,8 @@ enum Task {
     Load(load::LoadArgs),
     /// Measure; every figure is a median of several runs, and ratios are of one run.
     Bench(bench::BenchArgs),
+    /// Build what is handed to others: a Debian package, licences looked at, a bill of materials.
+    Dist(dist::DistArgs),
 }
 
 /// How to build.
@@ -91,9 +98,11 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Task::PowerLoss(args) => return power_loss::run(&workspace, args),
         Task::Torture(args) => torture::run(&workspace, args)?,
         Task::Check => check::run(&workspace)?,
+        Task::CheckApi(args) => check_api::run(&workspace, args)?,
         Task::Test(args) => suite::run(&workspace, args)?,
         Task::Load(args) => load::run(&workspace, args)?,
         Task::Bench(args) => bench::run(&workspace, args)?,
+        Task::Dist(args) => dist::run(&workspace, args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

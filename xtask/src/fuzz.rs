@@ -13,10 +13,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use crate::{ebpf, process, workspace::Workspace};
+use crate::{apt, ebpf, process, workspace::Workspace};
 
 /// The targets, as `tests/fuzz/src/lib.rs` has them.
-const TARGETS: [&str; 4] = ["frame", "engine", "config", "store"];
+const TARGETS: [&str; 6] = ["frame", "engine", "config", "store", "api", "sync"];
 
 /// What `cargo fuzz` gives rustc, but for a sanitizer, which takes a nightly one: counters at edges, and comparisons.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -68,7 +68,10 @@ struct Found {
 /// When it cannot be built or started.
 pub fn run(workspace: &Workspace, args: &FuzzArgs) -> Result<ExitCode> {
     if process::which("c++").is_none() {
-        bail!("libFuzzer takes a C++ compiler to build: apt-get install g++");
+        if !apt::is_debian() {
+            bail!("libFuzzer takes a C++ compiler to build: install one that is called c++, such as g++");
+        }
+        apt::ensure(&["g++"], "fuzzing")?;
     }
     if !workspace.ebpf_object().exists() {
         ebpf::build(workspace)?;

@@ -3,7 +3,9 @@
 mod apt;
 mod bench;
 mod check;
+mod check_api;
 mod cli;
+mod dist;
 mod doctor;
 mod ebpf;
 mod fuzz;
@@ -13,6 +15,7 @@ mod netif;
 mod peers;
 mod power_loss;
 mod process;
+mod python;
 mod run;
 mod sim;
 mod suite;

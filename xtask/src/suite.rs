@@ -2,20 +2,23 @@
 
 use std::ffi::OsString;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{apt, check, ebpf, process, workspace::Workspace};
+use crate::{apt, check, ebpf, process, python, workspace::Workspace};
 
-/// What the end-to-end tests drive: real clients, a relay, a load generator, and tools that look at the kernel.
+/// What the end-to-end tests drive: real clients, a relay, a browser, a load generator, tools that look at the kernel, and a wall
+/// clock that can be set without setting the machine's.
 /// `perfdhcp` is in kea-admin; dhcpcd-base is dhcpcd without its service.
-pub const DEBIAN_PACKAGES: [&str; 8] = [
+pub const DEBIAN_PACKAGES: [&str; 10] = [
     "bpftool",
+    "chromium",
     "dhcpcd-base",
     "iproute2",
     "isc-dhcp-client",
     "isc-dhcp-relay",
     "kea-admin",
+    "libfaketime",
     "systemd",
     "udhcpc",
 ];
@@ -29,6 +32,16 @@ pub struct TestArgs {
     /// Arguments for `cargo test`, such as a part of a test's name; a second `--` separates those for the test binary.
     #[arg(last = true)]
     pub args: Vec<OsString>,
+}
+
+/// Brings in `promtool`, which judges metrics and alert rules: one program of a package that is a whole server.
+fn ensure_promtool(workspace: &Workspace) -> Result<()> {
+    let promtool = workspace.tools().join("bin/promtool");
+    if process::which("promtool").is_some() || process::is_executable(&promtool) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(workspace.tools().join("bin")).context("cannot make the folder of tools")?;
+    apt::extract("prometheus", "usr/bin/promtool", &promtool)
 }
 
 /// Checks, builds and tests the workspace.
@@ -45,7 +58,9 @@ pub fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
     }
     if apt::is_debian() {
         apt::ensure(&DEBIAN_PACKAGES, "testing")?;
+        ensure_promtool(workspace)?;
     }
+    python::ensure(workspace, "page")?;
     if args.tests_only {
         ebpf::build(workspace)?;
     } else {

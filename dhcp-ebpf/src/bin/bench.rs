@@ -33,7 +33,7 @@ use dhcp_common::{
 };
 
 use crate::{
-    abi::{Collected, Sequence, TEMPLATE_MAX, Template},
+    abi::{Collected, Mix, Sequence, Sorted, TEMPLATE_MAX, Template},
     frame::XdpFrame,
     maps::KernelMaps,
 };
@@ -49,6 +49,14 @@ static TEMPLATES: Array<Template, 2> = Array::new();
 /// What came back.
 #[btf_map]
 static COLLECTED: PerCpuArray<Collected, 1> = PerCpuArray::new();
+
+/// What is mixed.
+#[btf_map]
+static MIX: PerCpuArray<Mix, 1> = PerCpuArray::new();
+
+/// What came back from it.
+#[btf_map]
+static SORTED: PerCpuArray<Sorted, 1> = PerCpuArray::new();
 
 /// The program that costs least.
 #[xdp]
@@ -128,25 +136,84 @@ pub fn collect(ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// Sends a renewal or a stranger's DISCOVER, for live frames.
+#[xdp]
+pub fn mix(ctx: XdpContext) -> u32 {
+    let Some(mix) = MIX.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: the value is this processor's own.
+    let (template, client, address) = unsafe {
+        let frames = (*mix).frames;
+        (*mix).frames = frames + 1;
+        if (*mix).every != 0 && frames % u64::from((*mix).every) == 0 {
+            let client = (*mix).renewals as u32 & (*mix).mask;
+            (*mix).renewals += 1;
+            (abi::RENEWAL, client, (*mix).first_address + client)
+        } else {
+            (*mix).random = xorshift((*mix).random);
+            (abi::STRANGER, ((*mix).random >> 24) as u32, 0)
+        }
+    };
+    if put_request(&mut XdpFrame::new(&ctx), template, client, address) {
+        xdp_action::XDP_TX
+    } else {
+        xdp_action::XDP_ABORTED
+    }
+}
+
+/// Counts what comes back from a mixture and drops it; passes what is for others.
+#[xdp]
+pub fn sort(ctx: XdpContext) -> u32 {
+    const CHADDR: usize = ETHERNET_LEN + IPV4_UDP_LEN + 28;
+    const MESSAGE_TYPE: usize = ETHERNET_LEN + HEADERS_LEN + 2;
+    let Some(sorted) = SORTED.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    let frame = XdpFrame::new(&ctx);
+    let Some(octets) = frame.bytes::<{ MESSAGE_TYPE + 1 }>(0) else { return xdp_action::XDP_PASS };
+    let reply =
+        octets[34..36] == PORT_SERVER.to_be_bytes() && octets[ETHERNET_LEN + IPV4_UDP_LEN] == BOOTREPLY;
+    if !reply || octets[CHADDR] != abi::mac(0)[0] {
+        return xdp_action::XDP_PASS;
+    }
+    // SAFETY: the value is this processor's own.
+    unsafe {
+        match octets[MESSAGE_TYPE] {
+            5 => (*sorted).acks += 1,
+            2 => (*sorted).offers += 1,
+            _ => (*sorted).other += 1,
+        }
+    }
+    xdp_action::XDP_DROP
+}
+
+#[inline(always)]
+const fn xorshift(mut state: u64) -> u64 {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^ state << 17
+}
+
 /// Makes `frame` the request of the next client in the sequence.
 #[inline(always)]
 fn next_request(frame: &mut XdpFrame<'_>) -> bool {
     let Some(sequence) = SEQUENCE.get_ptr_mut(0) else { return false };
     // SAFETY: the value is this processor's own.
     let (client, first_address, template) = unsafe {
-        let mut state = (*sequence).position;
+        let state = (*sequence).position;
         let client = if (*sequence).random == 0 {
             (*sequence).position = state + 1;
             state as u32
         } else {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
+            let state = xorshift(state);
             (*sequence).position = state;
             (state >> 24) as u32
         };
         (client & (*sequence).mask, (*sequence).first_address, (*sequence).template)
     };
+    put_request(frame, template, client, first_address + client)
+}
+
+/// Makes `frame` a client's request.
+#[inline(always)]
+fn put_request(frame: &mut XdpFrame<'_>, template: u32, client: u32, address: u32) -> bool {
     let Some(template) = TEMPLATES.get(template) else { return false };
     let len = template.len as usize;
     if len > TEMPLATE_MAX
@@ -156,7 +223,7 @@ fn next_request(frame: &mut XdpFrame<'_>) -> bool {
         return false;
     }
     let Some((ethernet, rest)) = frame.bytes_mut::<12, HEADERS_LEN>(ETHERNET_LEN) else { return false };
-    let (mac, address) = (abi::mac(client), (first_address + client).to_be_bytes());
+    let (mac, address) = (abi::mac(client), address.to_be_bytes());
     ethernet[6..12].copy_from_slice(&mac);
     rest[12..16].copy_from_slice(&address);
     let bootp = IPV4_UDP_LEN;

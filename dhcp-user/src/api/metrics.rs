@@ -4,12 +4,19 @@ use prometheus::{
     Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
     core::Collector,
+    process_collector::ProcessCollector,
     proto::{self, MetricFamily, MetricType},
 };
 
+use dhcp_common::reason::Reason;
+
 use crate::{
+    engine::SlowReason,
     lease::store::{FLUSH_BOUNDS_US, FlushSnapshot},
-    server::view::{StatsView, SubnetView},
+    server::{
+        desk::ServiceHealth,
+        view::{KernelStats, StatsView, SubnetView},
+    },
 };
 
 /// What the figures are made from.
@@ -25,6 +32,10 @@ pub struct Figures {
     pub certificate_expires_secs: Option<i64>,
     /// Changes that could not be recorded.
     pub changes_lost: u64,
+    /// Requests to the API.
+    pub requests: u64,
+    /// Which parts are there.
+    pub health: ServiceHealth,
 }
 
 /// The text of a scrape.
@@ -35,24 +46,24 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
     let registry = Registry::new();
     let made = Maker(&registry);
     let Figures { stats, subnets, flushes, .. } = figures;
+    let health = &figures.health;
+    for (name, help, count) in [
+        (
+            "dhcp_kernel_interfaces_wanted",
+            "Interfaces the kernel program should run on.",
+            health.fast_path_wanted,
+        ),
+        ("dhcp_kernel_interfaces_attached", "Interfaces it runs on.", health.fast_path_attached),
+    ] {
+        made.gauge(name, help, count as u64)?;
+    }
     if let Some(kernel) = &stats.kernel {
-        made.count("dhcp_kernel_answered_total", "Renewals answered in the kernel.", kernel.answered)?;
-        let passed = kernel.reasons.iter().map(|(reason, count)| (reason.as_str(), *count));
-        made.counts("dhcp_kernel_passed_total", "Frames passed up by the kernel program.", "reason", passed)?;
-        made.gauge("dhcp_kernel_answers", "Distinct answers the kernel holds.", kernel.answers)?;
-        made.gauge("dhcp_kernel_answers_max", "Distinct answers the kernel can hold.", kernel.answers_max)?;
-        made.gauge("dhcp_kernel_lease_slots", "Entries of the lease map.", kernel.lease_slots)?;
-        let modes = IntGaugeVec::new(
-            Opts::new("dhcp_kernel_interface_info", "How the kernel program runs on an interface."),
-            &["interface", "mode"],
-        )?;
-        for (interface, mode) in &kernel.interfaces {
-            modes.with_label_values(&[interface, mode]).set(1);
-        }
-        registry.register(Box::new(modes))?;
+        kernel_figures(&made, kernel)?;
     }
     let daemon = &stats.daemon;
-    let messages = daemon.messages.iter().map(|(reason, count)| (reason.as_str(), *count));
+    // Also what never happened: a rate that begins with a first event would not show that one.
+    let messages = SlowReason::ALL.iter().map(|reason| reason.as_str());
+    let messages = messages.map(|reason| (reason, daemon.messages.get(reason).copied().unwrap_or(0)));
     made.counts("dhcp_daemon_messages_total", "Messages handled by the daemon.", "reason", messages)?;
     let frames = daemon.frames.iter().map(|(kind, count)| (kind.as_str(), *count));
     made.counts("dhcp_daemon_frames_total", "Frames that came up to the daemon.", "kind", frames)?;
@@ -107,6 +118,8 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         registry.register(Box::new(gauge))?;
     }
     made.count("dhcp_api_changes_lost_total", "Changes that could not be recorded.", figures.changes_lost)?;
+    made.count("dhcp_api_requests_total", "Requests to the API.", figures.requests)?;
+    registry.register(Box::new(ProcessCollector::for_self()))?;
     let build = Gauge::with_opts(
         Opts::new("dhcp_build_info", "The version that runs.")
             .const_label("version", env!("CARGO_PKG_VERSION")),
@@ -116,6 +129,44 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
     let mut out = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut out)?;
     Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn kernel_figures(made: &Maker<'_>, kernel: &KernelStats) -> prometheus::Result<()> {
+    made.count("dhcp_kernel_answered_total", "Renewals answered in the kernel.", kernel.answered)?;
+    let all = Reason::ALL.iter().filter(|&&reason| reason != Reason::Answered).map(|reason| reason.as_str());
+    let all = all.map(|reason| (reason, kernel.reasons.get(reason).copied().unwrap_or(0)));
+    let (dropped, passed): (Vec<_>, Vec<_>) = all
+        .partition(|(reason, _)| reason.starts_with("limited_") || *reason == Reason::WriteFailed.as_str());
+    let help = "Frames passed up by the kernel program.";
+    made.counts("dhcp_kernel_passed_total", help, "reason", passed.into_iter())?;
+    let help = "Frames dropped by the kernel program.";
+    made.counts("dhcp_kernel_dropped_total", help, "reason", dropped.into_iter())?;
+    made.gauge("dhcp_kernel_answers", "Distinct answers the kernel holds.", kernel.answers)?;
+    made.gauge("dhcp_kernel_answers_max", "Distinct answers the kernel can hold.", kernel.answers_max)?;
+    made.gauge("dhcp_kernel_lease_slots", "Entries of the lease map.", kernel.lease_slots)?;
+    made.gauge(
+        "dhcp_kernel_authority_seconds",
+        "How long the kernel may answer without hearing from the daemon.",
+        kernel.authority_secs,
+    )?;
+    made.gauge(
+        "dhcp_kernel_authority_remaining_seconds",
+        "How much of that is left.",
+        kernel.authority_remaining_secs,
+    )?;
+    made.count(
+        "dhcp_horizons_moved_total",
+        "Leases whose horizon was moved ahead because the kernel had renewed them.",
+        kernel.horizons_moved,
+    )?;
+    let modes = IntGaugeVec::new(
+        Opts::new("dhcp_kernel_interface_info", "How the kernel program runs on an interface."),
+        &["interface", "mode"],
+    )?;
+    for (interface, mode) in &kernel.interfaces {
+        modes.with_label_values(&[interface, mode]).set(1);
+    }
+    made.0.register(Box::new(modes))
 }
 
 fn pools(registry: &Registry, subnets: &[SubnetView]) -> prometheus::Result<()> {

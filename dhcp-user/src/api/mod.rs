@@ -2,6 +2,7 @@
 //!
 //! * [`routes`]: an endpoint each, by resource. They hold no state; every answer comes from the service's thread ([`ask`]).
 //! * [`access`]: callers, the table of rights, tokens, limits, and the gate all requests go through.
+//! * [`page`]: the status page. [`trend`]: how figures moved before anybody looked.
 //! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
 //! * [`start`]: all of it for a running service.
@@ -11,10 +12,12 @@ pub mod ask;
 pub mod changes;
 pub mod listen;
 pub mod metrics;
+pub mod page;
 pub mod problem;
 pub mod routes;
 pub mod start;
 pub mod tls;
+pub mod trend;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -31,10 +34,19 @@ use self::{
     },
     ask::ServiceHandle,
     changes::Changes,
-    problem::Problem,
+    routes::history::Readers,
     tls::Expiry,
+    trend::Trend,
 };
-use crate::{config::model::Config, lease::store::FlushTimes, server::feed::Feed};
+use crate::{
+    lease::store::FlushTimes,
+    server::{
+        feed::Feed,
+        latency::Latency,
+        reload::{InForce, Reloader},
+    },
+    site::driver::Sites,
+};
 
 /// The largest body taken, octets.
 pub const BODY_MAX: usize = 1 << 20;
@@ -49,7 +61,9 @@ pub struct Api {
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
     /// The configuration in force.
-    pub config: Arc<Config>,
+    pub in_force: InForce,
+    /// The way to another; `None` where there is no file.
+    pub reloader: Option<Arc<Reloader>>,
     /// Bearer tokens.
     pub tokens: Arc<Tokens>,
     /// Who changed what.
@@ -60,8 +74,16 @@ pub struct Api {
     pub guesses: Arc<Guesses>,
     /// When the certificate ends.
     pub expiry: Arc<Expiry>,
+    /// Who reads the audit log.
+    pub readers: Readers,
+    /// How figures moved lately.
+    pub trend: Trend,
+    /// How long messages take the daemon.
+    pub latency: Arc<Latency>,
     /// Requests so far.
     pub requests: Arc<AtomicU64>,
+    /// The other nodes, if there are sites.
+    pub sites: Option<Arc<Sites>>,
 }
 
 impl Api {
@@ -70,23 +92,28 @@ impl Api {
         service: ServiceHandle,
         feed: Arc<Feed>,
         flushes: Arc<FlushTimes>,
-        config: Arc<Config>,
+        in_force: InForce,
         tokens: Tokens,
         changes: Changes,
     ) -> Self {
         let now = Instant::now();
-        let rate = RequestRate::new(config.api.requests_per_sec, now);
+        let rate = RequestRate::new(in_force.config().api.requests_per_sec, now);
         Self {
             service,
             feed,
             flushes,
-            config,
+            in_force,
+            reloader: None,
             tokens: Arc::new(tokens),
             changes,
             rate: Arc::new(rate),
             guesses: Arc::new(Guesses::new(now)),
             expiry: Arc::default(),
+            readers: Readers::default(),
+            trend: Trend::default(),
+            latency: Arc::default(),
             requests: Arc::default(),
+            sites: None,
         }
     }
 
@@ -94,7 +121,7 @@ impl Api {
     pub fn router(&self) -> Router {
         let (router, _) = routes::all().split_for_parts();
         router
-            .fallback(|| async { Problem::not_found("nothing is here; see /api/v1/openapi.json") })
+            .fallback(page::serve)
             .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
             .layer(middleware::from_fn_with_state(self.clone(), access::gate::gate))
             .with_state(self.clone())
@@ -110,7 +137,33 @@ impl Api {
 pub fn description() -> utoipa::openapi::OpenApi {
     let (_, mut openapi) = routes::all().split_for_parts();
     openapi.merge(routes::Description::openapi());
+    problems_are_problem_json(&mut openapi);
     openapi
+}
+
+/// Wherever the answer is a problem, its media type is that of RFC 9457: the attributes of fifty answers cannot forget it.
+fn problems_are_problem_json(openapi: &mut utoipa::openapi::OpenApi) {
+    use utoipa::openapi::{Ref, RefOr};
+    let is_problem = |content: &RefOr<utoipa::openapi::Content>| {
+        let RefOr::T(content) = content else { return false };
+        matches!(&content.schema, Some(RefOr::Ref(Ref { ref_location, .. })) if ref_location.ends_with("/Problem"))
+    };
+    for item in openapi.paths.paths.values_mut() {
+        let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in methods.into_iter().flatten() {
+            for response in operation.responses.responses.values_mut() {
+                let RefOr::T(response) = response else { continue };
+                let contents = std::mem::take(&mut response.content).into_iter();
+                response.content = contents
+                    .map(|(kind, content)| {
+                        let kind =
+                            if is_problem(&content) { "application/problem+json".to_owned() } else { kind };
+                        (kind, content)
+                    })
+                    .collect();
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,12 @@ use super::{
     listen::{serve_local, serve_tcp},
     tls::{Certificate, Expiry, TlsError},
 };
-use crate::{config::model, lease::store::FlushTimes, server::feed::Feed};
+use crate::{
+    config::model,
+    lease::store::FlushTimes,
+    server::{feed::Feed, latency::Latency, reload::Reloader},
+    site::driver::Sites,
+};
 
 /// How long until a port that was taken is tried for again.
 const BIND_AGAIN: Duration = Duration::from_secs(5);
@@ -84,11 +89,15 @@ impl Prepared {
     /// Serves on the local socket and, as configured, over the network, in front of a service; returns at once.
     pub fn serve(self, started: Behind, local: UnixListener) {
         let Self { tokens, changes, expiry, tls } = self;
-        let Behind { service, feed, flushes, config } = started;
-        let api = Api { expiry, ..Api::new(service, feed, flushes, config, tokens, changes) };
+        let Behind { service, feed, flushes, latency, reloader, sites } = started;
+        let in_force = reloader.in_force().clone();
+        let api = Api::new(service, feed, flushes, in_force, tokens, changes);
+        let api = Api { expiry, latency, sites, reloader: Some(reloader), ..api };
+        tokio::spawn(api.trend.clone().follow(api.service.clone()));
         let router = api.router();
         tokio::spawn(serve_local(local, router.clone()));
-        let config = &api.config.api;
+        let config = api.in_force.config();
+        let config = &config.api;
         if let Some(address) = config.metrics_listen {
             tokio::spawn(serve_network("metrics", address, None, api.metrics_router()));
         }
@@ -111,8 +120,12 @@ pub struct Behind {
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
-    /// The configuration it serves.
-    pub config: Arc<model::Config>,
+    /// How long messages take.
+    pub latency: Arc<Latency>,
+    /// The configuration it serves, and the way to another.
+    pub reloader: Arc<Reloader>,
+    /// The other nodes, if there are sites.
+    pub sites: Option<Arc<Sites>>,
 }
 
 async fn serve_network(what: &'static str, address: SocketAddr, tls: Option<TlsAcceptor>, router: Router) {

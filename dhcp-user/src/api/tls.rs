@@ -188,7 +188,11 @@ pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn load(certificate: &Path, key: &Path) -> Result<(CertifiedKey, i64), TlsError> {
+/// Certificate chain and key from PEM files, and when the first certificate ends, seconds since the Unix epoch.
+///
+/// # Errors
+/// If they cannot be read or do not belong together.
+pub(crate) fn load(certificate: &Path, key: &Path) -> Result<(CertifiedKey, i64), TlsError> {
     let chain = read_chain(certificate)?;
     let pem = read(key)?;
     let content =
@@ -205,7 +209,11 @@ fn load(certificate: &Path, key: &Path) -> Result<(CertifiedKey, i64), TlsError>
     Ok((certified, ends))
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates of a PEM file, at least one.
+///
+/// # Errors
+/// If it cannot be read or holds none.
+pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(path)?;
     let content = |error: String| TlsError::Content { path: path.to_owned(), wanted: "certificate", error };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();

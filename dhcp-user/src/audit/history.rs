@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     files,
@@ -27,8 +28,15 @@ pub struct ReadError {
     error: io::Error,
 }
 
+impl ReadError {
+    /// Whether there is no log at all.
+    pub fn is_missing(&self) -> bool {
+        self.error.kind() == io::ErrorKind::NotFound
+    }
+}
+
 /// A client's holding of an address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Holding {
     /// The client's hardware address.
     pub hw_address: Option<String>,
@@ -39,14 +47,18 @@ pub struct Holding {
     /// Option 82 in hexadecimal.
     pub relay_information: Option<String>,
     /// Since when.
+    #[schema(value_type = String, format = "date-time")]
     pub from: Moment,
     /// Whether it held it before that already, in files that are gone.
     pub from_earlier: bool,
     /// When it was last granted time, as far as written.
+    #[schema(value_type = String, format = "date-time")]
     pub last_granted: Moment,
     /// Until when that was.
+    #[schema(value_type = String, format = "date-time")]
     pub granted_until: Moment,
     /// When the holding ended; `null` if no line says so.
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub to: Option<Moment>,
     /// How it ended.
     pub ended: Option<Kind>,
@@ -64,23 +76,30 @@ impl Holding {
 }
 
 /// Between two moments the log does not say all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Doubt {
     /// `gap` (renewals by the kernel unknown) or `lost` (lines not written).
     pub what: Kind,
     /// From when.
+    #[schema(value_type = String, format = "date-time")]
     pub from: Moment,
     /// Until when.
+    #[schema(value_type = String, format = "date-time")]
     pub to: Moment,
 }
 
 /// What the log says of an address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct History {
     /// The address.
+    #[schema(value_type = String, format = "ipv4")]
     pub address: Ipv4Addr,
     /// The moment asked about, if one was.
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub at: Option<Moment>,
+    /// Whether all files of the log were read, or only the newest.
+    #[serde(default = "all")]
+    pub complete: bool,
     /// Its holdings, the earliest first; at most one if a moment was asked about.
     pub holdings: Vec<Holding>,
     /// When somebody without a lease of it was found there.
@@ -91,35 +110,69 @@ pub struct History {
     pub unreadable_lines: u64,
 }
 
+/// What the newest files of the log in the directory `path` say of an address: as many as hold so many octets together,
+/// but one at least.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn latest(path: &Path, address: Ipv4Addr, octets_max: u64) -> Result<History, ReadError> {
+    let failed = |error| ReadError { path: path.to_owned(), error };
+    let files = files::list(path).map_err(failed)?;
+    let mut room = octets_max;
+    let newest = files.iter().rev().enumerate().take_while(|(at, file)| {
+        // One that was removed since it was listed takes no room.
+        let octets = std::fs::metadata(file).map_or(0, |found| found.len());
+        let fits = *at == 0 || octets <= room;
+        room = room.saturating_sub(octets);
+        fits
+    });
+    let first = files.len() - newest.count();
+    let mut history = read_all(files.get(first..).unwrap_or_default(), address)?;
+    history.complete = first == 0;
+    Ok(history)
+}
+
 /// What the log in the directory `path` says of an address: all of it, or at one moment.
 ///
 /// # Errors
 /// If a file cannot be read.
 pub fn of(path: &Path, address: Ipv4Addr, at: Option<Moment>) -> Result<History, ReadError> {
+    let files = files::list(path).map_err(|error| ReadError { path: path.to_owned(), error })?;
+    let mut history = read_all(&files, address)?;
+    history.at = at;
+    if let Some(Moment(at)) = at {
+        history.holdings.retain(|holding| holding.covers(at));
+        history.conflicts.retain(|line| line.at.0 <= at && line.until.is_some_and(|until| at < until.0));
+        history.doubts.retain(|doubt| doubt.from.0 <= at && at < doubt.to.0);
+    }
+    Ok(history)
+}
+
+const fn all() -> bool {
+    true
+}
+
+fn read_all(files: &[PathBuf], address: Ipv4Addr) -> Result<History, ReadError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| ReadError { path, error }
     };
     let mut history = History {
         address,
-        at,
+        at: None,
+        complete: true,
         holdings: Vec::new(),
         conflicts: Vec::new(),
         doubts: Vec::new(),
         unreadable_lines: 0,
     };
-    for file in files::list(path).map_err(failed(path))? {
-        match File::open(&file) {
-            Ok(open) => read(open, &mut history).map_err(failed(&file))?,
+    for file in files {
+        match File::open(file) {
+            Ok(open) => read(open, &mut history).map_err(failed(file))?,
             // Removed by the daemon since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(&file)(error)),
+            Err(error) => return Err(failed(file)(error)),
         }
-    }
-    if let Some(Moment(at)) = at {
-        history.holdings.retain(|holding| holding.covers(at));
-        history.conflicts.retain(|line| line.at.0 <= at && line.until.is_some_and(|until| at < until.0));
-        history.doubts.retain(|doubt| doubt.from.0 <= at && at < doubt.to.0);
     }
     Ok(history)
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use utoipa::ToSchema;
 
 use super::event::Granter;
 use crate::{
@@ -47,7 +48,7 @@ impl<'de> Deserialize<'de> for Moment {
 }
 
 /// What a line says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A client was given the address.
@@ -79,14 +80,16 @@ pub enum Kind {
 }
 
 /// A line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Line {
     /// When it happened, on the daemon's timeline: the wall clock but for steps of it.
+    #[schema(value_type = String, format = "date-time")]
     pub at: Moment,
     /// What happened.
     pub event: Kind,
     /// The address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "ipv4")]
     pub address: Option<Ipv4Addr>,
     /// The holder's hardware address, or that of whoever was found there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,18 +108,22 @@ pub struct Line {
     pub by: Option<Granter>,
     /// Until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub until: Option<Moment>,
     /// When time was last granted in a holding that has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub last_granted: Option<Moment>,
     /// How many renewals the line stands for, as far as they were seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewals: Option<u64>,
     /// Where a gap begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub from: Option<Moment>,
     /// Where it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub to: Option<Moment>,
     /// How many lines were lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +133,7 @@ pub struct Line {
     pub generation: Option<u32>,
     /// What the wall clock showed when the line was written, if it was not within a second of the timeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub wall: Option<Moment>,
 }
 

@@ -30,9 +30,11 @@ use crate::{
     fastpath::pins,
     privilege::manager,
     server::{
+        reload::{Reloaded, Reloader},
         service::Event,
         start::{Started, start},
     },
+    site::driver::{self, Ends},
 };
 
 /// Checks a configuration file.
@@ -58,15 +60,17 @@ pub fn check_config(path: &Path) -> u8 {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(path: &Path, log_json: bool) -> u8 {
-    let config = match config::load(path) {
-        Ok(config) => config,
+    let read =
+        config::read(path).and_then(|text| Ok((config::parse(&text, &path.display().to_string())?, text)));
+    let (config, text) = match read {
+        Ok(read) => read,
         Err(error) => {
             eprintln!("{error}");
             return EXIT_USAGE;
         }
     };
     start_logging(log_json);
-    match serve(config) {
+    match serve(path, config, &text) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -97,7 +101,8 @@ pub fn unload(path: &Path) -> u8 {
 
 fn start_logging(json: bool) {
     // What the kernel program says is asked for by `fastpath.kernel_log`: then it is wanted.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,dhcp_ebpf=debug"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,dhcp_ebpf=debug,openraft=off"));
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -109,14 +114,28 @@ fn start_logging(json: bool) {
     }
 }
 
-fn serve(config: Config) -> Result<()> {
+fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
     // First of all, so that a second daemon is refused before it touches anything.
     let listener = server::bind(&config.control.socket)?;
     let own_socket = config.control.socket.clone();
     // Whoever finds it would take it for a daemon's that died.
     let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
-    let Started { service, events, control_socket, feed, flushes, config, turns } =
-        start(config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let sites = driver::prepare(&config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let Started { mut service, events, control_socket, feed, flushes, latency, prospects, turns } =
+        start(config, text).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let sites = match sites {
+        Some(prepared) => {
+            let (to, from_node) = driver::from_node();
+            let ends = Ends { service: events.clone(), from_node };
+            let clock = service.clock();
+            let now = Arc::new(move || clock.now());
+            let sites = prepared.start(&prospects.in_force.config(), now, ends);
+            let sites = sites.inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+            service.connect_sites(to);
+            Some(sites)
+        }
+        None => None,
+    };
     // Not before: its threads are to start without the privileges that the start has given up.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -131,8 +150,17 @@ fn serve(config: Config) -> Result<()> {
             .name("service".to_owned())
             .spawn(move || drop(ended.send(service.run())))
             .context("no thread for the service")?;
-        let handle = ServiceHandle::new(events.clone());
-        api.serve(Behind { service: handle, feed, flushes, config }, UnixListener::from_std(listener)?);
+        let mut hangup = signal(SignalKind::hangup()).context("no signal handler")?;
+        let reloader = Arc::new(Reloader::new(path.to_owned(), prospects, events.clone()));
+        let behind = Behind {
+            service: ServiceHandle::new(events.clone()),
+            feed,
+            flushes,
+            latency,
+            reloader: Arc::clone(&reloader),
+            sites,
+        };
+        api.serve(behind, UnixListener::from_std(listener)?);
         tracing::info!(control = %control_socket.display(), "serving");
         manager::ready();
         let mut watchdog = Watchdog::new(turns);
@@ -141,6 +169,7 @@ fn serve(config: Config) -> Result<()> {
             tokio::select! {
                 _ = interrupt.recv() => stop(&events),
                 _ = terminate.recv() => stop(&events),
+                _ = hangup.recv() => drop(tokio::spawn(reload(Arc::clone(&reloader)))),
                 () = watchdog.wait() => watchdog.tell(),
                 ended = &mut end => break ended,
             }
@@ -150,6 +179,15 @@ fn serve(config: Config) -> Result<()> {
         }
         ended.context("the service's thread died")?.context("stopped")
     })
+}
+
+/// Takes up the configuration file, and says how that went.
+async fn reload(reloader: Arc<Reloader>) {
+    match reloader.reload().await {
+        Ok(Reloaded { changed: true, .. }) => {}
+        Ok(_) => tracing::info!("reloaded: the configuration is as it was"),
+        Err(error) => tracing::error!("not reloaded, the configuration stays as it was: {error}"),
+    }
 }
 
 fn stop(events: &SyncSender<Event>) {

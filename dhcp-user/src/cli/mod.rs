@@ -4,9 +4,15 @@
 
 mod ask;
 mod audit;
+mod config;
 mod daemon;
+mod explain;
 mod manage;
+mod manual;
+mod pki;
 mod remote;
+mod sites;
+mod top;
 
 use std::path::PathBuf;
 
@@ -29,6 +35,15 @@ pub struct CommandLine {
     /// Check a configuration file and say what is wrong with it, then exit.
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     check_config: Option<PathBuf>,
+    /// Show the sites of the cluster; with --json, as the API has it.
+    #[arg(long, conflicts_with = "check_config")]
+    site_status: bool,
+    /// With --site-status: print JSON.
+    #[arg(long, requires = "site_status")]
+    json: bool,
+    /// With --site-status: the control socket of the daemon on this machine.
+    #[arg(long, value_name = "PATH", requires = "site_status")]
+    socket: Option<PathBuf>,
     /// Log as JSON, a line each.
     #[arg(long)]
     log_json: bool,
@@ -45,10 +60,29 @@ enum Command {
     },
     /// Counters of the kernel program and the daemon.
     Stats(Asking),
+    /// Why a client gets the answer it gets, and which path gives it; nothing happens by asking.
+    Explain(explain::Explain),
+    /// What the node does, live in the terminal.
+    Top(top::Top),
     /// Subnets and how full their pools are.
     Subnets(Asking),
     /// Addresses kept for one client each.
     Reservations(Asking),
+    /// The configuration: check, compare, take up, go back.
+    Config {
+        #[command(subcommand)]
+        command: config::Config,
+    },
+    /// Sites of a cluster: status, drills, and who is a member.
+    Site {
+        #[command(subcommand)]
+        command: sites::Site,
+    },
+    /// Certificates by which nodes know one another.
+    Pki {
+        #[command(subcommand)]
+        command: pki::Pki,
+    },
     /// Tokens with which the API lets programs in over the network.
     Token {
         #[command(subcommand)]
@@ -70,6 +104,17 @@ enum Command {
     },
     /// Detach the XDP program and remove its pins: for a daemon that is not to come back.
     Unload,
+    /// Print what a shell needs to complete this command line.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them: `simple-dhcpd-datacenter man | man -l -`.
+    Man {
+        /// Write a page for each command into this directory.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,6 +158,7 @@ pub fn run(line: CommandLine) -> u8 {
         return daemon::check_config(&path);
     }
     let done = match line.command {
+        None if line.site_status => sites::status(&Asking::local(line.socket, line.json)),
         None => return daemon::run(&line.config, line.log_json),
         Some(Command::Unload) => return daemon::unload(&line.config),
         Some(Command::Leases { command: Leases::List(asking) }) => ask::list_leases(&asking),
@@ -132,9 +178,19 @@ pub fn run(line: CommandLine) -> u8 {
             return audit::audit(&line.config, address, at, path, json);
         }
         Some(Command::Stats(asking)) => ask::stats(&asking),
+        Some(Command::Explain(command)) => explain::explain(&command),
+        Some(Command::Top(command)) => top::top(&command),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(asking)) => manage::reservations(&asking),
+        Some(Command::Config { command: config::Config::Check { file } }) => {
+            return daemon::check_config(&file);
+        }
+        Some(Command::Config { command }) => config::config(command),
+        Some(Command::Site { command }) => sites::run(command),
+        Some(Command::Pki { command }) => pki::run(command),
         Some(Command::Token { command }) => manage::token(command),
+        Some(Command::Completions { shell }) => manual::completions(shell),
+        Some(Command::Man { dir }) => manual::man(dir),
     };
     match done {
         Ok(()) => 0,

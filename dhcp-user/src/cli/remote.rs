@@ -45,6 +45,12 @@ pub(super) struct Asking {
 }
 
 impl Asking {
+    /// To ask the daemon on this machine.
+    pub(super) fn local(socket: Option<std::path::PathBuf>, json: bool) -> Self {
+        let socket = socket.unwrap_or_else(|| SOCKET_DEFAULT.into());
+        Self { json, socket, url: None, token_file: None, ca: None, insecure: false }
+    }
+
     /// The daemon to ask.
     pub(super) fn daemon(&self) -> Result<Daemon> {
         let Some(url) = &self.url else { return Ok(Daemon::Local(self.socket.clone())) };

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use crate::privilege::trust::Untrusted;
 
+pub mod difference;
 mod digest;
 mod file;
 mod locate;
 pub mod model;
-mod options;
+pub mod options;
 mod parse;
 mod problem;
 #[cfg(test)]
@@ -78,6 +79,14 @@ pub enum ConfigError {
 /// with line, column, path and what to do.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     parse(&file::read(path)?, &path.display().to_string())
+}
+
+/// The text of the file at `path`.
+///
+/// # Errors
+/// The file cannot be had or trusted.
+pub fn read(path: &Path) -> Result<String, ConfigError> {
+    file::read(path)
 }
 
 /// Validates the configuration `text`; messages call it `origin`.

@@ -1,6 +1,8 @@
 //! The validated configuration: what the rest of the daemon works with. Every value here has been checked; every
 //! inherited setting (global, subnet, pool, host) has been resolved, so nobody downstream asks "is it set, and where?".
 
+mod sites;
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
@@ -10,6 +12,9 @@ use std::{
 
 use ipnet::Ipv4Net;
 
+pub use self::sites::{
+    Allocation, Bandwidth, Failover, MultiSite, Site, SiteLink, Strategy, SyncMode, Synchronization,
+};
 use crate::time::Span;
 
 /// The whole configuration of one node.
@@ -376,109 +381,4 @@ pub enum KernelLog {
     /// Each frame on the DHCP port that is passed up, too, with its reason's number: for looking into one client's
     /// renewals, not for a busy node.
     Debug,
-}
-
-/// The guide's `multi_site` section, validated. Units: latency in milliseconds, intervals and timeouts in seconds,
-/// bandwidth in Mbit/s.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MultiSite {
-    /// Whether sites are in use.
-    pub enabled: bool,
-    /// The site this node belongs to, one of `sites`; empty only if there are no sites, and then `enabled` is false.
-    pub local_site: String,
-    /// All sites, names distinct.
-    pub sites: Vec<Site>,
-    /// How leases travel.
-    pub synchronization: Synchronization,
-    /// Where new clients are given addresses.
-    pub allocation: Allocation,
-    /// What happens when a site falls silent.
-    pub failover: Failover,
-    /// What synchronization may use of the links.
-    pub bandwidth: Bandwidth,
-}
-
-/// A site.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
-    /// Its name.
-    pub name: String,
-    /// Host names or addresses of its nodes, distinct across all sites.
-    pub nodes: Vec<String>,
-    /// 1 is the most preferred.
-    pub priority: u32,
-    /// Expected latency from the local site, milliseconds.
-    pub latency_ms: u32,
-}
-
-/// `synchronization`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Synchronization {
-    /// Whether an ACK waits for a peer.
-    pub mode: SyncMode,
-    /// The longest an update waits to be sent, seconds.
-    pub interval_secs: u32,
-    /// The number of waiting updates that sends a batch at once.
-    pub batch_size: u32,
-    /// zstd on the wire.
-    pub compression: bool,
-    /// TLS on the wire.
-    pub encryption: bool,
-}
-
-/// `synchronization.mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncMode {
-    /// The ACK does not wait.
-    Async,
-    /// The ACK waits until a peer has the lease.
-    Sync,
-}
-
-/// `allocation`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allocation {
-    /// How a site is chosen.
-    pub strategy: Strategy,
-    /// Use the local site's addresses while there are any.
-    pub prefer_local: bool,
-    /// Sites to turn to, in order.
-    pub fallback_sites: Vec<String>,
-}
-
-/// `allocation.strategy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// By latency.
-    Geographic,
-    /// By `priority`.
-    Priority,
-    /// By free addresses.
-    Balanced,
-}
-
-/// `failover`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failover {
-    /// Whether blocks move without an operator.
-    pub enabled: bool,
-    /// Silence after which a site is suspect, seconds.
-    pub detection_interval_secs: u32,
-    /// Silence after which its blocks may move, seconds, above the detection interval.
-    pub failover_timeout_secs: u32,
-    /// Who takes over, in order.
-    pub preferred_sites: Vec<String>,
-}
-
-/// `bandwidth`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bandwidth {
-    /// Whether the limits below apply.
-    pub optimization: bool,
-    /// Cap on what synchronization sends, Mbit/s.
-    pub max_mbit_per_s: u32,
-    /// zstd.
-    pub compression: bool,
-    /// Coalesce updates of one lease.
-    pub deduplication: bool,
 }

@@ -42,6 +42,14 @@ pub enum Daemon {
     },
 }
 
+/// What is asked.
+struct Question<'a> {
+    method: Method,
+    path: &'a str,
+    body: Bytes,
+    if_match: Option<&'a str>,
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -108,9 +116,24 @@ impl Daemon {
         path: &str,
         body: Option<&serde_json::Value>,
     ) -> Result<T, AskError> {
-        let body = body.map_or_else(Bytes::new, |value| Bytes::from(value.to_string()));
+        let text = body.map(ToString::to_string).unwrap_or_default();
+        self.send_text(method, path, &text, None).await
+    }
+
+    /// Asks with a method and a body that is JSON already; with `if_match`, only if that is the version.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn send_text<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        text: &str,
+        if_match: Option<&str>,
+    ) -> Result<T, AskError> {
+        let question = Question { method, path, body: Bytes::from(text.to_owned()), if_match };
         let exchange = async {
-            let response = self.exchange(method, path, body).await?;
+            let response = self.exchange(question).await?;
             let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
             body.map(http_body_util::Collected::to_bytes).map_err(|error| self.failed(&error))
         };
@@ -130,7 +153,8 @@ impl Daemon {
         path: &str,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), AskError> {
-        let response = timeout(PATIENCE, self.exchange(Method::GET, path, Bytes::new()))
+        let question = Question { method: Method::GET, path, body: Bytes::new(), if_match: None };
+        let response = timeout(PATIENCE, self.exchange(question))
             .await
             .map_err(|_| self.failed(&"it begins to answer too late"))??;
         let mut body = response.into_body();
@@ -149,17 +173,12 @@ impl Daemon {
         }
     }
 
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<Response<Incoming>, AskError> {
+    async fn exchange(&self, question: Question<'_>) -> Result<Response<Incoming>, AskError> {
         match self {
             Self::Local(socket) => {
                 let failed = |error| AskError::Connect { path: socket.clone(), error };
                 let stream = UnixStream::connect(socket).await.map_err(failed)?;
-                self.over(stream, method, path, "localhost", body).await
+                self.over(stream, "localhost", question).await
             }
             Self::Remote { url, tls, .. } => {
                 let remote = |error: String| AskError::Remote { url: url.clone(), error };
@@ -167,12 +186,12 @@ impl Daemon {
                 let port = url.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
                 let stream = connect(host, port).await.map_err(|error| remote(error.to_string()))?;
                 let authority = url.authority().map_or(host, |authority| authority.as_str());
-                let Some(tls) = tls else { return self.over(stream, method, path, authority, body).await };
+                let Some(tls) = tls else { return self.over(stream, authority, question).await };
                 let name =
                     ServerName::try_from(host.to_owned()).map_err(|error| remote(error.to_string()))?;
                 let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
                 let stream = stream.map_err(|error| remote(format!("{error} (--ca, --insecure)")))?;
-                self.over(stream, method, path, authority, body).await
+                self.over(stream, authority, question).await
             }
         }
     }
@@ -180,11 +199,10 @@ impl Daemon {
     async fn over(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        method: Method,
-        path: &str,
         host: &str,
-        body: Bytes,
+        question: Question<'_>,
     ) -> Result<Response<Incoming>, AskError> {
+        let Question { method, path, body, if_match } = question;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.failed(&error))?;
         // It ends by itself once the answer is read or dropped.
@@ -192,6 +210,9 @@ impl Daemon {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(version) = if_match {
+            request = request.header(header::IF_MATCH, format!("\"{version}\""));
         }
         if let Self::Remote { token: Some(token), .. } = self {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));

@@ -4,8 +4,8 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use super::{
-    CLOCK_ERROR, Engine, Inquiry, Topology, allocator, effects::Effects, reason::SlowReason, reply,
-    request::Request,
+    CLOCK_ERROR, Engine, Inquiry, Topology, allocator, effects::Effects, foresee::Verdict,
+    reason::SlowReason, reply, request::Request,
 };
 use crate::{
     config::model::Policy,
@@ -115,18 +115,22 @@ impl Engine {
         if may { Ok(()) } else { Err(SlowReason::IgnoredNotOurBlock) }
     }
 
-    /// Refuses an address, if that is this node's to do; else whoever holds it may know better (rule 3).
-    pub(super) fn refuse(
-        &self,
-        inquiry: &Inquiry<'_>,
-        address: Ipv4Addr,
-        effects: &mut Effects,
-        reason: SlowReason,
-    ) -> SlowReason {
-        if self.right(inquiry.now, address) == Right::Holder {
-            Self::nak(inquiry, effects, reason)
-        } else {
-            SlowReason::IgnoredNotOurBlock
+    /// What is left of a verdict about a REQUEST of an address that may be another node's: what is not this node's to
+    /// grant or to refuse is left to whoever holds it, who may know better (rule 3). That an address is not of the
+    /// client's link every node knows.
+    pub(super) fn if_ours(&self, inquiry: &Inquiry<'_>, address: Ipv4Addr, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Ack(..) => match self.may_grant(inquiry.now, inquiry.request, address) {
+                Ok(()) => verdict,
+                Err(reason) => Verdict::Ignore(reason),
+            },
+            Verdict::Nak(reason)
+                if reason != SlowReason::NakWrongLink
+                    && self.right(inquiry.now, address) != Right::Holder =>
+            {
+                Verdict::Ignore(SlowReason::IgnoredNotOurBlock)
+            }
+            other => other,
         }
     }
 

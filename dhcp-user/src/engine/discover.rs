@@ -9,6 +9,7 @@ use crate::{lease::record::LeaseState, time::Timestamp};
 use super::{
     Engine, Inquiry,
     effects::{Effects, Reply},
+    foresee::Wish,
     options::code,
     reason::SlowReason,
     reply::{self, Answer},
@@ -73,14 +74,26 @@ impl Engine {
         }
     }
 
-    /// The address to offer: the one reserved, the one the client has, the one it was just offered, the one it last
-    /// had, the one it wishes, else a fresh one.
+    /// The address to offer: the one that is [`wished`](Self::wished), else a fresh one.
     fn choose(
         &mut self,
         rng: &mut dyn RngCore,
         inquiry: &Inquiry<'_>,
         subnets: &[usize],
     ) -> Option<(usize, Ipv4Addr)> {
+        let wished = self.wished(inquiry, subnets).map(|(subnet, address, _)| (subnet, address));
+        wished.or_else(|| self.fresh(rng, inquiry.now, subnets)).or_else(|| {
+            // Addresses offered to clients that never came back, as a flood leaves them, are all there is.
+            let gone = self.offers.take_oldest(inquiry.now, *subnets.first()?)?;
+            self.allocator.lapse(gone, &mut self.leases);
+            self.counts.offers_gave_way += 1;
+            self.fresh(rng, inquiry.now, subnets)
+        })
+    }
+
+    /// The address that somebody has a wish for: the one reserved, the one the client has, the one it was just offered,
+    /// the one it last had, the one it wishes.
+    pub(super) fn wished(&self, inquiry: &Inquiry<'_>, subnets: &[usize]) -> Option<(usize, Ipv4Addr, Wish)> {
         let request = inquiry.request;
         let reserved = subnets.iter().filter_map(|&subnet| self.topology.host(subnet, request, None));
         let reserved: Vec<Ipv4Addr> = reserved.map(|host| host.address).collect();
@@ -97,24 +110,17 @@ impl Engine {
         let bound = known.iter().filter(|(state, ..)| *state == LeaseState::Bound);
         let wishes = reserved
             .iter()
-            .copied()
-            .chain(bound.map(|&(.., address)| address))
-            .chain(offered)
-            .chain(known.iter().map(|&(.., address)| address))
-            .chain(request.requested);
-        let wished = wishes.into_iter().find_map(|address| {
+            .map(|&address| (address, Wish::Reserved))
+            .chain(bound.map(|&(.., address)| (address, Wish::Held)))
+            .chain(offered.map(|address| (address, Wish::Offered)))
+            .chain(known.iter().map(|&(.., address)| (address, Wish::Remembered)))
+            .chain(request.requested.map(|address| (address, Wish::Requested)));
+        wishes.into_iter().find_map(|(address, wish)| {
             let subnet = self.topology.subnet_of(address).filter(|subnet| subnets.contains(subnet))?;
             let fits = self.available(request, address)
                 && self.may_grant(inquiry.now, request, address).is_ok()
                 && self.terms_for(subnet, address, request, None).is_some();
-            fits.then_some((subnet, address))
-        });
-        wished.or_else(|| self.fresh(rng, inquiry.now, subnets)).or_else(|| {
-            // Addresses offered to clients that never came back, as a flood leaves them, are all there is.
-            let gone = self.offers.take_oldest(inquiry.now, *subnets.first()?)?;
-            self.allocator.lapse(gone, &mut self.leases);
-            self.counts.offers_gave_way += 1;
-            self.fresh(rng, inquiry.now, subnets)
+            fits.then_some((subnet, address, wish))
         })
     }
 

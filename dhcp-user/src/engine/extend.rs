@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use super::{
     ClientState, Engine, Inquiry,
     effects::{Effects, Ingress},
+    foresee::Verdict,
     reason::SlowReason,
     reply::{self, Answer},
     request::{Request, kind},
@@ -15,31 +16,33 @@ use crate::{
     time::Timestamp,
 };
 
-/// What to do with a renewal or rebinding.
-enum Verdict {
-    /// Grant it, for this reason; the address is in this subnet.
-    Ack(SlowReason, usize),
-    Nak(SlowReason),
-    Ignore(SlowReason),
-}
-
 impl Engine {
     pub(super) fn extending(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
         let ciaddr = inquiry.request.ciaddr;
-        match self.judge(Some(inquiry.now), inquiry.ingress, inquiry.request, self.leases.get(ciaddr)) {
-            Verdict::Ignore(reason) => reason,
-            Verdict::Nak(SlowReason::NakWrongLink) => Self::nak(inquiry, effects, SlowReason::NakWrongLink),
-            Verdict::Nak(reason) => self.refuse(inquiry, ciaddr, effects, reason),
-            Verdict::Ack(reason, subnet) => {
-                if let Err(reason) = self.may_grant(inquiry.now, inquiry.request, ciaddr) {
-                    return reason;
-                }
-                if self.grant(inquiry, subnet, ciaddr, ciaddr, effects) {
-                    reason
-                } else {
-                    self.refuse(inquiry, ciaddr, effects, SlowReason::NakNotEntitled)
-                }
+        let lease = self.leases.get(ciaddr);
+        let verdict = self.judge(Some(inquiry.now), inquiry.ingress, inquiry.request, lease);
+        self.carry_out(inquiry, verdict, (ciaddr, ciaddr), effects)
+    }
+
+    /// Does what was judged about a REQUEST of an address, as far as it is this node's to do; `owned` is the one the
+    /// client has already.
+    pub(super) fn carry_out(
+        &mut self,
+        inquiry: &Inquiry<'_>,
+        verdict: Verdict,
+        (address, owned): (Ipv4Addr, Ipv4Addr),
+        effects: &mut Effects,
+    ) -> SlowReason {
+        let verdict = match self.if_ours(inquiry, address, verdict) {
+            Verdict::Ack(reason, subnet) if self.grant(inquiry, subnet, address, owned, effects) => {
+                return reason;
             }
+            Verdict::Ack(..) => self.if_ours(inquiry, address, Verdict::Nak(SlowReason::NakNotEntitled)),
+            other => other,
+        };
+        match verdict {
+            Verdict::Nak(reason) => Self::nak(inquiry, effects, reason),
+            Verdict::Ignore(reason) | Verdict::Ack(reason, _) => reason,
         }
     }
 
@@ -85,8 +88,9 @@ impl Engine {
         self.server_for(ingress, request).map(|(server, _)| server)
     }
 
-    /// What becomes of the request; at no particular time, what would become of it where this node held the address.
-    fn judge(
+    /// What a renewal or rebinding of the holder of `lease`, if there is one, comes to; at no particular time, what it
+    /// would come to where this node held the address.
+    pub(super) fn judge(
         &self,
         now: Option<Timestamp>,
         ingress: &Ingress,

@@ -11,9 +11,10 @@ mod discover;
 mod effects;
 mod encode;
 mod extend;
+mod foresee;
 mod lifetime;
 mod offers;
-mod options;
+pub(crate) mod options;
 mod probes;
 mod reason;
 mod relay;
@@ -29,6 +30,7 @@ use rand::RngCore;
 
 pub use self::{
     effects::{Destination, Effects, Ingress, Omitted, Outcome, Reply},
+    foresee::{Foresight, Wish},
     lifetime::{CLOCK_ERROR, QUARANTINE, kernel_grant},
     offers::{OFFER_TIME, OFFERS_MAX},
     probes::ProbeCounts,
@@ -43,7 +45,7 @@ use self::{
     topology::{Terms, Topology},
 };
 use crate::{
-    config::model::{Config, HostIdentity},
+    config::model::{Config, ConflictDetection, HostIdentity},
     lease::{
         allocate::Allocator,
         record::{KnownForm, LeaseRecord, LeaseState},
@@ -107,18 +109,29 @@ impl Engine {
     }
 
     /// Puts another configuration in force. Leases stay; what they are entitled to is judged anew when their clients
-    /// come, so the kernel must be made to forget its entries first (a new generation). Offers are dropped.
-    pub fn reconfigure(&mut self, config: Arc<Config>, servers: Vec<Ipv4Addr>) {
+    /// come, so the kernel must be made to forget its entries first (a new generation), and what it knew of renewals is
+    /// forgotten here. Offers and open questions are dropped; addresses are asked for as `probing` says.
+    pub fn reconfigure(
+        &mut self,
+        config: Arc<Config>,
+        servers: Vec<Ipv4Addr>,
+        probing: Option<ConflictDetection>,
+    ) {
         let blocks = self.authority.as_mut().map(|authority| {
             authority.recut(Arc::new(Blocks::of(&config)));
             Arc::clone(authority.blocks())
         });
         self.topology = Arc::new(Topology::new(config, blocks.as_deref()));
+        self.leases.forget_forms();
         self.allocator = allocator(&self.topology, &mut self.leases);
         self.offers = Offers::default();
-        let settings = self.probes.settings().and(self.topology.config.conflict_detection);
-        self.probes.restart(settings);
+        self.probes.restart(probing);
         self.servers = servers;
+    }
+
+    /// Whether and how addresses are asked for before they are offered.
+    pub const fn probing(&self) -> Option<ConflictDetection> {
+        self.probes.settings()
     }
 
     /// The configuration in force.

@@ -97,12 +97,18 @@ impl Offers {
 
     /// Takes the oldest offer of a subnet, for whoever comes next when there is nothing else: most likely nobody wants it.
     pub fn take_oldest(&mut self, now: Timestamp, subnet: usize) -> Option<Ipv4Addr> {
+        let address = self.oldest(now, subnet)?;
+        self.remove(address);
+        Some(address)
+    }
+
+    /// The one that [`take_oldest`](Self::take_oldest) would take.
+    pub fn oldest(&self, now: Timestamp, subnet: usize) -> Option<Ipv4Addr> {
         let first = (subnet, Timestamp::ZERO, Ipv4Addr::UNSPECIFIED);
         let &(found, until, address) = self.ends_by_subnet.range(first..).next()?;
         if found != subnet || until + OFFER_TIME_MIN > now + OFFER_TIME {
             return None;
         }
-        self.remove(address);
         Some(address)
     }
 

@@ -1,7 +1,8 @@
-//! The option codes the protocol itself uses, in one place.
+//! The option codes the protocol itself uses, in one place: for the engine, and for what is rendered and foreseen for
+//! the kernel.
 
 /// Codes of RFC 2132 and of the RFCs named.
-pub(super) mod code {
+pub mod code {
     pub const PAD: u8 = 0;
     pub const SUBNET_MASK: u8 = 1;
     pub const HOST_NAME: u8 = 12;

@@ -9,6 +9,7 @@ use super::{
     reason::SlowReason,
     reply::{self, Answer},
     request::kind,
+    topology::Terms,
 };
 use crate::{
     lease::{record::LeaseState, table::Leaving},
@@ -17,30 +18,47 @@ use crate::{
 
 impl Engine {
     pub(super) fn release(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
+        match self.judge_release(inquiry) {
+            Err(reason) => reason,
+            Ok(address) => {
+                self.send_away(inquiry.now, address, Leaving::Returned(inquiry.now), effects);
+                SlowReason::Released
+            }
+        }
+    }
+
+    /// Which address a RELEASE gives back, or why none.
+    pub(super) fn judge_release(&self, inquiry: &Inquiry<'_>) -> Result<Ipv4Addr, SlowReason> {
         if !self.names_us(inquiry.request) {
-            return SlowReason::IgnoredOtherServer;
+            return Err(SlowReason::IgnoredOtherServer);
         }
         let address = inquiry.request.ciaddr;
         if !self.holds(inquiry, address) {
-            return SlowReason::IgnoredNotHolder;
+            return Err(SlowReason::IgnoredNotHolder);
         }
         if self.right(inquiry.now, address) == Right::Standby {
-            return SlowReason::IgnoredNotOurBlock;
+            return Err(SlowReason::IgnoredNotOurBlock);
         }
-        self.send_away(inquiry.now, address, Leaving::Returned(inquiry.now), effects);
-        SlowReason::Released
+        Ok(address)
     }
 
     pub(super) fn decline(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
+        match self.judge_decline(inquiry) {
+            Err(reason) => reason,
+            Ok(address) => {
+                self.send_away(inquiry.now, address, Leaving::Declined, effects);
+                SlowReason::Declined
+            }
+        }
+    }
+
+    /// Which address a DECLINE is about, or why none.
+    pub(super) fn judge_decline(&self, inquiry: &Inquiry<'_>) -> Result<Ipv4Addr, SlowReason> {
         if !self.names_us(inquiry.request) {
-            return SlowReason::IgnoredOtherServer;
+            return Err(SlowReason::IgnoredOtherServer);
         }
-        let Some(address) = inquiry.request.requested else { return SlowReason::IgnoredContradictory };
-        if !self.holds(inquiry, address) {
-            return SlowReason::IgnoredNotHolder;
-        }
-        self.send_away(inquiry.now, address, Leaving::Declined, effects);
-        SlowReason::Declined
+        let address = inquiry.request.requested.ok_or(SlowReason::IgnoredContradictory)?;
+        if self.holds(inquiry, address) { Ok(address) } else { Err(SlowReason::IgnoredNotHolder) }
     }
 
     fn holds(&self, inquiry: &Inquiry<'_>, address: Ipv4Addr) -> bool {
@@ -52,22 +70,11 @@ impl Engine {
 
     /// Tells a client with an address of its own what else it wants to know: no address, no lease time.
     pub(super) fn inform(&mut self, inquiry: &Inquiry<'_>, effects: &mut Effects) -> SlowReason {
-        let (ingress, request) = (inquiry.ingress, inquiry.request);
-        if !self.names_us(request) {
-            return SlowReason::IgnoredOtherServer;
-        }
-        let owned = if request.ciaddr.is_unspecified() { ingress.source_ip } else { request.ciaddr };
-        // An answer goes to the address the question claims to be from: it must be where it came from, or we could be
-        // turned against a third.
-        let unusable =
-            owned.is_unspecified() || owned.is_multicast() || owned.is_broadcast() || owned.is_loopback();
-        if unusable || !request.is_relayed() && owned != ingress.source_ip {
-            return SlowReason::IgnoredInformAddress;
-        }
-        let Some(subnet) = self.topology.subnet_of(owned) else { return SlowReason::IgnoredNoSubnet };
-        let Some(terms) = self.topology.inform_terms(subnet, owned, request) else {
-            return SlowReason::IgnoredNoSubnet;
+        let (owned, terms) = match self.judge_inform(inquiry) {
+            Ok(judged) => judged,
+            Err(reason) => return reason,
         };
+        let (ingress, request) = (inquiry.ingress, inquiry.request);
         let answer = Answer {
             message_type: kind::ACK,
             server_id: inquiry.server_id,
@@ -80,5 +87,24 @@ impl Engine {
         let to = reply::destination(ingress, request, owned, Ipv4Addr::UNSPECIFIED);
         effects.reply = Some(Reply { payload, source: inquiry.server, to, omitted });
         SlowReason::AckedInform
+    }
+
+    /// The address an INFORM comes from and on what terms it is answered, or why it is not.
+    pub(super) fn judge_inform(&self, inquiry: &Inquiry<'_>) -> Result<(Ipv4Addr, Terms<'_>), SlowReason> {
+        let (ingress, request) = (inquiry.ingress, inquiry.request);
+        if !self.names_us(request) {
+            return Err(SlowReason::IgnoredOtherServer);
+        }
+        let owned = if request.ciaddr.is_unspecified() { ingress.source_ip } else { request.ciaddr };
+        // An answer goes to the address the question claims to be from: it must be where it came from, or we could be
+        // turned against a third.
+        let unusable =
+            owned.is_unspecified() || owned.is_multicast() || owned.is_broadcast() || owned.is_loopback();
+        if unusable || !request.is_relayed() && owned != ingress.source_ip {
+            return Err(SlowReason::IgnoredInformAddress);
+        }
+        let subnet = self.topology.subnet_of(owned).ok_or(SlowReason::IgnoredNoSubnet)?;
+        let terms = self.topology.inform_terms(subnet, owned, request).ok_or(SlowReason::IgnoredNoSubnet)?;
+        Ok((owned, terms))
     }
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use super::{
     Engine, Inquiry,
     effects::{Effects, Reply},
+    foresee::Verdict,
     options::code,
     reason::SlowReason,
     reply::{self, Answer},
@@ -27,22 +28,22 @@ impl Engine {
         address: Ipv4Addr,
         effects: &mut Effects,
     ) -> SlowReason {
+        let verdict = self.judge_selecting(inquiry, address);
+        self.carry_out(inquiry, verdict, (address, Ipv4Addr::UNSPECIFIED), effects)
+    }
+
+    /// What a REQUEST in SELECTING comes to.
+    pub(super) fn judge_selecting(&self, inquiry: &Inquiry<'_>, address: Ipv4Addr) -> Verdict {
         let subnets = self.topology.on_link(inquiry.ingress, inquiry.request);
         if subnets.is_empty() {
-            return SlowReason::IgnoredNoSubnet;
+            return Verdict::Ignore(SlowReason::IgnoredNoSubnet);
         }
         let subnet = self.topology.subnet_of(address).filter(|subnet| subnets.contains(subnet));
-        let Some(subnet) = subnet else { return Self::nak(inquiry, effects, SlowReason::NakWrongLink) };
+        let Some(subnet) = subnet else { return Verdict::Nak(SlowReason::NakWrongLink) };
         if !self.available(inquiry.request, address) {
-            return self.refuse(inquiry, address, effects, SlowReason::NakTaken);
+            return Verdict::Nak(SlowReason::NakTaken);
         }
-        if let Err(reason) = self.may_grant(inquiry.now, inquiry.request, address) {
-            return reason;
-        }
-        if !self.grant(inquiry, subnet, address, Ipv4Addr::UNSPECIFIED, effects) {
-            return self.refuse(inquiry, address, effects, SlowReason::NakNotEntitled);
-        }
-        SlowReason::AckedNew
+        Verdict::Ack(SlowReason::AckedNew, subnet)
     }
 
     pub(super) fn init_reboot(
@@ -51,17 +52,23 @@ impl Engine {
         address: Ipv4Addr,
         effects: &mut Effects,
     ) -> SlowReason {
+        let verdict = self.judge_reboot(inquiry, address);
+        self.carry_out(inquiry, verdict, (address, Ipv4Addr::UNSPECIFIED), effects)
+    }
+
+    /// What a REQUEST in INIT-REBOOT comes to.
+    pub(super) fn judge_reboot(&self, inquiry: &Inquiry<'_>, address: Ipv4Addr) -> Verdict {
         let request = inquiry.request;
         let subnets = self.topology.on_link(inquiry.ingress, request);
         if subnets.is_empty() {
-            return SlowReason::IgnoredNoSubnet;
+            return Verdict::Ignore(SlowReason::IgnoredNoSubnet);
         }
         let subnet = self.topology.subnet_of(address).filter(|subnet| subnets.contains(subnet));
         let Some(subnet) = subnet else {
             if !self.topology.config.authoritative {
-                return SlowReason::IgnoredNotAuthoritative;
+                return Verdict::Ignore(SlowReason::IgnoredNotAuthoritative);
             }
-            return Self::nak(inquiry, effects, SlowReason::NakWrongLink);
+            return Verdict::Nak(SlowReason::NakWrongLink);
         };
         // What we know of this client: a lease it has or had, or a reservation.
         let mut known = false;
@@ -75,21 +82,15 @@ impl Engine {
             }
         }
         if !known && !right {
-            return SlowReason::IgnoredNoRecord;
+            return Verdict::Ignore(SlowReason::IgnoredNoRecord);
         }
         if !right {
-            return self.refuse(inquiry, address, effects, SlowReason::NakWrongAddress);
+            return Verdict::Nak(SlowReason::NakWrongAddress);
         }
         if !self.available(request, address) {
-            return self.refuse(inquiry, address, effects, SlowReason::NakTaken);
+            return Verdict::Nak(SlowReason::NakTaken);
         }
-        if let Err(reason) = self.may_grant(inquiry.now, request, address) {
-            return reason;
-        }
-        if !self.grant(inquiry, subnet, address, Ipv4Addr::UNSPECIFIED, effects) {
-            return self.refuse(inquiry, address, effects, SlowReason::NakNotEntitled);
-        }
-        SlowReason::AckedReboot
+        Verdict::Ack(SlowReason::AckedReboot, subnet)
     }
 
     /// The client took another server's offer (or renews with another server): ours is free again.

@@ -4,7 +4,7 @@
 //! answering from the old ones, then swaps the programs behind the links (one atomic step for each interface) and reads
 //! what the old program renewed to the very end.
 
-use std::{net::Ipv4Addr, os::fd::AsFd};
+use std::{net::Ipv4Addr, os::fd::AsFd, ptr::NonNull};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -12,7 +12,7 @@ use aya::{
     programs::Xdp,
 };
 use dhcp_common::{
-    abi::{self, Answer, Block, Control, LeaseEntry, name},
+    abi::{Answer, Block, Control, LeaseEntry, name},
     lease_cell::LeaseCell,
     limit::Limits,
     reason::Counters,
@@ -26,6 +26,7 @@ use super::{
     grace::Grace,
     layout::Layout,
     memory::MappedArray,
+    pin_set::PinSet,
     pins::{MAPS, PinDirectory},
 };
 use crate::config::model::{AttachMode, KernelLog};
@@ -83,6 +84,7 @@ impl Mark {
 /// The kernel side of a running daemon.
 pub struct KernelPath {
     pins: PinDirectory,
+    set: PinSet,
     layout: Layout,
     leases: MappedArray<LeaseEntry>,
     control: MappedArray<Control>,
@@ -93,55 +95,8 @@ pub struct KernelPath {
     pub(super) objects: Vec<(Port, Ebpf)>,
 }
 
-/// What an earlier daemon's program left behind.
-#[derive(Debug)]
-pub struct Predecessor {
-    leases: MappedArray<LeaseEntry>,
-}
-
-impl Predecessor {
-    /// Opens the maps pinned by an earlier daemon; `None` if there are none.
-    ///
-    /// # Errors
-    /// If they are of another layout or cannot be read.
-    pub fn open(pins: &PinDirectory) -> Result<Option<Self>, FastPathError> {
-        let control_pin = pins.map("control");
-        if !control_pin.exists() {
-            return Ok(None);
-        }
-        let unusable = |path: std::path::PathBuf| move |error| FastPathError::PinnedMap { path, error };
-        let map = MapData::from_pin(&control_pin).map_err(unusable(control_pin.clone()))?;
-        let other_abi =
-            |found| FastPathError::OtherAbi { path: pins.path().to_owned(), found, expected: abi::VERSION };
-        let info = map.info().map_err(unusable(control_pin.clone()))?;
-        if info.value_size() as usize != size_of::<Control>() {
-            // The version stands where it always did, in the fourth word, if there is one at all.
-            return Err(other_abi(0));
-        }
-        let control = MappedArray::<Control>::new(map.fd().as_fd(), 1)
-            .map_err(|error| FastPathError::Mmap { map: name::CONTROL, error })?;
-        let found = control.read().abi_version;
-        if found != abi::VERSION {
-            return Err(other_abi(found));
-        }
-        let leases_pin = pins.map("leases");
-        let map = MapData::from_pin(&leases_pin).map_err(unusable(leases_pin.clone()))?;
-        let info = map.info().map_err(unusable(leases_pin))?;
-        if info.value_size() as usize != size_of::<LeaseEntry>() {
-            return Err(other_abi(0));
-        }
-        let leases = MappedArray::new(map.fd().as_fd(), info.max_entries())
-            .map_err(|error| FastPathError::Mmap { map: name::LEASES, error })?;
-        Ok(Some(Self { leases }))
-    }
-
-    /// Every lease the kernel renewed at or after `since_boot_ns`.
-    pub fn marks(&self, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
-        marks(&self.leases, since_boot_ns)
-    }
-}
-
-fn marks(leases: &MappedArray<LeaseEntry>, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
+/// Every lease of a map that was renewed at or after `since_boot_ns`.
+pub(super) fn marks(leases: &MappedArray<LeaseEntry>, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
     (0..leases.len()).filter_map(move |index| {
         Mark::of(leases.cell(index)?).filter(|mark| mark.renewed_boot_ns >= since_boot_ns)
     })
@@ -159,12 +114,32 @@ impl KernelPath {
         control: &Control,
         settings: &Settings,
     ) -> Result<Self, FastPathError> {
-        pins.remove_unfinished()?;
+        let set = pins.new_set()?;
+        match Self::load_into(pins, &set, ports, layout, control, settings) {
+            Ok(path) => Ok(path),
+            Err(error) => {
+                // Nothing ran over it.
+                if let Err(error) = set.remove() {
+                    tracing::warn!(%error, "pins of maps that were never used stay behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn load_into(
+        pins: PinDirectory,
+        set: &PinSet,
+        ports: Vec<Port>,
+        layout: Layout,
+        control: &Control,
+        settings: &Settings,
+    ) -> Result<Self, FastPathError> {
         let table = layout.table();
         let slots = u32::try_from(table.len()).unwrap_or(u32::MAX);
         let mut objects = Vec::with_capacity(ports.len());
         for port in ports {
-            let object = load_object(&pins, &port, &layout, slots, settings)?;
+            let object = load_object(set, &port, &layout, slots, settings)?;
             objects.push((port, object));
         }
         let (_, first) = objects.first_mut().ok_or(FastPathError::Missing("interface to run on"))?;
@@ -174,7 +149,6 @@ impl KernelPath {
             .map_err(|error| FastPathError::Mmap { map: name::LEASES, error })?;
         let mapped_control = MappedArray::new(data(&control_map, name::CONTROL)?.fd().as_fd(), 1)
             .map_err(|error| FastPathError::Mmap { map: name::CONTROL, error })?;
-        mapped_control.write(&Control { authority_until_boot_ns: 0, ..*control });
         let mut blocks =
             Array::<_, Block>::try_from(take(first, name::BLOCKS)?).map_err(wrong(name::BLOCKS, "used"))?;
         for (slot, block) in (0..).zip(&table) {
@@ -185,8 +159,9 @@ impl KernelPath {
             PerCpuArray::try_from(take(first, name::COUNTERS)?).map_err(wrong(name::COUNTERS, "used"))?;
         let outer = take(first, name::GRACE)?.try_into().map_err(wrong(name::GRACE, "used"))?;
         let grace = Grace::new(outer).map_err(wrong(name::GRACE, "made"))?;
-        Ok(Self {
+        let path = Self {
             pins,
+            set: set.clone(),
             layout,
             leases,
             control: mapped_control,
@@ -194,14 +169,21 @@ impl KernelPath {
             counters,
             grace: Some(grace),
             objects,
-        })
+        };
+        path.set_control(control);
+        Ok(path)
     }
 
-    /// Attaches the programs, in the place of an earlier daemon's where there is one, and pins the new maps. From here
-    /// on the kernel answers by this daemon's maps.
+    /// Tells the programs key and generation. Only before [`attach`](Self::attach).
+    pub fn set_control(&self, control: &Control) {
+        self.control.write(&Control { authority_until_boot_ns: 0, ..*control });
+    }
+
+    /// Attaches the programs, in the place of earlier ones where there are such. From here on the kernel answers by
+    /// these maps. Called again it takes the links back.
     ///
     /// # Errors
-    /// If the kernel or a driver refuses.
+    /// If the kernel or a driver refuses: then some interfaces may run these programs already.
     pub fn attach(&mut self) -> Result<Vec<(String, Attached)>, FastPathError> {
         let mut attached = Vec::with_capacity(self.objects.len());
         for (port, object) in &mut self.objects {
@@ -211,7 +193,9 @@ impl KernelPath {
                 attach::attach(program, &port.name, port.ifindex, port.mode, &self.pins)?,
             ));
         }
-        self.pins.promote()?;
+        if let Err(error) = self.pins.name(&self.set) {
+            tracing::warn!(%error, "names of maps in the directory of pins may be of maps that are not in use");
+        }
         for interface in self.pins.linked_interfaces()? {
             if !self.objects.iter().any(|(port, _)| port.name == interface) {
                 tracing::warn!(interface, "detached: the configuration no longer serves this interface");
@@ -219,6 +203,16 @@ impl KernelPath {
             }
         }
         Ok(attached)
+    }
+
+    /// Where its maps and programs are pinned.
+    pub const fn set(&self) -> &PinSet {
+        &self.set
+    }
+
+    /// Its share of the directory of pins.
+    pub fn pins(&self) -> PinDirectory {
+        self.pins.clone()
     }
 
     /// The objects, to connect their logs.
@@ -234,6 +228,11 @@ impl KernelPath {
     /// Moves the deadline up to which the kernel answers without hearing from the daemon.
     pub fn set_authority_until_boot_ns(&self, deadline: u64) {
         self.control.set_authority_until_boot_ns(deadline);
+    }
+
+    /// Up to when the kernel answers without hearing from the daemon, on the boot clock.
+    pub fn authority_until_boot_ns(&self) -> u64 {
+        self.control.read().authority_until_boot_ns
     }
 
     /// Writes an answer; before any lease that names it is published.
@@ -260,8 +259,8 @@ impl KernelPath {
         true
     }
 
-    /// Writes down a renewal that an earlier daemon's program granted, so that it is known who granted it. Only before
-    /// [`attach`](Self::attach): later the mark is the program's own to write.
+    /// Writes down a renewal that a program granted from other maps, so that it is known who granted it. Only while no
+    /// program can answer from this map, as before [`attach`](Self::attach): later the mark is the program's own to write.
     pub fn carry_mark(&self, mark: &Mark) {
         let cell = self.layout.index(mark.address).and_then(|index| self.leases.cell(index));
         if let Some(cell) =
@@ -296,6 +295,16 @@ impl KernelPath {
         (cell.address() == address.octets()).then_some((index, cell))
     }
 
+    /// The control block as it is now.
+    pub(super) fn control(&self) -> Control {
+        self.control.read()
+    }
+
+    /// Where the entry at `index` is; valid while `self` is.
+    pub(super) fn lease(&self, index: u32) -> Option<NonNull<LeaseEntry>> {
+        self.leases.at(index)
+    }
+
     /// Every lease the kernel renewed at or after `since_boot_ns`.
     pub fn marks(&self, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
         marks(&self.leases, since_boot_ns)
@@ -318,7 +327,7 @@ fn wrong(map: &'static str, action: &'static str) -> impl Fn(aya::maps::MapError
 }
 
 fn load_object(
-    pins: &PinDirectory,
+    set: &PinSet,
     port: &Port,
     layout: &Layout,
     slots: u32,
@@ -341,12 +350,12 @@ fn load_object(
         .override_global(aya_log::LEVEL, &log_level, true);
     for (map, file) in MAPS {
         // The first object makes and pins the maps, the next ones find them there.
-        loader.map_pin_path(map, pins.next_map(file));
+        loader.map_pin_path(map, set.map(file));
     }
     let mut object = loader.load(OBJECT).map_err(|error| FastPathError::Load { error })?;
-    program(&mut object, &port.name)?
-        .load()
-        .map_err(|error| FastPathError::Program { interface: port.name.clone(), error })?;
+    let program = program(&mut object, &port.name)?;
+    program.load().map_err(|error| FastPathError::Program { interface: port.name.clone(), error })?;
+    set.pin_program(&port.name, program)?;
     Ok(object)
 }
 

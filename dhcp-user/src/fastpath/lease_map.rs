@@ -31,6 +31,10 @@ pub trait LeaseMap {
 
     /// Moves the deadline up to which the kernel answers without hearing from the daemon.
     fn set_authority_until_boot_ns(&mut self, deadline: u64);
+
+    /// Writes down a renewal that a program granted from other maps, so that it is known who granted it. Only while no
+    /// program can answer from this map: later the mark is the program's own to write.
+    fn carry_mark(&mut self, mark: &Mark);
 }
 
 impl LeaseMap for KernelPath {
@@ -56,5 +60,9 @@ impl LeaseMap for KernelPath {
 
     fn set_authority_until_boot_ns(&mut self, deadline: u64) {
         Self::set_authority_until_boot_ns(self, deadline);
+    }
+
+    fn carry_mark(&mut self, mark: &Mark) {
+        Self::carry_mark(self, mark);
     }
 }

@@ -58,7 +58,7 @@ impl<T: Shared> MappedArray<T> {
         self.len
     }
 
-    fn at(&self, index: u32) -> Option<NonNull<T>> {
+    pub(super) fn at(&self, index: u32) -> Option<NonNull<T>> {
         // SAFETY: the index is below the number of elements mapped.
         (index < self.len).then(|| unsafe { self.start.add(index as usize) })
     }

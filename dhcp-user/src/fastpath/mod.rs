@@ -5,9 +5,10 @@
 //! * [`answers`]: the table of answers that leases share.
 //! * [`layout`]: which address has which index in the lease map.
 //! * [`lease_map`]: what a running daemon asks of the maps.
-//! * [`kernel`]: the maps and programs of a running daemon, and those of the one before it.
-//! * [`attach`], [`pins`]: links and what keeps them; [`memory`], [`grace`]: mapped map memory, and the wait until no
+//! * [`kernel`]: the maps and programs of a running daemon; [`predecessor`]: what is left of those before.
+//! * [`attach`], [`pins`], [`pin_set`]: links and maps and what keeps them; [`memory`], [`grace`]: mapped map memory, and the wait until no
 //!   program uses what was withdrawn.
+//! * `foresee`: what the program would make of a frame, without running it.
 //! * [`trial`]: one run of a loaded program over one frame, for tests and for shadow checks.
 //!
 //! No DHCP decision is made here.
@@ -15,12 +16,15 @@
 pub mod answers;
 pub mod attach;
 pub mod error;
+mod foresee;
 pub mod grace;
 pub mod kernel;
 pub mod layout;
 pub mod lease_map;
 mod memory;
+pub mod pin_set;
 pub mod pins;
+pub mod predecessor;
 pub mod predict;
 pub mod render;
 pub mod stored;

@@ -1,23 +1,28 @@
 //! Where maps and links are pinned, so that the program goes on without the daemon and the next daemon finds it.
 //!
 //! ```text
-//! <pin_path>/leases  blocks  answers  control  counters    the maps in use, for bpftool and for the next daemon
-//! <pin_path>/client_buckets  relay_buckets  share_buckets   what is left of the limits on what is passed up
-//! <pin_path>/link-<interface>                               what keeps the program attached
-//! <pin_path>/next-...                                       maps of a daemon that is starting
+//! <pin_path>/set-<number>/leases  blocks  answers  control  counters  client_buckets  relay_buckets  share_buckets
+//! <pin_path>/set-<number>/program-<interface>               the programs that run over these maps
+//! <pin_path>/link-<interface>                               what keeps a program attached
+//! <pin_path>/leases  blocks  ...                            names of the maps in use, for people and for bpftool
 //! ```
+//!
+//! A set stays until everything its programs renewed is durable elsewhere ([`super::predecessor`]): whoever starts after
+//! a daemon that was killed at any moment finds every map a program may have written to. The names say nothing that
+//! anybody relies on; they are moved when the programs have been.
 
 use std::{
     fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aya::programs::links::PinnedLink;
 use dhcp_common::abi::name;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstatfs, open};
 
-use super::error::FastPathError;
+use super::{error::FastPathError, pin_set::PinSet};
 use crate::privilege::trust;
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
@@ -36,11 +41,11 @@ pub const MAPS: [(&str, &str); 8] = [
     (name::SHARE_BUCKETS, "share_buckets"),
 ];
 
-/// The directory of pins, locked while this lives.
-#[derive(Debug)]
+/// The directory of pins, locked while this or a clone of it lives.
+#[derive(Clone, Debug)]
 pub struct PinDirectory {
     path: PathBuf,
-    _lock: OwnedFd,
+    _lock: Arc<OwnedFd>,
 }
 
 impl PinDirectory {
@@ -49,6 +54,22 @@ impl PinDirectory {
     /// # Errors
     /// If it is not on a bpffs, cannot be made, or another daemon has it.
     pub fn open(path: &Path) -> Result<Self, FastPathError> {
+        Self::open_if(path, trust::directory)
+    }
+
+    /// As [`open`](Self::open), to remove what is there: on a BPF file system that harms nothing else, so root may do it
+    /// whoever's daemon put it there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    fn open_to_remove(path: &Path) -> Result<Self, FastPathError> {
+        Self::open_if(path, trust::one_users_directory)
+    }
+
+    fn open_if(
+        path: &Path,
+        trusted: fn(&Path, &fs::Metadata) -> Result<(), trust::Untrusted>,
+    ) -> Result<Self, FastPathError> {
         let failed = |call: &'static str| {
             move |error: io::Error| FastPathError::Pin { call, path: path.to_owned(), error }
         };
@@ -64,22 +85,22 @@ impl PinDirectory {
         fs::create_dir_all(path).map_err(failed("mkdir"))?;
         // Everyone may make directories on most BPF file systems: this one must be ours.
         let found = fs::metadata(path).map_err(failed("stat"))?;
-        trust::directory(path, &found).map_err(FastPathError::Untrusted)?;
+        trusted(path, &found).map_err(FastPathError::Untrusted)?;
         let lock = open_directory(path).map_err(io::Error::from).map_err(failed("open"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(FastPathError::Locked { path: path.to_owned() }),
             Err(error) => Err(failed("flock")(error.into())),
         }
     }
 
-    /// The pin of a map.
+    /// The name of a map in use.
     pub fn map(&self, file: &str) -> PathBuf {
         self.path.join(file)
     }
 
-    /// The pin of a map that is not yet in use.
-    pub fn next_map(&self, file: &str) -> PathBuf {
+    /// What a map's name is moved from, so that there is one at every moment.
+    fn next_name(&self, file: &str) -> PathBuf {
         self.path.join(format!("next-{file}"))
     }
 
@@ -93,47 +114,77 @@ impl PinDirectory {
         &self.path
     }
 
-    /// Removes what a daemon that died while starting has left.
-    pub fn remove_unfinished(&self) -> Result<(), FastPathError> {
-        for (_, file) in MAPS {
-            self.remove(&self.next_map(file))?;
-        }
-        Ok(())
+    /// The sets there are, the oldest first.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn sets(&self) -> Result<Vec<PinSet>, FastPathError> {
+        let mut sets: Vec<PinSet> =
+            self.files()?.iter().filter_map(|file| PinSet::from_name(&self.path, file)).collect();
+        sets.sort_unstable_by_key(PinSet::number);
+        Ok(sets)
     }
 
-    /// Puts the new maps in the place of the old ones.
-    pub fn promote(&self) -> Result<(), FastPathError> {
+    /// Makes a set that nobody uses yet.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn new_set(&self) -> Result<PinSet, FastPathError> {
+        let last = self.sets()?.last().map_or(0, PinSet::number);
+        PinSet::make(&self.path, last.saturating_add(1))
+    }
+
+    /// Gives the names to the maps of `set`.
+    ///
+    /// # Errors
+    /// If a name cannot be moved: then some names are of other maps, which only misleads whoever looks.
+    pub fn name(&self, set: &PinSet) -> Result<(), FastPathError> {
         for (_, file) in MAPS {
-            let (from, to) = (self.next_map(file), self.map(file));
-            fs::rename(&from, &to).map_err(|error| FastPathError::Pin {
-                call: "rename",
-                path: from,
-                error,
-            })?;
+            let (from, next, to) = (set.map(file), self.next_name(file), self.map(file));
+            let failed = |call| {
+                let path = to.clone();
+                move |error| FastPathError::Pin { call, path, error }
+            };
+            self.remove(&next)?;
+            fs::hard_link(&from, &next).map_err(failed("link"))?;
+            fs::rename(&next, &to).map_err(failed("rename"))?;
         }
         Ok(())
     }
 
     /// Removes a pin if it is there.
+    ///
+    /// # Errors
+    /// If it is there and stays.
     pub fn remove(&self, pin: &Path) -> Result<(), FastPathError> {
-        match fs::remove_file(pin) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(FastPathError::Pin { call: "unlink", path: pin.to_owned(), error }),
-        }
+        remove(pin)
     }
 
     /// The interfaces that have a pinned link.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
     pub fn linked_interfaces(&self) -> Result<Vec<String>, FastPathError> {
+        let files = self.files()?;
+        Ok(files.iter().filter_map(|file| file.strip_prefix("link-")).map(str::to_owned).collect())
+    }
+
+    fn files(&self) -> Result<Vec<String>, FastPathError> {
         let failed = |error| FastPathError::Pin { call: "readdir", path: self.path.clone(), error };
-        let mut interfaces = Vec::new();
+        let mut files = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(failed)? {
-            let file = entry.map_err(failed)?.file_name();
-            if let Some(interface) = file.to_str().and_then(|file| file.strip_prefix("link-")) {
-                interfaces.push(interface.to_owned());
-            }
+            files.extend(entry.map_err(failed)?.file_name().into_string());
         }
-        Ok(interfaces)
+        Ok(files)
+    }
+}
+
+/// Removes a pin if it is there.
+pub(super) fn remove(pin: &Path) -> Result<(), FastPathError> {
+    match fs::remove_file(pin) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FastPathError::Pin { call: "unlink", path: pin.to_owned(), error }),
     }
 }
 
@@ -146,7 +197,7 @@ pub fn unload(path: &Path) -> Result<Vec<String>, FastPathError> {
     if !path.is_dir() {
         return Ok(Vec::new());
     }
-    let pins = PinDirectory::open(path)?;
+    let pins = PinDirectory::open_to_remove(path)?;
     let interfaces = pins.linked_interfaces()?;
     for interface in &interfaces {
         let pin = pins.link(interface);
@@ -156,8 +207,9 @@ pub fn unload(path: &Path) -> Result<Vec<String>, FastPathError> {
         pins.remove(&pin)?;
         drop(link);
     }
-    pins.remove_unfinished()?;
+    pins.sets()?.iter().try_for_each(PinSet::remove)?;
     for (_, file) in MAPS {
+        pins.remove(&pins.next_name(file))?;
         pins.remove(&pins.map(file))?;
     }
     fs::remove_dir(path).map_err(|error| FastPathError::Pin {

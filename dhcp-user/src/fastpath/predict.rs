@@ -12,12 +12,7 @@ use dhcp_common::{
     wire::{BOOTP_OPTIONS, COOKIE},
 };
 
-const OPTION_PAD: u8 = 0;
-const OPTION_END: u8 = 255;
-const OPTION_REQUESTED_ADDRESS: u8 = 50;
-const OPTION_OVERLOAD: u8 = 52;
-const OPTION_SERVER_IDENTIFIER: u8 = 54;
-const OPTION_RELAY_INFORMATION: u8 = 82;
+use crate::engine::options::code;
 
 /// A renewal to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,17 +53,17 @@ fn rewrite(payload: &[u8], address: Ipv4Addr, form: Form) -> Option<Vec<u8>> {
     let mut rest = options;
     loop {
         match *rest {
-            [OPTION_END, ..] => break,
-            [OPTION_PAD, ref next @ ..] => {
-                renewal.push(OPTION_PAD);
+            [code::END, ..] => break,
+            [code::PAD, ref next @ ..] => {
+                renewal.push(code::PAD);
                 rest = next;
             }
-            [OPTION_OVERLOAD, ..] => return None,
+            [code::OVERLOAD, ..] => return None,
             [code, len, ref next @ ..] => {
                 let (value, next) = next.split_at_checked(usize::from(len))?;
                 let left_out = match code {
-                    OPTION_REQUESTED_ADDRESS | OPTION_SERVER_IDENTIFIER => !renews,
-                    OPTION_RELAY_INFORMATION => form == Form::Direct,
+                    code::REQUESTED_ADDRESS | code::SERVER_IDENTIFIER => !renews,
+                    code::RELAY_INFORMATION => form == Form::Direct,
                     _ => false,
                 };
                 if !left_out {
@@ -80,9 +75,9 @@ fn rewrite(payload: &[u8], address: Ipv4Addr, form: Form) -> Option<Vec<u8>> {
             [] | [_] => return None,
         }
     }
-    renewal.push(OPTION_END);
+    renewal.push(code::END);
     // The client's own padding: how much there is of it changes no fingerprint.
-    renewal.resize(renewal.len().max(payload.len()), OPTION_PAD);
+    renewal.resize(renewal.len().max(payload.len()), code::PAD);
     Some(renewal)
 }
 

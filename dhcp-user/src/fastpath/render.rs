@@ -17,10 +17,8 @@ use dhcp_common::{
     wire::{ANSWER_OPTIONS_MAX, BOOTP_MIN_LEN, BOOTP_OPTIONS, ECHO_MAX, REQUEST_OPTIONS_MAX},
 };
 
-const OPTION_END: u8 = 255;
-const OPTION_PAD: u8 = 0;
-const OPTION_CLIENT_ID: u8 = 61;
-const OPTION_RELAY_INFORMATION: u8 = 82;
+use crate::engine::options::code;
+
 /// The longest frame the kernel can answer with: two tags and the longest answer.
 const FRAME_MAX: usize = 22 + 28 + BOOTP_OPTIONS + ANSWER_OPTIONS_MAX;
 
@@ -164,7 +162,7 @@ fn answer_from(
 
     let mut echo_sum = 0;
     let mut echoes = answer.echo.iter_mut();
-    for code in [OPTION_CLIENT_ID, OPTION_RELAY_INFORMATION] {
+    for code in [code::CLIENT_IDENTIFIER, code::RELAY_INFORMATION] {
         let (Some(from), Some(to)) = (find_option(request, code), find_option(reply, code)) else { continue };
         let (asked, said) = (request.get(from.clone()), reply.get(to.clone()));
         let (Some(asked), Some(said), Some(slot)) = (asked, said, echoes.next()) else { continue };
@@ -209,8 +207,8 @@ fn ends_in_end(options: &[u8]) -> bool {
     let mut rest = options;
     loop {
         match *rest {
-            [OPTION_END, ref padding @ ..] => return padding.iter().all(|&octet| octet == OPTION_PAD),
-            [OPTION_PAD, ref next @ ..] => rest = next,
+            [code::END, ref padding @ ..] => return padding.iter().all(|&octet| octet == code::PAD),
+            [code::PAD, ref next @ ..] => rest = next,
             [_, len, ref next @ ..] => match next.get(usize::from(len)..) {
                 Some(next) => rest = next,
                 None => return false,
@@ -226,8 +224,8 @@ fn find_option(message: &[u8], code: u8) -> Option<std::ops::Range<usize>> {
     let mut found = None;
     loop {
         match *message.get(at)? {
-            OPTION_END => return found,
-            OPTION_PAD => at += 1,
+            code::END => return found,
+            code::PAD => at += 1,
             this => {
                 let end = at + 2 + usize::from(*message.get(at + 1)?);
                 if end > message.len() {

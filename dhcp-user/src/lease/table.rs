@@ -248,6 +248,11 @@ impl LeaseTable {
         Some(&entry.record)
     }
 
+    /// Forgets what the kernel knows of renewals, of all leases.
+    pub fn forget_forms(&mut self) {
+        self.chunks.iter_mut().flatten().for_each(|entry| entry.record.forms = [None, None]);
+    }
+
     /// Whether and why a lease is on its way out.
     pub fn leaving(&self, address: Ipv4Addr) -> Option<Leaving> {
         if self.leaving.is_empty() {

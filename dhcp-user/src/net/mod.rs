@@ -4,3 +4,4 @@ pub mod batch;
 pub mod frame;
 pub mod interface;
 pub mod packet_socket;
+pub mod xdp_mode;

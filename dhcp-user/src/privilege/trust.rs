@@ -76,6 +76,17 @@ pub fn directory(path: &Path, found: &Metadata) -> Result<(), Untrusted> {
     judge(path, found, Us { sudo: None, ..Us::now() }, false)
 }
 
+/// Whether a directory is one user's alone; for root it may be anybody's, who is to take down what a daemon with a user of
+/// its own has put up.
+///
+/// # Errors
+/// Who else could have written to it.
+pub fn one_users_directory(path: &Path, found: &Metadata) -> Result<(), Untrusted> {
+    let us = Us::now();
+    let owner = Us { user: found.uid(), group: found.gid(), sudo: None };
+    judge(path, found, if us.user == 0 { owner } else { Us { sudo: None, ..us } }, false)
+}
+
 /// Who we are, and who made us so: what `sudo` was run by has our powers already.
 #[derive(Clone, Copy)]
 struct Us {

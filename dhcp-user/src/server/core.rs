@@ -1,6 +1,6 @@
 //! Engine and learner together, still pure: frames, kernel marks and time go in, [`Work`] comes out.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{collections::HashMap, net::Ipv4Addr, ops::Range};
 
 use dhcp_common::{
     abi::LeaseEntry,
@@ -43,6 +43,23 @@ pub struct FrameCounts {
     pub other_host: u64,
     /// With a wrong UDP checksum.
     pub bad_checksum: u64,
+}
+
+/// Why a frame never reaches the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// Not a whole DHCP datagram.
+    #[error("it is not a whole DHCP datagram to port 67")]
+    Malformed,
+    /// For another host.
+    #[error("its Ethernet or IPv4 destination is another host's")]
+    OtherHost,
+    /// With a wrong UDP checksum.
+    #[error("its UDP checksum is wrong")]
+    BadChecksum,
+    /// By an interface that is not there.
+    #[error("it came by an interface that is not served")]
+    NoInterface,
 }
 
 /// The daemon's mind.
@@ -102,37 +119,20 @@ impl Core {
         work: &mut Work,
     ) {
         let Some(ours) = self.learner.interfaces.get(interface).copied() else { return };
-        let len = received.octets.len();
-        let datagram = SliceFrame::new(&mut received.octets, len)
-            .ok_or(())
-            .and_then(|f| Datagram::find(&f).map_err(drop));
-        let (Ok(datagram), frame) = (datagram, received.octets.as_slice()) else {
-            self.frames.malformed += 1;
-            return;
+        let (ingress, payload) = match self.read(interface, received) {
+            Ok(read) => read,
+            Err(unread) => {
+                match unread {
+                    Unread::Malformed => self.frames.malformed += 1,
+                    Unread::OtherHost => self.frames.other_host += 1,
+                    Unread::BadChecksum => self.frames.bad_checksum += 1,
+                    Unread::NoInterface => {}
+                }
+                return;
+            }
         };
-        let (Some(destination_mac), Some(source_mac)) = (mac_at(frame, 0), mac_at(frame, 6)) else { return };
-        let destination = Ipv4Addr::from(datagram.destination);
-        let for_us = (destination_mac == ours.mac || destination_mac == BROADCAST_MAC)
-            && (destination.is_broadcast() || self.local.contains(&destination));
-        if !for_us {
-            self.frames.other_host += 1;
-            return;
-        }
-        let payload_at = datagram.payload();
-        let Some(payload) = frame.get(payload_at..payload_at + datagram.payload_len) else { return };
-        if !received.checksum_pending && !checksum_is_right(frame, &datagram) {
-            self.frames.bad_checksum += 1;
-            return;
-        }
-        let [outer, inner] = datagram.vlans;
-        let ingress = Ingress {
-            interface,
-            vlans: VlanTags { outer, inner },
-            source_mac,
-            source_ip: datagram.source.into(),
-            destination_ip: destination,
-            source_port: datagram.source_port,
-        };
+        let frame = received.octets.as_slice();
+        let Some(payload) = frame.get(payload) else { return };
         let Outcome { reason, mut effects } = self.engine.handle(now, &mut self.rng, &ingress, payload);
         if let Some(count) =
             SlowReason::ALL.iter().position(|&r| r == reason).and_then(|i| self.messages.get_mut(i))
@@ -151,6 +151,49 @@ impl Core {
             self.keep(address, interface, received);
         }
         work.take(effects);
+    }
+
+    /// Where a frame came in and where in it the message is, or why the engine is not to see it.
+    ///
+    /// # Errors
+    /// The one reason.
+    pub fn read(
+        &self,
+        interface: usize,
+        received: &mut ReceivedFrame,
+    ) -> Result<(Ingress, Range<usize>), Unread> {
+        let ours = self.learner.interfaces.get(interface).ok_or(Unread::NoInterface)?;
+        let len = received.octets.len();
+        let datagram = SliceFrame::new(&mut received.octets, len)
+            .ok_or(())
+            .and_then(|f| Datagram::find(&f).map_err(drop))
+            .map_err(|()| Unread::Malformed)?;
+        let frame = received.octets.as_slice();
+        let destination_mac = mac_at(frame, 0).ok_or(Unread::Malformed)?;
+        let source_mac = mac_at(frame, 6).ok_or(Unread::Malformed)?;
+        let destination = Ipv4Addr::from(datagram.destination);
+        let for_us = (destination_mac == ours.mac || destination_mac == BROADCAST_MAC)
+            && (destination.is_broadcast() || self.local.contains(&destination));
+        if !for_us {
+            return Err(Unread::OtherHost);
+        }
+        let payload = datagram.payload()..datagram.payload() + datagram.payload_len;
+        if payload.end > frame.len() {
+            return Err(Unread::Malformed);
+        }
+        if !received.checksum_pending && !checksum_is_right(frame, &datagram) {
+            return Err(Unread::BadChecksum);
+        }
+        let [outer, inner] = datagram.vlans;
+        let ingress = Ingress {
+            interface,
+            vlans: VlanTags { outer, inner },
+            source_mac,
+            source_ip: datagram.source.into(),
+            destination_ip: destination,
+            source_port: datagram.source_port,
+        };
+        Ok((ingress, payload))
     }
 
     /// Teaches the kernel the renewals of a client that was granted a lease; they become durable with the lease.

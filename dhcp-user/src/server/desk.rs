@@ -273,7 +273,7 @@ impl Service {
         self.finish(aftermath);
         let durable = self.keeper.commits != commits;
         if durable && !changed.is_empty() {
-            self.feed.leases(changed);
+            self.feed.leases(now, changed);
         }
         Ok(durable)
     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
-use super::view::state_name;
-use crate::lease::record::LeaseRecord;
+use super::view::{shown_name, state_name};
+use crate::{lease::record::LeaseRecord, time::Timestamp};
 
 /// Events kept for readers that come back.
 pub const EVENTS_KEPT: usize = 16_384;
@@ -29,6 +29,12 @@ pub struct LeaseEvent {
     pub state: String,
     /// The client's hardware address.
     pub hw_address: String,
+    /// Its host name, with what is not printable escaped.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// When it happened, RFC 3339.
+    #[serde(default)]
+    pub at: String,
     /// When the grant ends, RFC 3339.
     pub expires_at: String,
 }
@@ -42,7 +48,7 @@ pub struct Feed {
 
 #[derive(Debug, Default)]
 struct Ring {
-    events: VecDeque<(u64, LeaseRecord)>,
+    events: VecDeque<(u64, Timestamp, LeaseRecord)>,
     last: u64,
 }
 
@@ -62,8 +68,8 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// Adds what became of leases.
-    pub fn leases(&self, records: Vec<LeaseRecord>) {
+    /// Adds what became of leases at a moment.
+    pub fn leases(&self, at: Timestamp, records: Vec<LeaseRecord>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         for mut record in records {
             ring.last += 1;
@@ -73,7 +79,7 @@ impl Feed {
             }
             // Not shown, and what makes records large.
             record.relay_information = Box::default();
-            ring.events.push_back((id, record));
+            ring.events.push_back((id, at, record));
         }
         let last = ring.last;
         drop(ring);
@@ -95,16 +101,18 @@ impl Feed {
     pub fn after(&self, id: u64, limit: usize) -> Taken {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let after = if id > ring.last { 0 } else { id };
-        let oldest = ring.events.front().map_or(ring.last + 1, |(id, _)| *id);
+        let oldest = ring.events.front().map_or(ring.last + 1, |(id, ..)| *id);
         let missed = oldest.saturating_sub(after + 1);
         let skip = usize::try_from((after + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
         let events = ring.events.iter().skip(skip).take(limit);
         let events = events
-            .map(|(id, record)| LeaseEvent {
+            .map(|(id, at, record)| LeaseEvent {
                 id: *id,
                 address: record.address,
                 state: state_name(record.state).to_owned(),
                 hw_address: record.hardware.to_string(),
+                hostname: shown_name(&record.hostname),
+                at: at.to_string(),
                 expires_at: record.expires.to_string(),
             })
             .collect();
@@ -115,10 +123,7 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        lease::record::{ClientKey, HardwareAddress, LeaseState},
-        time::Timestamp,
-    };
+    use crate::lease::record::{ClientKey, HardwareAddress, LeaseState};
 
     fn record(n: u32) -> LeaseRecord {
         LeaseRecord {
@@ -144,14 +149,14 @@ mod tests {
     fn a_reader_resumes_where_it_was_and_is_told_what_it_missed() {
         let feed = Feed::default();
         assert_eq!(feed.after(0, 9), Taken { events: Vec::new(), missed: 0 });
-        feed.leases(vec![record(1), record(2), record(3)]);
+        feed.leases(Timestamp::ZERO, vec![record(1), record(2), record(3)]);
         assert_eq!(ids(&feed.after(0, 9)), [1, 2, 3]);
         assert_eq!(ids(&feed.after(1, 1)), [2]);
         assert_eq!(ids(&feed.after(3, 9)), [0; 0]);
         assert_eq!(ids(&feed.after(77, 9)), [1, 2, 3], "a number from before a restart");
         let many: Vec<_> = (0..EVENTS_KEPT as u32 + 5).map(record).collect();
         let count = many.len() as u64;
-        feed.leases(many);
+        feed.leases(Timestamp::ZERO, many);
         let taken = feed.after(3, usize::MAX);
         assert_eq!((taken.missed, taken.events.len()), (5, EVENTS_KEPT));
         assert_eq!(taken.events.last().unwrap().id, feed.last());

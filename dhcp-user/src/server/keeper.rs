@@ -17,7 +17,7 @@ use crate::{
     probe::Question,
     site::node::{Node, Output},
     time::{Span, Timestamp},
-    timeline::{Timeline, stepped},
+    timeline::Timeline,
 };
 
 /// Leases made durable at once when marks move many horizons ahead.
@@ -34,6 +34,9 @@ pub enum KeeperError {
     /// The kernel refuses.
     #[error(transparent)]
     FastPath(#[from] FastPathError),
+    /// It happened while another configuration was being put in force; the service's own end says more.
+    #[error("another configuration was half in force when the store or the kernel failed: the daemon stops")]
+    Halfway,
 }
 
 /// The core with what it acts on.
@@ -48,11 +51,9 @@ pub struct Keeper<S, K> {
     pub timeline: Timeline,
     /// Renewals the kernel granted from here on are all known.
     pub marks_known_since: Timestamp,
-    /// Boot clock and wall clock when the time was last noted.
-    pub clocks_noted: (u64, u64),
     /// Answers that leases in memory name and that are not durable yet, for the disk was full: they go with the next
     /// batch, so that no durable lease ever names an answer that is not, and its number is given to no other.
-    unsaved_answers: Vec<u32>,
+    pub(super) unsaved_answers: Vec<u32>,
     /// The last withdrawal of each address whose grace period is not known to be over, unless published since.
     withdrawals: HashMap<Ipv4Addr, u64>,
     next_ticket: u64,
@@ -60,6 +61,8 @@ pub struct Keeper<S, K> {
     pub commits: u64,
     /// Replies not sent because their leases could not be made durable.
     pub store_refusals: u64,
+    /// Leases whose horizon was moved ahead because the kernel had renewed them.
+    pub horizons_moved: u64,
     /// This node, where there are several.
     pub site: Option<Node>,
     pub(super) held: Held,
@@ -111,12 +114,12 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             kernel: None,
             timeline,
             marks_known_since: memory.marks_known_since,
-            clocks_noted: (0, 0),
             unsaved_answers: Vec::new(),
             withdrawals: HashMap::new(),
             next_ticket: 0,
             commits: 0,
             store_refusals: 0,
+            horizons_moved: 0,
             site: None,
             held: Held::default(),
             inherited: Vec::new(),
@@ -245,8 +248,10 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         let marked = self.kernel.as_ref().and_then(|kernel| kernel.renewed_boot_ns(address));
         let last = match marked.map(|boot_ns| self.timeline.timestamp(boot_ns)) {
             // A mark carried over from an earlier program tells nothing of later ones that were lost.
-            Some(at) if at.max(lease.granted_at) >= self.marks_known_since => Some(at),
-            None if lease.granted_at >= self.marks_known_since => Some(Timestamp::ZERO),
+            Some(at) if at.max(lease.granted_at) >= self.marks_known_since => Some(at.max(lease.granted_at)),
+            // The entry that was withdrawn may have been in other maps than today's (a changed configuration): what
+            // was granted from it is in the lease.
+            None if lease.granted_at >= self.marks_known_since => Some(lease.granted_at),
             Some(_) | None => None,
         };
         self.core.withdrawn(now, address, last, work);
@@ -263,6 +268,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             for mark in some {
                 self.core.renewed(now, mark, &self.timeline, &mut work);
             }
+            self.horizons_moved += work.publish.len() as u64;
             aftermath.append(self.settle(now, work)?);
         }
         Ok(aftermath)
@@ -311,23 +317,15 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         self.store.commit(&Batch { meta: vec![(MetaKey::MarksKnownSince, known)], ..Batch::default() })
     }
 
-    /// Notes the time reached and what the wall clock shows, for a reboot. Without room on the disk it is not noted, which
+    /// Notes the time reached and what the wall clock shows, for a reboot. `false` if there was no room on the disk, which
     /// costs only longer retention; to be tried again.
     ///
     /// # Errors
     /// If nobody knows what is durable.
-    pub fn note_time(&mut self, boot_ns: u64, wall_ns: u64) -> Result<(), StoreError> {
+    pub fn note_time(&mut self, boot_ns: u64, wall_ns: u64) -> Result<bool, StoreError> {
         let anchor = self.timeline.anchor(boot_ns, wall_ns).encode();
         let batch = Batch { meta: vec![(MetaKey::TimelineAnchor, anchor)], ..Batch::default() };
-        if self.commit(&batch)? {
-            self.clocks_noted = (boot_ns, wall_ns);
-        }
-        Ok(())
-    }
-
-    /// Whether the wall clock was stepped since the time was last noted: then it is to be noted at once.
-    pub const fn wall_stepped(&self, boot_ns: u64, wall_ns: u64) -> bool {
-        stepped(self.clocks_noted, (boot_ns, wall_ns))
+        self.commit(&batch)
     }
 }
 

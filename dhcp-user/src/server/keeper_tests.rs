@@ -14,7 +14,7 @@ use crate::{
         frame::{Envelope, Tags},
         packet_socket::ReceivedFrame,
     },
-    server::takeover::{Succession, Surroundings, remember},
+    server::takeover::{RememberError, Succession, Surroundings, remember},
     timeline::BootId,
 };
 
@@ -62,6 +62,8 @@ impl LeaseMap for Map {
     }
 
     fn set_authority_until_boot_ns(&mut self, _: u64) {}
+
+    fn carry_mark(&mut self, _: &Mark) {}
 }
 
 /// A start at a moment of the boot clock, after a daemon whose program left these marks; and a mark that a program still
@@ -89,6 +91,10 @@ impl Succession for Start {
 
     fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
         self.1.iter_mut().for_each(|marks| marks.extend(self.2));
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), FastPathError> {
         Ok(())
     }
 }
@@ -204,6 +210,16 @@ fn a_start_cut_short_after_a_reboot_leaves_nothing_to_the_wall_clock() {
         crate::timeline::Anchor::decode(stored).unwrap(),
         keeper.timeline.anchor(10 * SEC, WALL_NS + 10 * SEC)
     );
+}
+
+#[test]
+fn a_full_disk_ends_a_start_before_anything_is_learnt() {
+    let mut store = MemoryStore::new();
+    store.fail_next(Failure::Full);
+    let none = Recovered { answers: Vec::new(), meta: Vec::new(), report: Default::default() };
+    let error = remember::<_, Map>(around(10 * SEC), store, &none, Vec::new()).map(drop).unwrap_err();
+    assert!(matches!(error, RememberError::Store(StoreError::Full { .. })), "{error}");
+    assert!(error.to_string().contains("free some space"), "{error}");
 }
 
 #[test]

@@ -14,16 +14,23 @@ use std::{
 };
 
 use aya_log::EbpfLogger;
-use dhcp_common::{abi::Form, reason::Reason};
+use dhcp_common::{
+    abi::Form,
+    reason::{Counters, Reason},
+};
 use tokio::sync::oneshot;
 
 use super::{
-    clock::{self, Clock},
+    clock::{self, Clock, ClockWatch},
     desk::{Change, Page, ServiceHealth, Wanted},
+    explain::{Explanation, Subject},
     feed::Feed,
     inbox::Inbox,
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
+    latency::{Latency, Taken},
     outbox::Outbox,
+    reload::swap::Order,
+    sealing::Sealing,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
@@ -34,18 +41,18 @@ use crate::{
     lease::store::TimedStore,
     net::packet_socket::ReceivedFrame,
     probe::{Question, echo::EchoSocket},
+    site::{
+        delegation::NodeId,
+        driver::pump::{FromNode, ToPump},
+        node::{Input, View},
+    },
     time::{Span, Timestamp},
 };
 
 /// How often the kernel's marks are read: what `leases list` shows is at most this old.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
-/// How often the time reached is noted in the store, for a restart with a wrong wall clock.
-const ANCHOR_EVERY: Duration = Duration::from_secs(60);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
-/// How long nothing is made durable before the store is sealed: from then on no power cut can hide the loss of what was
-/// acknowledged.
-const SEAL_AFTER: Duration = Duration::from_secs(1);
 /// The longest it sleeps while an offer may be waiting for a probe.
 const IDLE_PROBING: Duration = Duration::from_millis(10);
 /// Events taken up before the work is done, each frame counted as one; a last event may have some more.
@@ -56,12 +63,18 @@ const EVENTS_MAX: usize = 1_024;
 pub enum Event {
     /// Somebody answered for an address that was asked for; with the hardware address if it was by ARP.
     InUse(Ipv4Addr, Option<[u8; 6]>),
-    /// Frames came up on the interface with this index.
-    Frames(usize, Vec<ReceivedFrame>),
+    /// Frames came up on the interface with this index, and were read at this moment.
+    Frames(usize, Instant, Vec<ReceivedFrame>),
     /// No program can be using these leases any more.
     Graced(Vec<Withdrawal>),
     /// Somebody asks.
     Query(Query),
+    /// To take up another configuration.
+    Reload(Box<Order>),
+    /// What the node of a cluster is told.
+    Site(Input),
+    /// There is a link to this node, and this is its number.
+    Linked(NodeId, u64),
     /// To stop in order.
     Stop,
 }
@@ -79,6 +92,10 @@ pub enum Query {
     Subnets(oneshot::Sender<Vec<SubnetView>>),
     /// Whether all parts are there.
     Health(oneshot::Sender<ServiceHealth>),
+    /// Why a client gets the answer it gets.
+    Explain(Subject, oneshot::Sender<Explanation>),
+    /// What the node of a cluster shows; none on a single node.
+    Sites(oneshot::Sender<Option<View>>),
     /// A change to a lease.
     Change(Change),
 }
@@ -98,10 +115,14 @@ pub struct Service {
     pub(super) inbox: Arc<Inbox>,
     pub(super) counts: Counts,
     pub(super) feed: Arc<Feed>,
+    /// How long messages take.
+    pub(super) latency: Arc<Latency>,
     /// Asks for addresses behind relay agents, if that is wanted.
     pub(super) echo: Option<Arc<EchoSocket>>,
     /// The audit log, if one is kept.
     pub(super) journal: Option<Journal>,
+    /// Where what the node of a cluster wants done is carried out.
+    pub(super) sites: Option<ToPump>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -112,6 +133,16 @@ pub struct Counts {
     probe_send_errors: u64,
     kernel_write_failures: u64,
     quarantines_cut_short: u64,
+    /// What was counted by programs over maps that are gone.
+    kernel: Counters,
+}
+
+impl Counts {
+    /// The kernel's counters begin anew; so far they were these.
+    pub(super) fn kernel_before(&mut self, counters: Option<Counters>) {
+        self.kernel_write_failures = 0;
+        counters.iter().for_each(|counters| self.kernel.add(counters));
+    }
 }
 
 impl Service {
@@ -121,22 +152,16 @@ impl Service {
     /// If the store or the kernel fail: then nothing more may be promised. The kernel goes on within its horizons.
     pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
-        let mut next_anchor = Instant::now() + ANCHOR_EVERY;
+        let mut clocks = ClockWatch::just_noted();
         let mut swept_until_boot_ns = 0;
-        // What was made durable on the way here is not sealed yet.
-        let mut unsealed_since = Some(Instant::now());
-        let mut commits = self.keeper.commits;
+        let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
         self.record(&inherited);
         loop {
             self.turns.fetch_add(1, Ordering::Relaxed);
             let stop = self.take_events()?;
-            if self.keeper.commits != commits {
-                commits = self.keeper.commits;
-                unsealed_since = Some(Instant::now());
-            } else if unsealed_since.is_some_and(|since| since.elapsed() >= SEAL_AFTER) {
+            if sealing.is_due(self.keeper.commits, Instant::now()) {
                 self.keeper.store.seal()?;
-                unsealed_since = None;
             }
             if Instant::now() >= next_sweep || stop {
                 let since = swept_until_boot_ns;
@@ -144,14 +169,26 @@ impl Service {
                 self.sweep(since)?;
                 next_sweep = Instant::now() + SWEEP_EVERY;
             }
-            if Instant::now() >= next_anchor || self.keeper.wall_stepped(clock::boot_ns(), clock::wall_ns()) {
-                self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
-                next_anchor = Instant::now() + ANCHOR_EVERY;
-            }
+            self.look_at_clocks(&mut clocks)?;
             if stop {
                 return self.stop();
             }
         }
+    }
+
+    /// Says when the wall clock was set, and notes the time then and now and again.
+    fn look_at_clocks(&mut self, clocks: &mut ClockWatch) -> Result<(), KeeperError> {
+        let (step, to_note) = clocks.look();
+        if let Some(step) = step {
+            tracing::warn!(
+                "the wall clock was set {step}: no promise changes, for they are kept by the boot clock; dates shown go \
+                 on as they were until a reboot"
+            );
+        }
+        if let Some((boot_ns, wall_ns)) = to_note {
+            clocks.noted(self.keeper.note_time(boot_ns, wall_ns)?);
+        }
+        Ok(())
     }
 
     /// Takes up what has come in and does the work; whether it was told to stop.
@@ -164,13 +201,15 @@ impl Service {
         };
         let now = self.clock.now();
         let mut work = Work::default();
-        let mut queries = Vec::new();
+        let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
+        let mut orders = Vec::new();
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
             match event {
-                Event::Frames(interface, frames) => {
+                Event::Frames(interface, read, frames) => {
                     let count = frames.len();
+                    taken.add(read, count);
                     for mut frame in frames {
                         self.inbox.taken(&frame);
                         self.keeper.core.receive(now, interface, &mut frame, &mut work);
@@ -183,7 +222,10 @@ impl Service {
                 Event::Graced(withdrawn) => {
                     withdrawn.into_iter().for_each(|one| self.keeper.forgotten(now, one, &mut work));
                 }
+                Event::Site(input) => for_node.push((input, None)),
+                Event::Linked(node, number) => for_node.push((Input::Connected(node), Some(number))),
                 Event::Query(query) => queries.push(query),
+                Event::Reload(order) => orders.push(order),
                 Event::Stop => stop = true,
             }
             room = room.saturating_sub(1);
@@ -191,11 +233,16 @@ impl Service {
         }
         self.keeper.core.tick(now, &mut work);
         self.settle(now, work)?;
+        taken.done(&self.latency);
+        self.node_turn(now, for_node)?;
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,
                 other => self.answer(other),
             }
+        }
+        for order in orders {
+            self.change_configuration(*order)?;
         }
         Ok(stop)
     }
@@ -203,6 +250,7 @@ impl Service {
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
     pub(super) fn finish(&mut self, aftermath: Aftermath) {
         self.record(&aftermath.audit);
+        aftermath.site.into_iter().for_each(|output| self.want(FromNode::Output(output)));
         aftermath.ask.iter().for_each(|question| self.ask(question));
         if !aftermath.send.is_empty() {
             self.outbox.send(aftermath.send);
@@ -231,7 +279,7 @@ impl Service {
     }
 
     /// Writes what happened to the audit log.
-    fn record(&mut self, events: &[AuditEvent]) {
+    pub(super) fn record(&mut self, events: &[AuditEvent]) {
         if let Some(journal) = self.journal.as_mut().filter(|_| !events.is_empty()) {
             let (now, wall) = (self.clock.now(), Timestamp(clock::wall_ns()));
             journal.write(Known { leases: self.keeper.core.engine.leases(), now, wall }, events);
@@ -295,6 +343,8 @@ impl Service {
             Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
             Query::Subnets(to) => drop(to.send(self.subnet_views())),
             Query::Health(to) => drop(to.send(self.health())),
+            Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
+            Query::Sites(to) => drop(to.send(self.node_view())),
             // A change is made between batches, not answered.
             Query::Change(_) => {}
             Query::Lease(address, to) => {
@@ -329,10 +379,11 @@ impl Service {
 
     fn stats(&self) -> StatsView {
         let kernel = self.keeper.kernel.as_ref().and_then(|kernel| {
-            let counters = kernel
+            let mut counters = kernel
                 .counters()
                 .inspect_err(|error| tracing::warn!(%error, "the kernel's counters cannot be read"))
                 .ok()?;
+            counters.add(&self.counts.kernel);
             Some(KernelStats {
                 answered: counters.answered,
                 reasons: Reason::ALL
@@ -345,6 +396,12 @@ impl Service {
                 answers: self.keeper.core.learner.answers.len() as u64,
                 answers_max: self.keeper.core.learner.answers.max().into(),
                 lease_slots: kernel.layout().leases().into(),
+                authority_secs: self.authority.as_secs(),
+                authority_remaining_secs: kernel
+                    .authority_until_boot_ns()
+                    .saturating_sub(clock::boot_ns())
+                    .div_ceil(1_000_000_000),
+                horizons_moved: self.keeper.horizons_moved,
             })
         });
         let pressure = self.keeper.core.engine.pressure();

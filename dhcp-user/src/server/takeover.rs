@@ -63,7 +63,7 @@ pub struct Surroundings {
 /// yet.
 ///
 /// # Errors
-/// [`RememberError`]: then nothing was promised.
+/// [`RememberError`], a full disk among them: then nothing was promised, and an earlier daemon's program goes on.
 pub fn remember<S: LeaseStore, K: LeaseMap>(
     around: Surroundings,
     store: S,
@@ -72,9 +72,7 @@ pub fn remember<S: LeaseStore, K: LeaseMap>(
 ) -> Result<(Keeper<S, K>, Resume), RememberError> {
     let anchor = meta(recovered, MetaKey::TimelineAnchor).map(Anchor::decode).transpose()?;
     let (timeline, resume) = Timeline::resume(anchor, around.boot_id, around.boot_ns, around.wall_ns);
-    // The server's addresses shape replies too, and may come from the system.
-    let mut digest = config::digest(&around.config).to_vec();
-    around.servers.iter().for_each(|server| digest.extend_from_slice(&server.octets()));
+    let digest = digest_of(&around.config, &around.servers);
     let answers_max = around.config.fastpath.answers_max;
     let mut memory = Memory::judge(recovered, leases, digest, answers_max, &around.random_key);
 
@@ -94,8 +92,16 @@ pub fn remember<S: LeaseStore, K: LeaseMap>(
         .batch
         .meta
         .push((MetaKey::TimelineAnchor, timeline.anchor(around.boot_ns, around.wall_ns).encode()));
-    keeper.commit(&memory.batch)?;
+    // Not by `commit`: without it, what is learnt from here on would not be known again, or be taken for something else.
+    keeper.store.commit_in_parts(&memory.batch)?;
     Ok((keeper, resume))
+}
+
+/// A digest of all that shapes replies: the server's addresses do so too, and may come from the system.
+pub(super) fn digest_of(config: &Config, servers: &[Ipv4Addr]) -> Vec<u8> {
+    let mut digest = config::digest(config).to_vec();
+    servers.iter().for_each(|server| digest.extend_from_slice(&server.octets()));
+    digest
 }
 
 /// The kernel's side of a start.
@@ -126,6 +132,12 @@ pub trait Succession {
     /// # Errors
     /// If the kernel refuses; then nothing may be assumed to have ended.
     fn wait_for_programs(&mut self) -> Result<(), FastPathError>;
+
+    /// Lets go of the maps of earlier daemons: all that they say is durable.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    fn finish(&mut self) -> Result<(), FastPathError>;
 }
 
 impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
@@ -172,12 +184,13 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             self.inherit(now, &marks)?;
         }
         self.note_marks_known_since(self.marks_known_since)?;
+        succession.finish()?;
         Ok(())
     }
 
     /// Takes note of what an earlier program renewed, durably: our maps do not bear its marks, and a start after this
     /// one will not see its maps.
-    fn inherit(&mut self, now: Timestamp, marks: &[Mark]) -> Result<(), KeeperError> {
+    pub(super) fn inherit(&mut self, now: Timestamp, marks: &[Mark]) -> Result<(), KeeperError> {
         for some in marks.chunks(MARKS_BATCH) {
             let mut work = Work::default();
             for mark in some {

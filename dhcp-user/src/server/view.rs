@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::core::FrameCounts;
 use crate::{
+    api::trend::forecast::Forecast,
     audit::AuditCounts,
     config::model::{Config, Limits, Subnet},
     engine::ProbeCounts,
@@ -94,7 +95,8 @@ pub struct KernelStats {
     pub reasons: BTreeMap<String, u64>,
     /// The limits on what is passed up.
     pub limits: LimitsView,
-    /// How the program runs on each interface: `driver`, `generic` or `took_over`.
+    /// How the program runs on each interface: `driver` or `generic`; `unknown` if it was taken over from an
+    /// earlier daemon and the kernel does not tell.
     pub interfaces: BTreeMap<String, String>,
     /// Answers the kernel holds, and the most it can.
     pub answers: u64,
@@ -102,6 +104,15 @@ pub struct KernelStats {
     pub answers_max: u64,
     /// Entries of the lease map.
     pub lease_slots: u64,
+    /// How long the kernel may answer without hearing from the daemon, seconds (`dhcp.fastpath.authority_secs`).
+    #[serde(default)]
+    pub authority_secs: u64,
+    /// How much of that is left, seconds.
+    #[serde(default)]
+    pub authority_remaining_secs: u64,
+    /// Leases whose horizon was moved ahead because the kernel had renewed them.
+    #[serde(default)]
+    pub horizons_moved: u64,
 }
 
 /// The limits on what the kernel passes up; see `dhcp.limits` of the configuration.
@@ -189,6 +200,11 @@ pub const fn state_name(state: LeaseState) -> &'static str {
     }
 }
 
+/// A host name as it is shown, with what is not printable escaped; `None` for none.
+pub fn shown_name(octets: &[u8]) -> Option<String> {
+    (!octets.is_empty()).then(|| octets.escape_ascii().to_string())
+}
+
 /// What changes whenever somebody else has a lease, its state is another or its time was granted anew.
 pub fn version(lease: &LeaseRecord) -> String {
     let mut hasher = Xxh3::new();
@@ -237,6 +253,9 @@ pub struct PoolView {
     pub free: u64,
     /// The part that is not free (bound, offered, quarantined, reserved), percent.
     pub used_percent: f64,
+    /// When it will be full if it goes on as lately; absent until ten minutes have been seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
 }
 
 impl PoolView {
@@ -244,7 +263,8 @@ impl PoolView {
     pub fn new(first: Ipv4Addr, last: Ipv4Addr, free: u64) -> Self {
         let size = u64::from(last.to_bits().saturating_sub(first.to_bits())) + 1;
         let used = size.saturating_sub(free) as f64;
-        Self { first, last, size, free, used_percent: (used * 1_000.0 / size as f64).round() / 10.0 }
+        let used_percent = (used * 1_000.0 / size as f64).round() / 10.0;
+        Self { first, last, size, free, used_percent, forecast: None }
     }
 }
 
@@ -282,7 +302,7 @@ impl LeaseView {
                 }
                 ClientKey::Id(_) | ClientKey::Hardware(_) => None,
             },
-            hostname: (!lease.hostname.is_empty()).then(|| lease.hostname.escape_ascii().to_string()),
+            hostname: shown_name(&lease.hostname),
             renewed_at: lease.granted_at.to_string(),
             renewed_by: if renewed_by_kernel { "kernel" } else { "daemon" }.to_owned(),
             expires_at: lease.expires.to_string(),

@@ -3,7 +3,9 @@
 //!
 //! A new target is a function in `targets` and a line in [`Target::ALL`]; its corpus is `corpus/NAME/`.
 
+pub mod api_world;
 pub mod input;
+pub mod requests;
 pub mod seeds;
 pub mod server;
 pub mod store_files;
@@ -27,11 +29,13 @@ pub struct Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self { name: "frame", run: targets::frame::run, seeds: seeds::frames },
         Self { name: "engine", run: targets::engine::run, seeds: seeds::histories },
         Self { name: "config", run: targets::config::run, seeds: seeds::configurations },
         Self { name: "store", run: targets::store::run, seeds: seeds::stores },
+        Self { name: "api", run: targets::api::run, seeds: requests::all },
+        Self { name: "sync", run: targets::sync::run, seeds: seeds::updates },
     ];
 
     /// The target of a name.

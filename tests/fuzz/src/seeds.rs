@@ -8,6 +8,7 @@ use dhcp_user::{
         record::{ClientKey, HardwareAddress, KnownForm, LeaseRecord, LeaseState},
         store::encode_lease,
     },
+    site::replication::{Update, compress, encode},
     time::Timestamp,
 };
 
@@ -62,6 +63,46 @@ pub fn configurations() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples");
     let files = fs::read_dir(folder).expect("the examples are there");
     files.map(|file| fs::read(file.expect("an entry").path()).expect("an example")).collect()
+}
+
+/// Updates: of leases in every state, anew and only their times, plain and compressed; none at all.
+///
+/// # Panics
+/// If zstd fails.
+pub fn updates() -> Vec<Vec<u8>> {
+    let lease = |n: u8, state, client| LeaseRecord {
+        address: [198, 18, 0, n].into(),
+        state,
+        client,
+        hardware: HardwareAddress::ethernet([2, 0, 0, 0, 0, n]),
+        hostname: (*b"host").into(),
+        relay_information: Box::new([1, 2, 3]),
+        granted_at: Timestamp(1_000_000_000),
+        expires: Timestamp(61_000_000_000),
+        horizon: Timestamp(121_000_000_000),
+        kept_until: Timestamp::ZERO,
+        forms: [None, None],
+    };
+    let hardware = |n| HardwareAddress::ethernet([2, 0, 0, 0, 0, n]);
+    let leases = [
+        lease(1, LeaseState::Bound, ClientKey::Hardware(hardware(1))),
+        lease(2, LeaseState::Free, ClientKey::Hardware(hardware(9))),
+        lease(3, LeaseState::Quarantined, ClientKey::Id([1, 2, 0, 0, 0, 0, 3].into())),
+        lease(7, LeaseState::Bound, ClientKey::Id((*b"client").into())),
+    ];
+    let mut seeds = Vec::new();
+    for some in [&leases[..0], &leases[..1], &leases[..]] {
+        for anew in [false, true] {
+            let mut updates: Vec<_> = some.iter().map(|lease| Update::of(lease, 3, anew)).collect();
+            let plain = encode(&mut updates, Timestamp(5_000_000_000));
+            let packed = compress(&plain).expect("a few octets");
+            seeds.extend([[&[0], &*plain].concat(), [&[1], &*packed].concat()]);
+        }
+    }
+    // Many times nothing, in a few octets.
+    let bomb = compress(&vec![0; 1 << 24]).expect("zstd has done more");
+    seeds.push([&[1], &*bomb].concat());
+    seeds
 }
 
 /// Stores: empty, one segment, several, with leases, answers and values, whole and changed.

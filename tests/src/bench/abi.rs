@@ -43,6 +43,43 @@ pub struct Collected {
     pub other: u64,
 }
 
+/// A mixture of renewals and of DISCOVERs from strangers, on one processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Mix {
+    /// Frames so far.
+    pub frames: u64,
+    /// Renewals among them.
+    pub renewals: u64,
+    /// The state of the xorshift generator that makes strangers, never 0.
+    pub random: u64,
+    /// One frame in so many is a renewal; 0 for none.
+    pub every: u32,
+    /// Number of clients that renew less one, a power of two less one.
+    pub mask: u32,
+    /// The address of client 0, as a number.
+    pub first_address: u32,
+    /// Keeps the layout explicit.
+    pub reserved: u32,
+}
+
+/// What came back from a mixture, on one processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Sorted {
+    /// ACKs to clients that renew.
+    pub acks: u64,
+    /// OFFERs to strangers.
+    pub offers: u64,
+    /// Other replies to either.
+    pub other: u64,
+}
+
+/// Index of the template of a stranger's DISCOVER in a mixture.
+pub const STRANGER: u32 = 0;
+/// Index of the template of a renewal in a mixture.
+pub const RENEWAL: u32 = 1;
+
 /// The hardware address of client `number`: locally administered.
 #[inline(always)]
 pub const fn mac(number: u32) -> [u8; 6] {

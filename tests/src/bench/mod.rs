@@ -4,11 +4,13 @@
 //! * [`cost`]: nanoseconds per frame by `BPF_PROG_TEST_RUN`.
 //! * [`traffic`]: renewals per second over veth.
 //! * [`report`]: the figures as a table and as JSON; [`machine`]: what they were measured on.
+//! * [`overload`]: `cargo xtask bench overload`.
 //! * [`abi`]: what the bench-only programs share with this side.
 
 pub mod abi;
 pub mod cost;
 pub mod machine;
+pub mod overload;
 pub mod programs;
 pub mod report;
 pub mod request;

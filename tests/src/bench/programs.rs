@@ -30,14 +30,14 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads the object at `path` over the maps pinned in `pins` as `next-<name>`.
+    /// Loads the object at `path` over the maps pinned in `set`, a folder of pins.
     ///
     /// # Errors
     ///
     /// When the object is missing or the kernel refuses it.
     pub fn load(
         path: &Path,
-        pins: &Path,
+        set: &Path,
         interface: &Interface,
         block_slots: u32,
         templates: &[Template],
@@ -52,7 +52,7 @@ impl Programs {
             // As the daemon has it unless its configuration asks for messages.
             .override_global("AYA_LOG_LEVEL", &0_u8, true);
         for (map, file) in MAPS {
-            loader.map_pin_path(map, pins.join(format!("next-{file}")));
+            loader.map_pin_path(map, set.join(file));
         }
         let mut object = loader.load(&octets).with_context(|| format!("cannot load {}", path.display()))?;
         let mut map = |name: &'static str| {

@@ -16,6 +16,7 @@ pub const LEASE_SECS: u32 = 3600;
 
 const ETHERNET_SOURCE: usize = 6;
 const IPV4_SOURCE: usize = 14 + 12;
+const UDP_CHECKSUM: usize = 40;
 const BOOTP: usize = 42;
 const CIADDR: usize = BOOTP + 12;
 const CHADDR: usize = BOOTP + 28;
@@ -52,9 +53,25 @@ impl Request {
         Ok(this)
     }
 
+    /// The same with its UDP checksum left out (zero): the one recorded is wrong for every other client.
+    #[must_use]
+    pub fn without_checksum(mut self) -> Self {
+        put(&mut self.frame, UDP_CHECKSUM, &[0, 0]);
+        self
+    }
+
+    /// dhclient's DISCOVER, 300 octets of BOOTP, without option 61.
+    ///
+    /// # Errors
+    ///
+    /// When the recording is not what it was.
+    pub fn dhclient_discover() -> Result<Self> {
+        Self::recorded(include_str!("../../fixtures/clients/dhclient/1-discover.hex"))
+    }
+
     fn recorded(text: &str) -> Result<Self> {
         let frame = Fixture::parse(text)?.frame;
-        ensure!(frame.len() == BOOTP + 300, "the recorded renewal has {} octets, not 342", frame.len());
+        ensure!(frame.len() == BOOTP + 300, "the recorded request has {} octets, not 342", frame.len());
         let chaddr = frame.get(CHADDR..CHADDR + 6).context("no hardware address")?;
         let client_id: Vec<u8> = [61, 7, 1].iter().chain(chaddr).copied().collect();
         let found = frame.windows(client_id.len()).skip(OPTIONS).position(|window| window == client_id);

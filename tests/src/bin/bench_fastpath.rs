@@ -55,7 +55,8 @@ fn main() -> Result<()> {
     let mut world = World::new(&pins, &cables.renew.a.name, cables.renew.a.index)?;
     let templates: Vec<_> = world.requests.iter().map(Request::template).collect();
     let slots = u32::try_from(world.path.layout().table().len())?;
-    let mut programs = Programs::load(&arguments.object, pins.path(), &INTERFACE, slots, &templates)?;
+    let mut programs =
+        Programs::load(&arguments.object, world.path.set().path(), &INTERFACE, slots, &templates)?;
     let (verified_insns, jited_octets) = cost::size(&mut world.path)?;
     if let Some(leases) = arguments.profile {
         let sequence = match leases {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     lab::{SERVER, SERVER_MAC},
@@ -143,6 +143,28 @@ impl<'a> Scripted<'a> {
         let (ack, ack_frame) = self.ask(&self.message(3, &request))?;
         ensure!(ack.kind() == 5 && ack.yiaddr == offer.yiaddr, "no ACK of {}: {ack:?}", offer.yiaddr);
         Ok(Lease { address: ack.yiaddr, offer, ack, ack_frame })
+    }
+
+    /// The same with patience: each message again and again, `tries` times at most, after `again` without a reply. The
+    /// address, and how many messages it took.
+    ///
+    /// # Errors
+    ///
+    /// When it gets no lease.
+    pub fn dora_patiently(&self, again: Duration, tries: u32) -> Result<(Ipv4Addr, u32)> {
+        let persist = |frame: &Frame, kind| -> Result<(Message, u32)> {
+            for sent in 1..=tries {
+                if let Some((reply, _)) = self.ask_for(frame, again)? {
+                    ensure!(reply.kind() == kind, "not of type {kind}: {reply:?}");
+                    return Ok((reply, sent));
+                }
+            }
+            bail!("no reply to {tries} messages {frame:?}")
+        };
+        let (offer, discovers) = persist(&self.message(1, &[]), 2)?;
+        let wanted = [(50, &offer.yiaddr.octets()[..]), (54, &SERVER.octets()[..])];
+        let (ack, requests) = persist(&self.message(3, &wanted), 5).context("after an OFFER")?;
+        Ok((ack.yiaddr, discovers + requests))
     }
 
     /// Sends a RELEASE, which is never answered.

@@ -5,7 +5,7 @@ use rand::Rng as _;
 
 use super::{
     scenario::{Fault, MS},
-    world::{Death, World},
+    world::{Death, Input, World},
 };
 
 impl World {
@@ -33,6 +33,12 @@ impl World {
             Fault::SlowDisk { up_to_ns, for_ns } => self.conditions.slow_disk = (until(for_ns), up_to_ns),
             Fault::FullDisk { percent, for_ns } => self.conditions.full_disk = (until(for_ns), percent),
             Fault::FlushFails { kept } => self.conditions.flush_fails = Some(kept),
+            Fault::Reload { variant } => {
+                self.variant = variant;
+                if self.listener.is_some() {
+                    self.inbox.push_back(Input::Reload(variant));
+                }
+            }
             Fault::Hang { for_ns } => self.conditions.hang_until_ns = until(for_ns),
             Fault::Partition { by, rest, for_ns } => self.conditions.partition = (until(for_ns), by, rest),
             Fault::Stall { percent, up_to_ns, for_ns } => {

@@ -133,8 +133,10 @@ pub struct Run {
 pub struct Kernel {
     /// Maps by number.
     pub maps: Vec<KernelMaps>,
-    /// The maps of the attached program; also the pinned ones.
+    /// The maps of the attached program.
     pub attached: Option<usize>,
+    /// The maps that are pinned: those that may have more to say than is durable.
+    pub sets: Vec<usize>,
     /// Programs that stand still.
     pub runs: Vec<Run>,
     /// Frames that came, and reasons counted for them.
@@ -316,6 +318,20 @@ impl LeaseMap for SimMap {
             && let Some(maps) = world.kernel.maps.get_mut(self.id)
         {
             maps.control.authority_until_boot_ns = deadline;
+        }
+    }
+
+    fn carry_mark(&mut self, mark: &Mark) {
+        let mut world = lock(&self.shared);
+        if world.burn() {
+            return;
+        }
+        let cell = world.kernel.maps.get(self.id).and_then(|maps| maps.cell_of(mark.address));
+        if let Some(cell) = cell
+            && cell.address() == mark.address.octets()
+            && cell.chaddr() == mark.chaddr
+        {
+            cell.mark(mark.renewed_boot_ns);
         }
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! * [`scenario`]: what a seed stands for; [`faults`]: what goes wrong in it.
 //! * [`world`]: everything outside the daemon; [`client`], [`style`]: DHCP clients; [`network`]: the wire.
-//! * [`kernel`], [`store`]: maps, programs and disk as the daemon sees them; [`node`]: the daemon over them.
+//! * [`kernel`], [`store`]: maps, programs and disk as the daemon sees them; [`node`]: the daemon over them; `reload`: it
+//!   takes up another configuration.
 //! * [`oracle`]: who was promised what, from the frames that left; [`planted`]: faults it must find.
 //! * [`sites`]: several nodes, over links, with a consensus log.
 //! * [`shrink`]: the shortest history of a failure; [`campaign`]: many seeds.
@@ -17,6 +18,7 @@ pub mod network;
 pub mod node;
 pub mod oracle;
 pub mod planted;
+mod reload;
 pub mod scenario;
 pub mod shrink;
 pub mod sites;
@@ -47,6 +49,8 @@ pub struct Outcome {
     pub renewals_by_daemon: u64,
     /// How often the daemon died.
     pub crashes: u64,
+    /// How often a running daemon took up another configuration.
+    pub reloads: u64,
     /// What happened, if asked for.
     pub history: Vec<Line>,
 }
@@ -55,10 +59,10 @@ pub struct Outcome {
 pub fn run(scenario: &Scenario, planted: Option<Planted>, tracing: bool) -> Outcome {
     let world = World::new(Arc::new(scenario.clone()), planted, tracing);
     let shared: Shared = Arc::new(Mutex::new(world));
-    let (mut number, mut variant, mut crashes) = (0, 0, 0);
+    let (mut number, mut crashes) = (0, 0);
     while !lock(&shared).over() {
         number += 1;
-        let config = Arc::new(scenario.config(variant));
+        let config = Arc::new(scenario.config(lock(&shared).variant));
         let ended = Node::start(&shared, number, &config).and_then(|mut node| {
             let mut result = Ok(());
             while result.is_ok() && !lock(&shared).over() && lock(&shared).death.is_none() {
@@ -76,7 +80,7 @@ pub fn run(scenario: &Scenario, planted: Option<Planted>, tracing: bool) -> Outc
         world.note(None, None, || format!("daemon {number} dies: {said}"));
         let second = Death { down_ns: SEC, power: None, variant: None, unload: false };
         let death = world.death.unwrap_or(second);
-        variant = death.variant.unwrap_or(variant);
+        world.variant = death.variant.unwrap_or(world.variant);
         world.bury(death);
     }
     let mut world = lock(&shared);
@@ -86,6 +90,7 @@ pub fn run(scenario: &Scenario, planted: Option<Planted>, tracing: bool) -> Outc
         renewals_by_kernel: world.kernel.answered,
         renewals_by_daemon: world.acks_by_daemon,
         crashes,
+        reloads: world.reloads,
         history: world.take_history(),
     }
 }
@@ -105,6 +110,7 @@ impl World {
         }
         if death.power.is_some() || death.unload {
             self.kernel.attached = None;
+            self.kernel.sets.clear();
         }
         if let Some(clock_mended) = death.power {
             self.machine.up = false;

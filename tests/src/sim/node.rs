@@ -15,12 +15,14 @@ use dhcp_user::{
         work::{Outgoing, Work},
     },
     time::{Span, Timestamp},
+    timeline::step,
 };
 use rand::Rng as _;
 
 use super::{
     kernel::{INTERFACE, KernelMaps, SimMap},
     planted::Planted,
+    reload::reload,
     scenario::{MS, SEC, SERVER},
     store::SimStore,
     world::{Event, Input, Shadow, Shared, World, lock, timestamp},
@@ -29,6 +31,8 @@ use super::{
 /// As `server::service` has it.
 const SWEEP_EVERY_NS: u64 = 500 * MS;
 const ANCHOR_EVERY_NS: u64 = 60 * SEC;
+/// How long until it is tried again when there was no room for it.
+const ANCHOR_AGAIN_NS: u64 = SEC;
 const INPUTS_MAX: usize = 1_024;
 /// How long a client that keeps asking in the calm may be without an address while there are some free.
 const PATIENCE_NS: u64 = 150 * SEC;
@@ -54,6 +58,8 @@ pub struct Node {
     next_sweep_ns: u64,
     next_anchor_ns: u64,
     swept_until_boot_ns: u64,
+    /// Boot clock and wall clock at the last look.
+    clocks_seen: (u64, u64),
     started_ns: u64,
     /// When each subnet last had no address free.
     full_ns: Vec<u64>,
@@ -94,13 +100,9 @@ impl Node {
                 world.violated(invariant, what, Some(address), &clients);
             }
         }
-        let predecessor = lock(shared).kernel.attached;
-        let mut succession = SimSuccession {
-            shared: Arc::clone(shared),
-            config: Arc::clone(config),
-            predecessor,
-            fresh: None,
-        };
+        let earlier = lock(shared).kernel.sets.clone();
+        let mut succession =
+            SimSuccession { shared: Arc::clone(shared), config: Arc::clone(config), earlier, fresh: None };
         keeper.take_over(&mut succession, authority)?;
         let now_ns = lock(shared).now_ns;
         let mut node = Self {
@@ -112,9 +114,11 @@ impl Node {
             next_sweep_ns: now_ns,
             next_anchor_ns: now_ns + ANCHOR_EVERY_NS,
             swept_until_boot_ns: 0,
+            clocks_seen: (0, 0),
             started_ns: now_ns,
             full_ns: vec![0; config.subnets.len()],
         };
+        node.clocks_seen = node.clocks();
         node.note_time()?;
         Ok(node)
     }
@@ -134,8 +138,10 @@ impl Node {
             (world.now_ns, self.keeper.timeline.timestamp(world.boot_ns()), world.planted)
         };
         let mut work = Work::default();
+        let mut reload_to = None;
         for input in inputs {
             match input {
+                Input::Reload(variant) => reload_to = Some(variant),
                 Input::Frame(octets) => {
                     let mut frame = ReceivedFrame { octets, checksum_pending: false };
                     self.keeper.core.receive(now, 0, &mut frame, &mut work);
@@ -156,11 +162,23 @@ impl Node {
         }
         let aftermath = self.keeper.settle(now, work)?;
         self.finish(aftermath, decided_ns);
+        if let Some(variant) = reload_to {
+            self.reload(variant)?;
+        }
         self.sweep_if_due()?;
         let (boot_ns, wall_ns) = self.clocks();
-        if lock(&self.shared).now_ns >= self.next_anchor_ns || self.keeper.wall_stepped(boot_ns, wall_ns) {
+        let clocks = (boot_ns, wall_ns);
+        let stepped = step(std::mem::replace(&mut self.clocks_seen, clocks), clocks).is_some();
+        if lock(&self.shared).now_ns >= self.next_anchor_ns || stepped {
             self.note_time()?;
-            self.next_anchor_ns = lock(&self.shared).now_ns + ANCHOR_EVERY_NS;
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self, variant: u8) -> Result<(), NodeError> {
+        if let Some((config, maps)) = reload(&self.shared, &mut self.keeper, variant)? {
+            self.maps = Some(maps);
+            self.authority = Span::from_secs(config.fastpath.authority_secs.into());
         }
         Ok(())
     }
@@ -249,7 +267,9 @@ impl Node {
 
     fn note_time(&mut self) -> Result<(), NodeError> {
         let (boot_ns, wall_ns) = self.clocks();
-        self.keeper.note_time(boot_ns, wall_ns).map_err(KeeperError::from)?;
+        let noted = self.keeper.note_time(boot_ns, wall_ns).map_err(KeeperError::from)?;
+        let again_ns = if noted { ANCHOR_EVERY_NS } else { ANCHOR_AGAIN_NS };
+        self.next_anchor_ns = lock(&self.shared).now_ns + again_ns;
         Ok(())
     }
 
@@ -341,7 +361,8 @@ fn surroundings(world: &mut World, config: &Arc<Config>) -> Surroundings {
 struct SimSuccession {
     shared: Shared,
     config: Arc<Config>,
-    predecessor: Option<usize>,
+    /// All maps an earlier program may have written to.
+    earlier: Vec<usize>,
     fresh: Option<usize>,
 }
 
@@ -354,8 +375,13 @@ impl Succession for SimSuccession {
 
     fn predecessor_marks(&self) -> Option<Vec<Mark>> {
         let world = lock(&self.shared);
-        let maps = world.kernel.maps.get(self.predecessor?)?;
-        Some(if world.planted == Some(Planted::LostMark) { Vec::new() } else { maps.marks(0) })
+        let earlier = self.earlier.iter().filter_map(|id| world.kernel.maps.get(*id));
+        let marks = if world.planted == Some(Planted::LostMark) {
+            Vec::new()
+        } else {
+            earlier.flat_map(|maps| maps.marks(0)).collect()
+        };
+        (!self.earlier.is_empty()).then_some(marks)
     }
 
     fn load(&mut self, control: &Control) -> Result<SimMap, FastPathError> {
@@ -367,6 +393,10 @@ impl Succession for SimSuccession {
         let id = world.kernel.maps.len();
         let answers_max = self.config.fastpath.answers_max;
         world.kernel.maps.push(KernelMaps::new(Layout::new(&self.config), answers_max, control));
+        // As `Predecessor::remove_unused`.
+        let attached = world.kernel.attached;
+        world.kernel.sets.retain(|id| Some(*id) == attached);
+        world.kernel.sets.push(id);
         self.fresh = Some(id);
         Ok(SimMap { shared: Arc::clone(&self.shared), id })
     }
@@ -388,5 +418,14 @@ impl Succession for SimSuccession {
             Some(_) => Err(FastPathError::Missing("daemon: it died")),
             None => Ok(()),
         }
+    }
+
+    fn finish(&mut self) -> Result<(), FastPathError> {
+        let mut world = lock(&self.shared);
+        if world.burn() {
+            return Err(FastPathError::Missing("daemon: it died"));
+        }
+        world.kernel.sets.retain(|id| Some(*id) == self.fresh);
+        Ok(())
     }
 }

@@ -24,11 +24,13 @@ pub enum Planted {
     FrameChangedOnPass,
     /// Leases are not withdrawn from the kernel, only forgotten.
     WithdrawIgnored,
+    /// Another configuration is taken up while programs over the maps before it may still be answering.
+    ReloadWithoutWait,
 }
 
 impl Planted {
     /// All of them, with the names of the command line.
-    pub const ALL: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("publish-before-commit", Self::PublishBeforeCommit),
         ("reply-before-commit", Self::ReplyBeforeCommit),
         ("reuse-at-expiry", Self::ReuseAtExpiry),
@@ -39,6 +41,7 @@ impl Planted {
         ("lying-disk", Self::LyingDisk),
         ("frame-changed-on-pass", Self::FrameChangedOnPass),
         ("withdraw-ignored", Self::WithdrawIgnored),
+        ("reload-without-wait", Self::ReloadWithoutWait),
     ];
 
     /// The fault of a name.

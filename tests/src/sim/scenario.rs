@@ -68,6 +68,11 @@ pub enum Fault {
         /// Whether it is.
         kept: bool,
     },
+    /// The configuration file is changed, and a daemon that runs is told.
+    Reload {
+        /// To the configuration with this number.
+        variant: u8,
+    },
     /// The daemon's thread stands still.
     Hang {
         /// For how long.
@@ -293,6 +298,12 @@ fn draw_faults(rng: &mut SmallRng, lease_secs: u32, until_ns: u64) -> Vec<(u64, 
             _ => Fault::DeclineStorm { percent: rng.random_range(20..90), for_ns: for_ns / 2 },
         };
         faults.push((rng.random_range(lease_ns / 4..until_ns), fault));
+    }
+    // Drawn apart, so that what else goes wrong in a seed stays what it was.
+    let mut own = SmallRng::seed_from_u64(rng.clone().random::<u64>() ^ 0x2e10ad);
+    for _ in 0..own.random_range(0..4) {
+        let variant = own.random_range(0..16);
+        faults.push((own.random_range(lease_ns / 4..until_ns), Fault::Reload { variant }));
     }
     faults.sort_by_key(|(at, _)| *at);
     faults

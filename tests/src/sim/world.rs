@@ -64,6 +64,8 @@ pub enum Input {
     Frame(Vec<u8>),
     /// Withdrawn leases.
     Graced(Vec<Withdrawal>),
+    /// The configuration file has changed, to this one.
+    Reload(u8),
 }
 
 /// A kernel answer to compare with the engine's.
@@ -176,6 +178,10 @@ pub struct World {
     pub timeline: Option<Timeline>,
     /// Its configuration.
     pub config: Arc<Config>,
+    /// The number of the configuration in the file.
+    pub variant: u8,
+    /// How often a running daemon took up another.
+    pub reloads: u64,
     /// Kernel answers to be compared; only while the daemon is between two turns.
     pub shadows: Vec<Shadow>,
     /// Whether they are.
@@ -236,6 +242,8 @@ impl World {
             conditions: Conditions::default(),
             timeline: None,
             config: Arc::new(scenario.config(0)),
+            variant: 0,
+            reloads: 0,
             shadows: Vec::new(),
             shadowing: false,
             steps: 0,

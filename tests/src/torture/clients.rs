@@ -46,6 +46,8 @@ struct Held {
     acked_boot_ns: u64,
     /// The last ACK that the daemon sent or has learnt of from the kernel.
     known_boot_ns: u64,
+    /// When what was answered last was asked.
+    asked_boot_ns: u64,
 }
 
 /// A client: `identity` makes its hardware address.
@@ -267,7 +269,8 @@ impl<'a> Traffic<'a> {
         let mut open = self.open(slot, Asked::Renew, held.address);
         open.attempt = attempt;
         let half_ns = u64::from(self.plan.lease_secs) * SECOND_NS / 2;
-        open.kernel_could = open.sent_boot_ns < held.known_boot_ns + half_ns;
+        open.kernel_could = open.sent_boot_ns < held.known_boot_ns + half_ns
+            && held.asked_boot_ns > self.shared.reconfigured_boot_ns.load(Ordering::SeqCst);
         self.report.renewals_sent += 1;
         match open.phase {
             Phase::Down => self.report.renewals_daemon_down += 1,
@@ -446,6 +449,7 @@ impl<'a> Traffic<'a> {
             address,
             until_boot_ns: open.sent_boot_ns + u64::from(lease_secs) * SECOND_NS,
             acked_boot_ns: now,
+            asked_boot_ns: open.sent_boot_ns,
             known_boot_ns: before
                 .filter(|_| !by_daemon)
                 .map_or(open.sent_boot_ns, |before| before.known_boot_ns),

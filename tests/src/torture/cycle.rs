@@ -5,13 +5,14 @@
 
 use std::{fs, path::PathBuf, sync::atomic::Ordering, time::Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
-use serde_json::Value;
+use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::{
     daemon::{self, Daemon},
-    lab::Server,
+    lab::{Server, set},
     torture::{PATIENCE, Phase, Plan, Planted, Report, Shared, boot_ns},
     wait::wait_for,
 };
@@ -19,7 +20,7 @@ use crate::{
 /// Starts daemons and kills them.
 pub struct Killer<'a> {
     server: &'a Server,
-    config: &'a Value,
+    config: Value,
     shared: &'a Shared,
     plan: &'a Plan,
     rng: SmallRng,
@@ -36,7 +37,7 @@ impl<'a> Killer<'a> {
     /// # Errors
     ///
     /// When there is none or it cannot be copied.
-    pub fn new(server: &'a Server, config: &'a Value, shared: &'a Shared, plan: &'a Plan) -> Result<Self> {
+    pub fn new(server: &'a Server, config: Value, shared: &'a Shared, plan: &'a Plan) -> Result<Self> {
         let first = daemon::binary()?;
         let second = server.folder.path().join("simple-dhcpd-datacenter-upgraded");
         fs::copy(&first, &second)
@@ -69,6 +70,10 @@ impl<'a> Killer<'a> {
         self.report.start_ms_max = self.report.start_ms_max.max(took_ms);
         // It reads the marks its predecessor's program left, so it knows all that was granted before it was started.
         self.shared.learnt_boot_ns.store(asked_boot_ns, Ordering::SeqCst);
+        // A configuration that was changed just before the last kill is in force now.
+        if self.shared.reconfigured_boot_ns.load(Ordering::SeqCst) == u64::MAX {
+            self.shared.reconfigured_boot_ns.store(boot_ns(), Ordering::SeqCst);
+        }
         self.shared.enter(Phase::Up);
         Ok(())
     }
@@ -89,6 +94,9 @@ impl<'a> Killer<'a> {
         }
         while self.report.cycles < u64::from(self.plan.cycles) {
             self.after_renewals(10, 400, &over)?;
+            if self.shared.phase() == Phase::Up && self.rng.random_bool(0.35) {
+                self.change_configuration(&over)?;
+            }
             self.kill()?;
             self.after_renewals(5, 150, &over)?;
             if self.rng.random_bool(0.3) {
@@ -133,6 +141,35 @@ impl<'a> Killer<'a> {
         (report.cycles, report.starts, report.start_ms_max) = (own.cycles, own.starts, own.start_ms_max);
         report.kills_while_starting = own.kills_while_starting;
         report.starts_from_other_file = own.starts_from_other_file;
+        (report.reloads, report.kills_while_reloading) = (own.reloads, own.kills_while_reloading);
+        report.reload_blocked_ms_max = own.reload_blocked_ms_max;
+    }
+
+    /// Changes what clients are told and has the running daemon take it up; or does not wait for that.
+    fn change_configuration(&mut self, over: impl Fn() -> bool) -> Result<()> {
+        // From here on, and until each client was answered again, the kernel need not know its renewals.
+        self.shared.reconfigured_boot_ns.store(u64::MAX, Ordering::SeqCst);
+        let name_server = format!("198.18.0.{}", self.rng.random_range(2..250));
+        set(&mut self.config, "/dhcp/subnets/0/options/1/value", json!([name_server]));
+        let file = self.server.folder.path().join("dhcp.json");
+        let text = serde_json::to_string_pretty(&self.config)?;
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let daemon = self.daemon.as_mut().context("no daemon")?;
+        // In turn, so that a short run has both.
+        if self.report.kills_while_reloading < self.report.reloads {
+            daemon.signal(Signal::HUP)?;
+            // Before it has read the file up to after the swap, as the machine has it.
+            self.after_renewals(1, 40, &over)?;
+            self.report.kills_while_reloading += 1;
+            return Ok(());
+        }
+        let done = daemon.ask(&["config", "reload"])?;
+        ensure!(done.get("changed") == Some(&json!(true)), "the change was not taken up: {done}");
+        self.shared.reconfigured_boot_ns.store(boot_ns(), Ordering::SeqCst);
+        self.report.reloads += 1;
+        let blocked_ms = done.get("blocked_ms").and_then(Value::as_u64).context("no blocked_ms")?;
+        self.report.reload_blocked_ms_max = self.report.reload_blocked_ms_max.max(blocked_ms);
+        self.after_renewals(10, 200, &over)
     }
 
     fn spawn(&mut self) -> Result<()> {
@@ -141,7 +178,7 @@ impl<'a> Killer<'a> {
         let program = self.programs.get(self.which).context("there are two programs")?;
         self.shared.enter(Phase::Starting);
         self.daemon =
-            Some(Daemon::spawn_as(program, &self.server.ns, self.server.folder.path(), self.config)?);
+            Some(Daemon::spawn_as(program, &self.server.ns, self.server.folder.path(), &self.config)?);
         Ok(())
     }
 

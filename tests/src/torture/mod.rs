@@ -1,5 +1,6 @@
 //! Torture on a real kernel and a real disk: thousands of leases renew and clients come and go, while the daemon is killed
-//! at random moments, also in the middle of a start, and started again, at times as another program file. An observer
+//! at random moments, also in the middle of a start or of taking up a changed configuration, and started again, at times
+//! as another program file. An observer
 //! who knows only replies keeps a [`ledger`] of promises and looks for one that was broken.
 //!
 //! `cargo xtask torture` runs it; a short one is in the test run.
@@ -79,7 +80,7 @@ pub struct Report {
     pub renewals_daemon_starting: u64,
     /// Renewals sent while no daemon served (none ran, or one was starting) that the kernel could answer and did not:
     /// by rule, the client had an ACK before, which the daemon granted or learnt of, no longer than half a lease time
-    /// ago. Must be 0.
+    /// ago, and under the configuration in force. Must be 0.
     pub unanswered_in_kernel: u64,
     /// Renewals and reboots the kernel could not answer and nobody was there to.
     pub unanswered_daemon_down: u64,
@@ -117,6 +118,12 @@ pub struct Report {
     /// Starts from another file than the one before: the program behind the pinned link is swapped as by an upgrade, but
     /// both files are copies of one build.
     pub starts_from_other_file: u64,
+    /// Changed configurations that a running daemon took up.
+    pub reloads: u64,
+    /// The longest that a service did nothing else meanwhile, milliseconds.
+    pub reload_blocked_ms_max: u64,
+    /// Kills soon after a running daemon was told to take one up.
+    pub kills_while_reloading: u64,
     /// The longest start, milliseconds.
     pub start_ms_max: u64,
     /// The first violations, in words.
@@ -149,6 +156,9 @@ struct Shared {
     bound: AtomicU64,
     /// Everything the kernel granted before this moment, the daemon has learnt of.
     learnt_boot_ns: AtomicU64,
+    /// What was asked before this moment may have been answered under another configuration: the kernel knows nothing of
+    /// it any more. `u64::MAX` while nobody knows which is in force.
+    reconfigured_boot_ns: AtomicU64,
 }
 
 impl Shared {
@@ -205,7 +215,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     set(&mut config, "/dhcp/subnets/0/pools", json!([{ "range": range }]));
 
     let shared = Shared::default();
-    let mut killer = cycle::Killer::new(&server, &config, &shared, plan)?;
+    let mut killer = cycle::Killer::new(&server, config, &shared, plan)?;
     killer.start()?;
     let began = Instant::now();
     let mut report = thread::scope(|scope| -> Result<Report> {

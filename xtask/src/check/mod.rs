@@ -4,7 +4,7 @@ pub mod tidy;
 
 use anyhow::{Result, bail};
 
-use crate::{ebpf, process, workspace::Workspace};
+use crate::{dist, ebpf, process, workspace::Workspace};
 
 /// The release whose clippy this tree is clean under, as clippy counts (`rust-version` in Cargo.toml is the same).
 const LINTED_WITH: &str = "0.1.95";
@@ -23,6 +23,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     if !faults.is_empty() {
         bail!("the tree is not tidy: {} faults (xtask/src/check/tidy.rs has the rules)", faults.len());
     }
+    dist::licences_if_installed(workspace)?;
     // Linting the daemon runs its build script, which wants the XDP object.
     ebpf::build(workspace)?;
     let mut clippy = workspace.cargo();

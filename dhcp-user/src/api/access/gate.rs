@@ -103,8 +103,8 @@ fn admit(api: &Api, request: &Request, matched: Option<&str>) -> Result<Caller, 
     if let Peer::Remote { address, .. } = peer
         && !api.rate.take(*address, now)
     {
-        let detail = format!("more than {} requests a second", api.config.api.requests_per_sec);
-        return Err(nobody(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)));
+        let detail = format!("more than {} requests a second", api.in_force.config().api.requests_per_sec);
+        return Err(nobody(Problem::too_many(detail, 1)));
     }
     let need = match matched {
         // Where nothing is, the answer is "not found" for everybody.
@@ -131,7 +131,8 @@ fn identify(api: &Api, request: &Request, peer: &Peer, now: Instant) -> Result<C
     let Peer::Remote { address, certificate } = peer else { return Ok(Caller::local()) };
     let unauthorized = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, detail);
     let Some(header) = request.headers().get(header::AUTHORIZATION) else {
-        let known = |name: &String| api.config.api.clients.iter().find(|client| client.name == *name);
+        let config = api.in_force.config();
+        let known = |name: &String| config.api.clients.iter().find(|client| client.name == *name);
         let client = certificate.as_ref().and_then(known).ok_or_else(|| {
             unauthorized("send `Authorization: Bearer TOKEN`; `token create` on the server makes one")
         })?;
@@ -140,8 +141,11 @@ fn identify(api: &Api, request: &Request, peer: &Peer, now: Instant) -> Result<C
     };
     let wait = api.guesses.wait(*address, now);
     if !wait.is_zero() {
-        let detail = format!("too many wrong tokens: try again in {} s", wait.as_secs() + 1);
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail));
+        let wait_secs = wait.as_secs() + 1;
+        return Err(Problem::too_many(
+            format!("too many wrong tokens: try again in {wait_secs} s"),
+            wait_secs,
+        ));
     }
     let token = header.to_str().ok().and_then(|value| value.split_once(' '));
     let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));

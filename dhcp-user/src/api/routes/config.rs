@@ -1,12 +1,28 @@
-//! Configuration, as far as it can be judged without putting it in force.
+//! The configuration: what is in force, whether another could be, and putting it in force.
 
-use axum::Json;
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    api::problem::Problem,
-    config::{self, model::Config},
+    api::{
+        Api,
+        access::gate::Note,
+        problem::{Problem, Text},
+    },
+    config::{
+        self,
+        difference::{Difference, differences},
+        model::Config,
+    },
+    server::reload::{ReloadError, Reloaded, Reloader, decide::Decision, version},
 };
 
 /// What a configuration holds.
@@ -45,12 +61,166 @@ impl ConfigSummary {
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn validate(text: String) -> Result<Json<ConfigSummary>, Problem> {
+pub(super) async fn validate(Text(text): Text) -> Result<Json<ConfigSummary>, Problem> {
     // Millions of reservations may be in it: not on a thread that others wait for.
     let judged = tokio::task::spawn_blocking(move || config::parse(&text, "request")).await;
     match judged {
         Ok(Ok(config)) => Ok(Json(ConfigSummary::of(&config))),
-        Ok(Err(error)) => Err(Problem::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
+        Ok(Err(error)) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
         Err(_) => Err(Problem::unavailable("the configuration could not be judged")),
     }
+}
+
+/// What another configuration would change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ConfigDiff {
+    /// The ETag of what is in force, without its quotes: to be sent back in If-Match.
+    pub version: String,
+    /// Values that differ in the files, the first 1000.
+    pub differences: Vec<Difference>,
+    /// Whether putting it in force would change anything.
+    pub changes: bool,
+    /// Why it could not be put in force by a running daemon; absent if it could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// The configuration in force, as its file says it. Its ETag changes with it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/config",
+    tag = "configuration",
+    responses((status = 200, body = Object), (status = "default", body = Problem))
+)]
+pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
+    let standing = reloader(&api)?.in_force().standing();
+    let tag = HeaderValue::from_str(&format!("\"{}\"", version(&standing.text)))
+        .map_err(|_| Problem::unavailable("the configuration has no ETag"))?;
+    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json")), (header::ETAG, tag)];
+    Ok((headers, standing.text.to_string()).into_response())
+}
+
+/// Compares the configuration in the body with what is in force, and says whether a running daemon could take it up.
+#[utoipa::path(
+    post,
+    path = "/api/v1/config/diff",
+    tag = "configuration",
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = 200, body = ConfigDiff),
+        (status = 422, body = Problem),
+        (status = "default", body = Problem)
+    )
+)]
+pub(super) async fn diff(State(api): State<Api>, Text(text): Text) -> Result<Json<ConfigDiff>, Problem> {
+    let reloader = reloader(&api)?;
+    let compared = tokio::task::spawn_blocking(move || {
+        let standing = reloader.in_force().standing();
+        let (changes, refused) = match reloader.judge(&text) {
+            Ok((_, decision)) => (decision == Decision::Change, None),
+            Err(error @ ReloadError::Config(_)) => return Err(error),
+            Err(error) => (true, Some(error.to_string())),
+        };
+        let (version, differences) = (version(&standing.text), differences(&standing.text, &text));
+        Ok(ConfigDiff { version, differences, changes, refused })
+    });
+    match compared.await {
+        Ok(compared) => compared.map(Json).map_err(|error| refusal(&error)),
+        Err(_) => Err(Problem::unavailable("the configuration could not be judged")),
+    }
+}
+
+/// Writes the configuration in the body to its file and puts it in force, all or nothing. Leases stay, and each client's
+/// next renewal comes to the daemon.
+#[utoipa::path(
+    put,
+    path = "/api/v1/config",
+    tag = "configuration",
+    params(("if-match" = String, Header, description = "The ETag of the configuration that is to be replaced; * for any")),
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = 200, body = Reloaded),
+        (status = 409, body = Problem),
+        (status = 412, body = Problem),
+        (status = 422, body = Problem),
+        (status = 428, body = Problem),
+        (status = "default", body = Problem)
+    )
+)]
+pub(super) async fn apply(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Text(text): Text,
+) -> Result<Response, Problem> {
+    let Some(tag) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) else {
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_REQUIRED,
+            "send If-Match with the ETag of GET /api/v1/config: what was looked at is what is replaced",
+        ));
+    };
+    let expected = Some(tag.trim().trim_matches('"').to_owned()).filter(|tag| tag != "*");
+    let new = version(&text);
+    let done = reloader(&api)?.apply(text, expected).await;
+    told(done, format!("configuration {new}"))
+}
+
+/// Takes up the configuration file as it is now, as SIGHUP does.
+#[utoipa::path(
+    post,
+    path = "/api/v1/config/reload",
+    tag = "configuration",
+    responses(
+        (status = 200, body = Reloaded),
+        (status = 409, body = Problem),
+        (status = 422, body = Problem),
+        (status = "default", body = Problem)
+    )
+)]
+pub(super) async fn reload(State(api): State<Api>) -> Result<Response, Problem> {
+    let reloader = reloader(&api)?;
+    let done = reloader.reload().await;
+    told(done, format!("configuration {}", version(&reloader.in_force().standing().text)))
+}
+
+/// Puts the configuration in force again that was before this one, and writes it to the file. Twice is back again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/config/rollback",
+    tag = "configuration",
+    responses(
+        (status = 200, body = Reloaded),
+        (status = 409, body = Problem),
+        (status = "default", body = Problem)
+    )
+)]
+pub(super) async fn rollback(State(api): State<Api>) -> Result<Response, Problem> {
+    let reloader = reloader(&api)?;
+    let done = reloader.roll_back().await;
+    told(done, format!("configuration {}", version(&reloader.in_force().standing().text)))
+}
+
+fn reloader(api: &Api) -> Result<Arc<Reloader>, Problem> {
+    api.reloader.clone().ok_or_else(|| Problem::unavailable("this daemon has no configuration file"))
+}
+
+fn told(done: Result<Reloaded, ReloadError>, note: String) -> Result<Response, Problem> {
+    let mut response = Json(done.map_err(|error| refusal(&error))?).into_response();
+    response.extensions_mut().insert(Note(note));
+    Ok(response)
+}
+
+fn refusal(error: &ReloadError) -> Problem {
+    let status = match error {
+        ReloadError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadError::Changed(_) => StatusCode::PRECONDITION_FAILED,
+        ReloadError::Machine(_)
+        | ReloadError::NeedsRestart(_)
+        | ReloadError::Edited { .. }
+        | ReloadError::NoPrevious { .. } => StatusCode::CONFLICT,
+        ReloadError::Write { .. } | ReloadError::Kernel(_) | ReloadError::Swap(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Problem::new(status, error.to_string())
 }

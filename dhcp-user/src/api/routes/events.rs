@@ -9,10 +9,16 @@ use axum::{
     response::sse::{self, KeepAlive, Sse},
 };
 use futures_util::stream::{Stream, unfold};
+use serde::Deserialize;
 use tokio::sync::watch;
+use utoipa::IntoParams;
 
 use crate::{
-    api::{Api, access::caller::Caller, problem::Problem},
+    api::{
+        Api,
+        access::caller::Caller,
+        problem::{Parameters, Problem},
+    },
     server::feed::{Feed, LeaseEvent},
 };
 
@@ -20,6 +26,18 @@ use crate::{
 const PORTION: usize = 256;
 /// How often a silent stream shows that it is alive.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// The most recent events a stream may begin with.
+const RECENT_MAX: u64 = 1_000;
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Start {
+    /// Begin with so many of the latest events, up to 1000, where there is no `Last-Event-ID`.
+    #[param(maximum = 1000)]
+    recent: Option<u64>,
+}
 
 /// One reader of the feed.
 struct Reader {
@@ -37,7 +55,7 @@ struct Reader {
     get,
     path = "/api/v1/events",
     tag = "events",
-    params(("last-event-id" = Option<u64>, Header, description = "The number of the last event seen")),
+    params(Start, ("last-event-id" = Option<u64>, Header, description = "The number of the last event seen")),
     responses(
         (status = 200, description = "A stream of events", body = LeaseEvent, content_type = "text/event-stream"),
         (status = "default", body = Problem)
@@ -46,11 +64,15 @@ struct Reader {
 pub(super) async fn events(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
+    Parameters(start): Parameters<Start>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
     let news = api.feed.watch();
     let after = match headers.get("last-event-id") {
-        None => api.feed.last(),
+        None => match start.recent.unwrap_or(0) {
+            recent @ 0..=RECENT_MAX => api.feed.last().saturating_sub(recent),
+            _ => return Err(Problem::bad_request(format!("recent may be 0 to {RECENT_MAX}"))),
+        },
         Some(value) => value
             .to_str()
             .ok()

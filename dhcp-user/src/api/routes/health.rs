@@ -101,6 +101,8 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
         flushes: api.flushes.snapshot(),
         certificate_expires_secs: api.expiry.secs(),
         changes_lost: api.changes.lost(),
+        requests: api.requests.load(std::sync::atomic::Ordering::Relaxed),
+        health: api.service.ask(Query::Health).await?,
     };
     let text = metrics::text(&figures)
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

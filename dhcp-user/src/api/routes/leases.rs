@@ -70,22 +70,24 @@ pub(super) enum Granter {
 #[into_params(parameter_in = Query)]
 pub(super) struct Filters {
     /// Of this address.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = "ipv4")]
     address: Option<Ipv4Addr>,
     /// Not before this address.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = "ipv4")]
     first: Option<Ipv4Addr>,
     /// Not after this address.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = "ipv4")]
     last: Option<Ipv4Addr>,
     /// Inside this prefix.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
     subnet: Option<Ipv4Net>,
     /// Of this hardware address, as listings show it.
     hw_address: Option<String>,
     /// With this option 61, hexadecimal.
+    #[param(pattern = "^([0-9A-Fa-f]{2})*$", max_length = 510)]
     client_id: Option<String>,
     /// With this in the host name; upper and lower case are the same.
+    #[param(max_length = 255)]
     hostname: Option<String>,
     /// In this state.
     #[param(inline)]
@@ -148,7 +150,7 @@ impl Filters {
 #[into_params(parameter_in = Query)]
 pub(super) struct Cursor {
     /// The cursor: addresses after this one, as `next` of the page before.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = "ipv4")]
     after: Option<Ipv4Addr>,
     /// The most to give, 1 to 10000; 100 if left out.
     #[param(minimum = 1, maximum = 10000)]

@@ -5,14 +5,19 @@
 pub mod audit;
 pub mod config;
 pub mod events;
+pub mod explain;
 pub mod export;
 pub mod health;
+pub mod history;
 pub mod leases;
 pub mod openapi;
+pub mod options;
 pub mod reservations;
+pub mod sites;
 pub mod stats;
 pub mod subnets;
 pub mod tokens;
+pub mod whoami;
 
 use utoipa::{
     Modify, OpenApi,
@@ -54,11 +59,29 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(export::export))
         .routes(routes!(leases::get, leases::release))
         .routes(routes!(leases::extend))
+        .routes(routes!(history::history))
         .routes(routes!(subnets::list))
+        .routes(routes!(options::list))
         .routes(routes!(reservations::list))
         .routes(routes!(stats::stats))
+        .routes(routes!(stats::rates))
+        .routes(routes!(stats::latency))
+        .routes(routes!(whoami::whoami))
+        .routes(routes!(sites::status))
+        .routes(routes!(sites::site))
+        .routes(routes!(sites::drain))
+        .routes(routes!(sites::resume))
+        .routes(routes!(sites::sync))
+        .routes(routes!(sites::partner_down))
+        .routes(routes!(sites::add_member))
+        .routes(routes!(sites::remove_member))
         .routes(routes!(events::events))
+        .routes(routes!(explain::explain))
+        .routes(routes!(config::get, config::apply))
         .routes(routes!(config::validate))
+        .routes(routes!(config::diff))
+        .routes(routes!(config::reload))
+        .routes(routes!(config::rollback))
         .routes(routes!(audit::audit))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

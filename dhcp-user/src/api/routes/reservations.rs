@@ -56,7 +56,7 @@ pub struct ReservationPage {
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
     /// The cursor: addresses after this one.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = "ipv4")]
     after: Option<Ipv4Addr>,
     /// The most to give, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
@@ -80,8 +80,8 @@ pub(super) async fn list(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::bad_request(format!("limit may be 1 to {PAGE_MAX}")));
     }
-    let mut found: Vec<_> = api
-        .config
+    let config = api.in_force.config();
+    let mut found: Vec<_> = config
         .subnets
         .iter()
         .flat_map(|subnet| subnet.reservations.iter().map(move |reservation| (subnet.prefix, reservation)))

@@ -1,5 +1,7 @@
 //! Subnets and how full their pools are.
 
+use std::time::Instant;
+
 use axum::{Extension, Json, extract::State};
 
 use crate::{
@@ -20,5 +22,9 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<SubnetView>>, Problem> {
     let mut subnets = api.service.ask(Query::Subnets).await?;
     subnets.retain(|subnet| caller.may_see_all(&subnet.subnet));
+    let (seen, now) = (api.trend.pools(), Instant::now());
+    for pool in subnets.iter_mut().flat_map(|subnet| &mut subnet.pools) {
+        pool.forecast = seen.forecast(now, pool);
+    }
     Ok(Json(subnets))
 }

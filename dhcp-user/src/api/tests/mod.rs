@@ -2,10 +2,14 @@
 
 mod access;
 mod bounds;
+mod configuration;
+mod dashboards;
 mod documents;
+mod insight;
 mod resources;
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
@@ -33,7 +37,7 @@ use super::{
 use crate::{
     config::{
         self,
-        model::{ApiRole, Config},
+        model::{ApiRole, Config, FrameRate, Limits},
     },
     lease::{
         record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
@@ -42,9 +46,11 @@ use crate::{
     },
     server::{
         desk::{self, Act, ActError, ServiceHealth},
+        explain::{Explanation, Subject},
         feed::Feed,
+        reload::{InForce, Prospects, Reloader, decide::AskingBy},
         service::{Event, Query},
-        view::{DaemonStats, LeaseView, StatsView},
+        view::{DaemonStats, KernelStats, LeaseView, StatsView},
     },
     time::{Span, Timestamp},
 };
@@ -104,6 +110,8 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
                 };
                 drop(to.send(health));
             }
+            Query::Explain(subject, to) => drop(to.send(explained(&subject))),
+            Query::Sites(to) => drop(to.send(None)),
             Query::Change(change) => {
                 let found = table.get(change.address).cloned();
                 let done = match found {
@@ -130,6 +138,10 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
     }
 }
 
+fn explained(subject: &Subject) -> Explanation {
+    Explanation { summary: format!("{subject:?}"), ..Explanation::default() }
+}
+
 fn stats() -> StatsView {
     StatsView {
         kernel: None,
@@ -153,6 +165,28 @@ fn stats() -> StatsView {
     }
 }
 
+/// Statistics with these counts.
+pub(super) fn stats_with(answered: u64, messages: &[(&str, u64)], reasons: &[(&str, u64)]) -> StatsView {
+    let counts = |of: &[(&str, u64)]| of.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    let none = FrameRate { per_sec: 0, burst: 0 };
+    let kernel = KernelStats {
+        answered,
+        reasons: counts(reasons),
+        limits: Limits { client: none, relay: none, overall: none }.into(),
+        interfaces: BTreeMap::new(),
+        answers: 0,
+        answers_max: 0,
+        lease_slots: 0,
+        authority_secs: 0,
+        authority_remaining_secs: 0,
+        horizons_moved: 0,
+    };
+    let mut stats = stats();
+    stats.kernel = Some(kernel);
+    stats.daemon.messages = counts(messages);
+    stats
+}
+
 impl World {
     pub fn new(leases: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -167,8 +201,13 @@ impl World {
         let tokens = Tokens::open(folder.path().join("tokens.json")).unwrap();
         let changes = Changes::open(folder.path().join("changes.ndjson")).unwrap();
         let flushes = Arc::<FlushTimes>::default();
+        let in_force = InForce::of(config);
+        let prospects =
+            Prospects { in_force: in_force.clone(), pins: None, asking: AskingBy { arp: true, echo: true } };
+        let reloader = Reloader::new(folder.path().join("dhcp.json"), prospects, sender.clone());
         let service = ServiceHandle::new(sender);
-        let api = Api::new(service, Arc::<Feed>::default(), flushes, config, tokens, changes);
+        let api = Api::new(service, Arc::<Feed>::default(), flushes, in_force, tokens, changes);
+        let api = Api { reloader: Some(Arc::new(reloader)), ..api };
         Self { api, folder, pages }
     }
 

@@ -146,7 +146,7 @@ async fn without_a_service_the_health_endpoints_say_so() {
 async fn events_come_as_they_happen_and_are_resumed() {
     let world = World::new(1);
     let records: Vec<_> = (0..3).map(record).collect();
-    world.api.feed.leases(records);
+    world.api.feed.leases(Timestamp::ZERO, records);
     let resumed = Request::get("/api/v1/events").header("last-event-id", "1").body(Body::empty()).unwrap();
     let mut stream = answer(&world.seen_by(Peer::Local), resumed).await.into_body();
     let mut next = async || {
@@ -159,7 +159,7 @@ async fn events_come_as_they_happen_and_are_resumed() {
         "{event}"
     );
     assert!(next().await.contains("id: 3"));
-    world.api.feed.leases(vec![record(7)]);
+    world.api.feed.leases(Timestamp::ZERO, vec![record(7)]);
     let event = next().await;
     assert!(event.contains("id: 4") && event.contains("198.18.1.7"), "{event}");
 

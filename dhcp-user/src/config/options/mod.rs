@@ -8,6 +8,7 @@ use super::{
 
 mod encode;
 mod names;
+pub mod shown;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -174,6 +174,13 @@ fn contradictions_are_named() {
         ["bandwidth.compression: false, but synchronization.compression is true; make them agree"]
     );
     assert_eq!(
+        with("/bandwidth/deduplication", json!(false)),
+        [
+            "bandwidth.deduplication: what is sent of a lease is always the latest of its updates, never several: leave \
+          it true"
+        ]
+    );
+    assert_eq!(
         with("/bandwidth/max_bandwidth", json!(0)),
         ["bandwidth.max_bandwidth: 0 is out of range; it may be 1 to 1000000 Mbit/s"]
     );
@@ -214,6 +221,85 @@ fn unknown_keys_of_the_contract_are_refused() {
         [
             "dhcp.datacenter.multi_site.failover.detection_intervall: unknown key `detection_intervall`; did you mean \
           `detection_interval`?"
+        ]
+    );
+}
+
+#[test]
+fn what_the_guide_leaves_open_has_keys_and_defaults() {
+    let guide = section(&merged(5));
+    assert_eq!(guide.link.listen, "0.0.0.0:8067".parse().unwrap());
+    assert_eq!(guide.link.state_path, std::path::Path::new("/var/lib/simple-dhcpd/sites"));
+    assert_eq!(guide.link.ca, guide.link.state_path.join("ca.pem"));
+    assert_eq!((guide.failover.mclt_secs, guide.failover.delegation_secs), (3_600, 30));
+    let mut whole = merged(5);
+    let written = &mut whole["dhcp"]["datacenter"]["multi_site"];
+    written["node"] = json!("NODE2-us-east.example.com");
+    written["link"] = json!({"listen": "198.18.0.1:99", "state_path": "/x", "key": "/k", "addresses": [
+        {"node": "node1-eu.example.com", "address": "[2001:db8::1]:7"},
+        {"node": "node2-eu.example.com", "address": "eu2.example.com:8"}]});
+    let link = section(&whole).link;
+    let at = |host: &str, node: &str, port| (node.to_owned(), host.to_owned(), port);
+    assert_eq!(
+        link.addresses,
+        [at("2001:db8::1", "node1-eu.example.com", 7), at("eu2.example.com", "node2-eu.example.com", 8)]
+    );
+    assert_eq!((link.key.to_str(), link.certificate.to_str()), (Some("/k"), Some("/x/certificate.pem")));
+}
+
+/// The messages for the guide's configuration with these keys added to `multi_site`.
+fn added(keys: Value) -> Vec<String> {
+    let mut whole = merged(5);
+    merge(&mut whole["dhcp"]["datacenter"]["multi_site"], keys);
+    messages(&whole.to_string())
+        .into_iter()
+        .map(|message| message.strip_prefix("dhcp.datacenter.multi_site.").unwrap_or(&message).to_owned())
+        .collect()
+}
+
+#[test]
+fn contradictions_of_links_are_named() {
+    assert_eq!(
+        added(json!({"node": "node1-us-west.example.com"})),
+        [
+            "node: node \"node1-us-west.example.com\" is not of the local site, `us-east`; did you mean \
+          `node1-us-east.example.com`?"
+        ]
+    );
+    assert_eq!(
+        added(json!({"synchronization": {"encryption": false}})),
+        [
+            "link.listen: 0.0.0.0:8067 can be reached from elsewhere and synchronization.encryption is off: turn it \
+             on, or, where nobody else is on the way, set `allow_unencrypted`"
+        ]
+    );
+    for allowed in [json!({"allow_unencrypted": true}), json!({"listen": "127.0.0.1:8067"})] {
+        let mut whole = merged(5);
+        let written = &mut whole["dhcp"]["datacenter"]["multi_site"];
+        written["synchronization"]["encryption"] = json!(false);
+        written["link"] = allowed;
+        assert!(!section(&whole).synchronization.encryption);
+    }
+    assert_eq!(
+        added(json!({"link": {"listen": "0.0.0.0:8081"}})),
+        ["link.listen: port 8081 is the API's; choose another"]
+    );
+    assert_eq!(
+        added(json!({"link": {"listen": "8067", "addresses": [{"node": "node3-eu.example.com", "address": "x:1"},
+            {"node": "node1-eu.example.com", "address": "x"}]}})),
+        [
+            "link.listen: \"8067\" is not an address with a port; write 0.0.0.0:8067 or [::]:8067",
+            "link.addresses[0].node: node \"node3-eu.example.com\" is not in `sites`; did you mean \
+             `node1-eu.example.com`?",
+            "link.addresses[1].address: \"x\" is not an address or host name with a port; write 198.18.0.1:8067",
+        ]
+    );
+    assert_eq!(
+        added(json!({"failover": {"delegation_secs": 31, "mclt_secs": 0}})),
+        [
+            "failover.mclt_secs: 0 is out of range; it may be 1 to 86400 s",
+            "failover.delegation_secs: 31 s is above failover_timeout (30 s), after which others take over what this \
+             node may still give out; lower it",
         ]
     );
 }

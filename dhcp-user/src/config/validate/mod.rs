@@ -11,6 +11,7 @@ use crate::time::Span;
 
 mod api;
 mod limits;
+mod link;
 mod policy;
 mod reservation;
 mod sites;
@@ -46,7 +47,12 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
     let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
     let sites_path = path.key("datacenter");
     let multi_site = match multi_site {
-        Some(written) => Some(sites::multi_site(written, &sites_path.key("multi_site"), problems)?),
+        Some(written) => {
+            let path = sites_path.key("multi_site");
+            let section = sites::multi_site(written, &store.path, &path, problems)?;
+            link::apart_from_the_api(&section, &api, &path, problems);
+            Some(section)
+        }
         None => None,
     };
     let authoritative = dhcp.authoritative;

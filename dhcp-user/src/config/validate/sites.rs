@@ -1,9 +1,15 @@
 //! The customer's `multi_site` section: values in range, and no part contradicting another. All of it is checked even
 //! when it is not `enabled`, so that switching it on holds no surprise.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path as FilePath,
+};
 
-use super::text::{self, choice, within};
+use super::{
+    link,
+    text::{self, choice, within},
+};
 use crate::config::{
     model::{Allocation, Bandwidth, Failover, MultiSite, Site, Strategy, SyncMode, Synchronization},
     problem::{Path, Problems, quoted},
@@ -13,6 +19,7 @@ use crate::config::{
 /// The validated section; `None` if there is no way to make one. Problems may be noted either way.
 pub(super) fn multi_site(
     written: &wire::MultiSite,
+    store: &FilePath,
     path: &Path<'_>,
     problems: &mut Problems,
 ) -> Option<MultiSite> {
@@ -43,6 +50,24 @@ pub(super) fn multi_site(
             "in mode `sync` a client's answer waits for a peer, and there is none; list one, or use `async`";
         problems.add(&path.key("synchronization").key("mode"), message);
     }
+    if written.enabled && nodes > NODES_MAX {
+        let message = format!("{nodes} nodes, {NODES_MAX} are the most; list fewer");
+        problems.add(&path.key("sites"), message);
+    }
+    let local = written.sites.iter().find(|site| Some(&site.name) == written.local_site.as_ref());
+    if let (Some(node), Some(local)) = (&written.node, local)
+        && !local.nodes.iter().any(|listed| listed.eq_ignore_ascii_case(node))
+    {
+        let known: Vec<&str> = local.nodes.iter().map(String::as_str).collect();
+        let message = format!(
+            "node {} is not of the local site, `{}`{}",
+            quoted(node),
+            local.name,
+            problems.hint(node, &known)
+        );
+        problems.add(&path.key("node"), message);
+    }
+    let link = link::link(written, store, &path.key("link"), problems);
     Some(MultiSite {
         enabled: written.enabled,
         local_site: written.local_site.clone().unwrap_or_default(),
@@ -51,8 +76,13 @@ pub(super) fn multi_site(
         allocation: allocation?,
         failover,
         bandwidth,
+        node: written.node.clone(),
+        link: link?,
     })
 }
+
+/// What a change log can tell apart (`site::replication`), and consensus is quick among.
+const NODES_MAX: usize = 64;
 
 /// Far beyond any company's number of data centres, and what every node may hold a connection to.
 const SITES_MAX: usize = 256;
@@ -172,11 +202,23 @@ fn failover(written: &wire::Failover, names: &[&str], path: &Path<'_>, problems:
         problems.add(&timeout_path, message);
     }
     known_sites(&written.preferred_sites, names, &path.key("preferred_sites"), problems);
+    within(written.mclt_secs, 1, 86_400, "s", &path.key("mclt_secs"), problems);
+    let delegation = written.delegation_secs.unwrap_or(timeout);
+    let delegation_path = path.key("delegation_secs");
+    if within(delegation, 2, 86_400, "s", &delegation_path, problems) && delegation > timeout {
+        let message = format!(
+            "{delegation} s is above failover_timeout ({timeout} s), after which others take over what this node may \
+             still give out; lower it"
+        );
+        problems.add(&delegation_path, message);
+    }
     Failover {
         enabled: written.enabled,
         detection_interval_secs: detection,
         failover_timeout_secs: timeout,
         preferred_sites: written.preferred_sites.clone(),
+        mclt_secs: written.mclt_secs,
+        delegation_secs: delegation,
     }
 }
 
@@ -189,6 +231,10 @@ fn bandwidth(section: &wire::MultiSite, path: &Path<'_>, problems: &mut Problems
         let message =
             format!("{compression}, but synchronization.compression is {inherited}; make them agree");
         problems.add(&path.key("compression"), message);
+    }
+    if !written.deduplication {
+        let message = "what is sent of a lease is always the latest of its updates, never several: leave it true";
+        problems.add(&path.key("deduplication"), message);
     }
     Bandwidth {
         optimization: written.optimization,

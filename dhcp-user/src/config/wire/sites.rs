@@ -1,6 +1,8 @@
 //! `dhcp.datacenter.multi_site`, as written. The key names are the customer's and a contract; units, which the
 //! contract leaves open, are milliseconds for latency, seconds for times and Mbit/s for bandwidth.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,57 @@ pub(in crate::config) struct MultiSite {
     pub(in crate::config) failover: Object<Failover>,
     /// What synchronization may use of the links.
     pub(in crate::config) bandwidth: Object<Bandwidth>,
+    /// Which of the nodes of `local_site` this is. Default: the one this machine's host name is the name of, or the
+    /// first part of.
+    pub(in crate::config) node: Option<String>,
+    /// How nodes reach and know one another.
+    pub(in crate::config) link: Object<Link>,
+}
+
+/// How nodes reach and know one another.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Link {
+    /// Address and port of this node for the others. With an address of this machine, links to the others begin there
+    /// too.
+    pub(in crate::config) listen: String,
+    /// Where nodes are reached that are not reached by their name and the port of `listen`.
+    pub(in crate::config) addresses: Vec<Object<NodeAddress>>,
+    /// This node's certificate chain, PEM; read again when it changes. Default: `certificate.pem` in `state_path`.
+    pub(in crate::config) certificate: Option<PathBuf>,
+    /// The certificate's private key, PEM. Default: `key.pem` in `state_path`.
+    pub(in crate::config) key: Option<PathBuf>,
+    /// Certificates that sign nodes' certificates, PEM. Default: `ca.pem` in `state_path`.
+    pub(in crate::config) ca: Option<PathBuf>,
+    /// The directory of what the nodes have agreed on. Default: `sites` in the store's directory.
+    pub(in crate::config) state_path: Option<PathBuf>,
+    /// Allows `synchronization.encryption` to be off where `listen` can be reached from elsewhere: whoever is on the
+    /// way may then read and forge leases.
+    pub(in crate::config) allow_unencrypted: bool,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:8067".into(),
+            addresses: Vec::new(),
+            certificate: None,
+            key: None,
+            ca: None,
+            state_path: None,
+            allow_unencrypted: false,
+        }
+    }
+}
+
+/// Where a node is reached.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct NodeAddress {
+    /// The node, as in `sites`.
+    pub(in crate::config) node: String,
+    /// Address or host name, and port.
+    pub(in crate::config) address: String,
 }
 
 /// A site.
@@ -113,11 +166,25 @@ pub(in crate::config) struct Failover {
     pub(in crate::config) failover_timeout: u32,
     /// Who takes over, in order; empty: by `priority`.
     pub(in crate::config) preferred_sites: Vec<String>,
+    /// The maximum client lead time: how far beyond now a client is promised its address before the other nodes know.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub(in crate::config) mclt_secs: u32,
+    /// How long a node may give addresses out after it was last in touch with a majority, seconds, at most
+    /// `failover_timeout`. Default: that.
+    #[schemars(range(min = 2, max = 86_400))]
+    pub(in crate::config) delegation_secs: Option<u32>,
 }
 
 impl Default for Failover {
     fn default() -> Self {
-        Self { enabled: false, detection_interval: 10, failover_timeout: 30, preferred_sites: Vec::new() }
+        Self {
+            enabled: false,
+            detection_interval: 10,
+            failover_timeout: 30,
+            preferred_sites: Vec::new(),
+            mclt_secs: 3_600,
+            delegation_secs: None,
+        }
     }
 }
 
@@ -132,7 +199,7 @@ pub(in crate::config) struct Bandwidth {
     pub(in crate::config) max_bandwidth: u32,
     /// Compress on the wire. Default: as `synchronization.compression`, and never otherwise while `optimization` is on.
     pub(in crate::config) compression: Option<bool>,
-    /// Send only the latest of several updates of one lease.
+    /// Send only the latest of several updates of one lease; there is no other way, so only `true` is taken.
     pub(in crate::config) deduplication: bool,
 }
 

@@ -149,7 +149,10 @@ impl Lab {
 
     pub fn send(&mut self, message: &Msg) -> Outcome {
         let ingress = self.ingress(message);
-        self.engine.handle(self.now, &mut self.rng, &ingress, &message.bytes())
+        let foreseen = self.engine.foresee(self.now, &ingress, &message.bytes());
+        let outcome = self.engine.handle(self.now, &mut self.rng, &ingress, &message.bytes());
+        assert_foreseen(&foreseen, &outcome);
+        outcome
     }
 
     /// Sends a message, asserts its reason and returns its outcome.
@@ -387,5 +390,28 @@ fn reasons_are_distinct_and_explained() {
     assert_eq!(names.len(), SlowReason::ALL.len());
     for reason in SlowReason::ALL {
         assert!(reason.meaning().trim().ends_with('.'), "{reason}");
+    }
+}
+
+/// Whatever is sent in a test: what was foreseen without handling it is what handling it came to.
+#[track_caller]
+fn assert_foreseen(foreseen: &Foresight, outcome: &Outcome) {
+    match outcome.reason {
+        // Until it is known whether the address is in use.
+        SlowReason::Probing => {
+            assert!(matches!(foreseen.reason, SlowReason::Offered | SlowReason::AckedRapid), "{foreseen:?}");
+        }
+        reason => assert_eq!(foreseen.reason, reason, "{foreseen:?}"),
+    }
+    let Some(reply) = &outcome.effects.reply else { return };
+    let yiaddr: [u8; 4] = reply.payload[16..20].try_into().unwrap();
+    if let Some(address) = foreseen.address.filter(|_| yiaddr != [0; 4]) {
+        assert_eq!(address, Ipv4Addr::from(yiaddr), "{foreseen:?}");
+    }
+    let options = reply.payload.get(240..).unwrap_or_default();
+    let lease = options.windows(6).find(|option| option.starts_with(&[51, 4]));
+    // 51 and 4 may stand elsewhere too, but not before option 53, 54 and 51, which open every reply.
+    if let (Some(secs), Some(option)) = (foreseen.lease_secs, lease) {
+        assert_eq!(option[2..6], secs.to_be_bytes(), "{foreseen:?}");
     }
 }

@@ -128,7 +128,8 @@ fn a_reservation_made_later_moves_the_client() {
     let policy = config.subnets[0].policy.clone();
     let identity = HostIdentity::Hardware(mac(1));
     config.subnets[0].reservations.push(Reservation { address: ip(10), identity, hostname: None, policy });
-    lab.engine.reconfigure(Arc::new(config), vec![SERVER, SECOND_SERVER]);
+    let probing = lab.engine.probing();
+    lab.engine.reconfigure(Arc::new(config), vec![SERVER, SECOND_SERVER], probing);
     lab.expect(&renewing(1, ip(100)), SlowReason::NakReservedElsewhere);
     assert_eq!(read(&lab.send(&discover(1))).yiaddr, ip(10));
     let outcome = lab.expect(&selecting(1, ip(10)), SlowReason::AckedNew);

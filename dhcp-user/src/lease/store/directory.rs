@@ -30,24 +30,7 @@ impl Directory {
     /// # Errors
     /// [`StoreError::NotADirectory`], [`StoreError::Untrusted`], [`StoreError::Locked`], [`StoreError::Io`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        match fs::metadata(path) {
-            Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: path.into() }),
-            // An earlier start may have made it and died before its name was durable.
-            Ok(found) => {
-                trust::directory(path, &found).map_err(StoreError::Untrusted)?;
-                match sync_parent(path) {
-                    // Not ours to look into, or not flushed that way: then it was not made by us just now either.
-                    Err(StoreError::Io { source, .. })
-                        if matches!(
-                            source.kind(),
-                            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
-                        ) => {}
-                    synced => synced?,
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path)?,
-            Err(error) => return Err(StoreError::io("look at", path)(error)),
-        }
+        find_or_make(path, &mut sync_directory)?;
         let handle = File::open(path).map_err(StoreError::io("open", path))?;
         let lock = lock(path)?;
         Ok(Self::on(path, Box::new(RealDisk { handle, lock })))
@@ -120,8 +103,34 @@ impl Directory {
     }
 }
 
+/// Flushes a directory; another one in a test that looks on.
+type Sync<'a> = &'a mut dyn FnMut(&Path) -> io::Result<()>;
+
+/// Makes sure that the directory is there, is one, and stays there when the power fails.
+fn find_or_make(path: &Path, sync: Sync<'_>) -> Result<(), StoreError> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: path.into() }),
+        // An earlier start may have made it and died before its name was durable.
+        Ok(found) => {
+            trust::directory(path, &found).map_err(StoreError::Untrusted)?;
+            match sync_parent(path, sync) {
+                // Not ours to look into, or not flushed that way: then it was not made by us just now either.
+                Err(StoreError::Io { source, .. })
+                    if matches!(
+                        source.kind(),
+                        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+                    ) => {}
+                synced => synced?,
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_directory(path, sync)?,
+        Err(error) => return Err(StoreError::io("look at", path)(error)),
+    }
+    Ok(())
+}
+
 /// Makes the directory and those above it that are missing, each of them durable.
-fn make_directory(path: &Path) -> Result<(), StoreError> {
+fn make_directory(path: &Path, sync: Sync<'_>) -> Result<(), StoreError> {
     let missing: Vec<_> = path
         .ancestors()
         .take_while(|above| !above.as_os_str().is_empty() && !above.exists())
@@ -132,13 +141,17 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
         .mode(DIRECTORY_MODE)
         .create(path)
         .map_err(StoreError::io("make the directory", path))?;
-    missing.iter().rev().try_for_each(|made| sync_parent(made))
+    missing.iter().rev().try_for_each(|made| sync_parent(made, sync))
 }
 
 /// Makes a directory's own name durable.
-fn sync_parent(path: &Path) -> Result<(), StoreError> {
+fn sync_parent(path: &Path, sync: Sync<'_>) -> Result<(), StoreError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io("flush", parent))
+    sync(parent).map_err(StoreError::io("flush", parent))
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 fn lock(directory: &Path) -> Result<File, StoreError> {
@@ -201,5 +214,42 @@ mod tests {
         fs::write(directory.file("segment-x.log"), "").unwrap();
         fs::write(directory.file("notes"), "").unwrap();
         assert_eq!(directory.segments().unwrap(), [1, 3, 20_000_000_000]);
+    }
+
+    /// What is flushed while `path` is found or made, and what fails if `broken` is to be flushed.
+    fn flushed(path: &Path, broken: Option<&Path>) -> (Vec<PathBuf>, Result<(), StoreError>) {
+        let mut flushed = Vec::new();
+        let done = find_or_make(path, &mut |directory| {
+            assert!(directory.is_dir(), "{} is flushed before it is there", directory.display());
+            flushed.push(directory.to_path_buf());
+            if broken == Some(directory) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        });
+        (flushed, done)
+    }
+
+    #[test]
+    fn every_directory_that_is_made_is_durable_in_the_one_above() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path();
+        let (above, path) = (top.join("a"), top.join("a/b/leases"));
+        let (made, done) = flushed(&path, None);
+        done.unwrap();
+        assert_eq!(made, [top.to_path_buf(), above.clone(), above.join("b")]);
+        // A start that finds it cannot know whether the one that made it lived to flush it.
+        let (found, done) = flushed(&path, None);
+        done.unwrap();
+        assert_eq!(found, [above.join("b")]);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_durable_is_no_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/leases");
+        let above = folder.path().join("a");
+        let (_, done) = flushed(&path, Some(&above));
+        let error = done.unwrap_err();
+        assert!(matches!(&error, StoreError::Io { action: "flush", path, .. } if *path == above), "{error}");
+        // Nor the next time.
+        assert!(flushed(&path, Some(&above)).1.is_err());
     }
 }

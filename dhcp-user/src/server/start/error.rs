@@ -9,6 +9,7 @@ use crate::{
     net::interface::InterfaceError,
     privilege::capability::PrivilegeError,
     server::{keeper::KeeperError, takeover::RememberError},
+    site::roster::RosterError,
     timeline::TimelineError,
 };
 
@@ -67,6 +68,9 @@ pub enum StartError {
     /// Store or kernel failed while an earlier daemon's renewals were taken note of.
     #[error(transparent)]
     Keeper(#[from] KeeperError),
+    /// It is not clear which of several nodes this is.
+    #[error(transparent)]
+    Roster(#[from] RosterError),
     /// The audit log cannot be kept.
     #[error(transparent)]
     Audit(#[from] FilesError),

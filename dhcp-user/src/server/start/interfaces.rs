@@ -16,7 +16,9 @@ use crate::{
 };
 
 /// Every configured interface, and our address on each.
-pub(super) fn look_up(config: &Config) -> Result<(Vec<InterfaceFacts>, Vec<Ipv4Addr>), StartError> {
+pub(in crate::server) fn look_up(
+    config: &Config,
+) -> Result<(Vec<InterfaceFacts>, Vec<Ipv4Addr>), StartError> {
     let mut all = Vec::with_capacity(config.interfaces.len());
     let mut servers = Vec::with_capacity(config.interfaces.len());
     for interface in &config.interfaces {
@@ -79,7 +81,8 @@ pub(super) fn open_probing(config: &Config, facts: &[InterfaceFacts]) -> Result<
         let socket = PacketSocket::open_for_arp(facts.ifindex).map_err(refused("ARP socket", &facts.name))?;
         probing.arp.push(Arc::new(socket));
     }
-    if settings.relayed && config.subnets.iter().any(|subnet| subnet.link.is_none()) {
+    // Whether there are such subnets or not: the next configuration may have some, and no socket can be opened then.
+    if settings.relayed {
         // Any number that is not the same on every machine: answers to others' questions pass us by.
         let id = u16::try_from(std::process::id() & 0xffff).unwrap_or_default();
         probing.echo = Some(Arc::new(EchoSocket::open(id).map_err(refused("ICMP socket", "any interface"))?));
@@ -88,12 +91,16 @@ pub(super) fn open_probing(config: &Config, facts: &[InterfaceFacts]) -> Result<
 }
 
 /// The interfaces as the fast path numbers them.
-pub(super) fn numbered(facts: &[InterfaceFacts]) -> Vec<Interface> {
+pub(in crate::server) fn numbered(facts: &[InterfaceFacts]) -> Vec<Interface> {
     (0..).zip(facts).map(|(number, facts)| Interface { number, mac: facts.mac }).collect()
 }
 
 /// Where programs are to be attached.
-pub(super) fn ports(config: &Config, facts: &[InterfaceFacts], interfaces: &[Interface]) -> Vec<Port> {
+pub(in crate::server) fn ports(
+    config: &Config,
+    facts: &[InterfaceFacts],
+    interfaces: &[Interface],
+) -> Vec<Port> {
     let all = config.interfaces.iter().zip(facts).zip(interfaces);
     all.filter(|((configured, _), _)| configured.mode != AttachMode::Off)
         .map(|((configured, facts), &interface)| Port {

@@ -5,8 +5,8 @@
 //! and what the old program renewed in the meantime is read once it certainly runs no more.
 
 mod error;
-mod interfaces;
-mod succession;
+pub(super) mod interfaces;
+pub(super) mod succession;
 mod threads;
 
 use std::{
@@ -30,7 +30,12 @@ use super::{
     feed::Feed,
     inbox::{self, Inbox},
     keeper::Keeper,
+    latency::Latency,
     outbox::Outbox,
+    reload::{
+        InForce, Prospects,
+        decide::{AskingBy, Standing},
+    },
     service::{Counts, Event, Service},
     takeover::{Surroundings, remember},
 };
@@ -41,8 +46,13 @@ use crate::{
     lease::store::{FlushTimes, LogStore, MetaKey, Options, TimedStore},
     privilege::capability,
     server::memory::meta,
+    site::{
+        delegation::NodeId,
+        node::{Node, Settings},
+        roster::Roster,
+    },
     time::{Span, Timestamp},
-    timeline::{Anchor, BootId, Resume},
+    timeline::{Anchor, BootId, Resume, Step},
 };
 
 /// Events that may wait for the service: as many frames as may, and what is not a frame.
@@ -60,28 +70,30 @@ pub struct Started {
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
-    /// The configuration it serves.
-    pub config: Arc<Config>,
+    /// How long messages take.
+    pub latency: Arc<Latency>,
+    /// What another configuration is to be taken up with.
+    pub prospects: Prospects,
     /// Grows while the service works.
     pub turns: Arc<AtomicU64>,
 }
 
-/// Starts serving `config`.
+/// Starts serving `config`, which `text` says.
 ///
 /// # Errors
 /// What is in the way. Nothing an earlier daemon left has been changed then, unless the kernel refused at the last step.
-pub fn start(config: Config) -> Result<Started, StartError> {
+pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     let config = Arc::new(config);
     if config.interfaces.is_empty() {
         return Err(StartError::NoInterface);
     }
-    if config.multi_site.as_ref().is_some_and(|sites| sites.enabled) {
-        tracing::warn!(
-            "dhcp.datacenter.multi_site is enabled, but this version serves as a single node: another node with the same \
-             pools would give the same addresses to other clients; give each node pools of its own"
-        );
-    }
     let (facts, servers) = interfaces::look_up(&config)?;
+    let standing = Standing {
+        text: text.into(),
+        config: Arc::clone(&config),
+        facts: facts.clone(),
+        servers: servers.clone(),
+    };
     let interfaces = interfaces::numbered(&facts);
     let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
     let (mut keeper, until) = open_store(&config, servers, interfaces.clone(), local)?;
@@ -98,6 +110,11 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     if let Some(settings) = config.conflict_detection {
         keeper.core.engine.detect_conflicts(settings);
     }
+    let prospects = Prospects {
+        in_force: InForce::new(standing),
+        pins: pins.clone(),
+        asking: AskingBy { arp: !probing.arp.is_empty(), echo: probing.echo.is_some() },
+    };
     let mut modes = std::collections::BTreeMap::new();
     let mut barrier = None;
     match pins {
@@ -122,7 +139,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
     threads::start_answers(&probing, &events)?;
-    let (feed, flushes) = (Arc::<Feed>::default(), keeper.store.times());
+    let (feed, flushes, latency) = (Arc::<Feed>::default(), keeper.store.times(), Arc::<Latency>::default());
     let service = Service {
         keeper,
         modes,
@@ -137,14 +154,16 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         counts: Counts::default(),
         echo: probing.echo,
         journal,
+        sites: None,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
+        latency: Arc::clone(&latency),
     };
     let control_socket = config.control.socket.clone();
-    Ok(Started { service, events, control_socket, feed, flushes, config, turns })
+    Ok(Started { service, events, control_socket, feed, flushes, latency, prospects, turns })
 }
 
-const fn authority(config: &Config) -> Span {
+pub(super) const fn authority(config: &Config) -> Span {
     Span::from_secs(config.fastpath.authority_secs as u64)
 }
 
@@ -192,14 +211,29 @@ fn open_store(
         random_key,
         seed: u64::from_le_bytes(seed),
     };
-    let (keeper, resume) = remember(around, TimedStore::new(store), &recovered, leases)?;
+    let (mut keeper, resume) = remember(around, TimedStore::new(store), &recovered, leases)?;
+    if let Some(node) = node_of_sites(config, meta(&recovered, MetaKey::SiteCursors))? {
+        keeper.join_cluster(node);
+    }
     report(&resume, found);
     // When the last daemon last noted the time, if there is anything to know about the time since.
     let anchor = meta(&recovered, MetaKey::TimelineAnchor).and_then(|octets| Anchor::decode(octets).ok());
     Ok((keeper, anchor.filter(|_| found != 0).map(|anchor| anchor.latest)))
 }
 
-fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
+/// This node, if sites are in use; `cursors` is what the store has of the others' logs.
+fn node_of_sites(config: &Config, cursors: Option<&[u8]>) -> Result<Option<Node>, StartError> {
+    let Some(section) = config.multi_site.as_ref().filter(|section| section.enabled) else { return Ok(None) };
+    let roster = Roster::here(section)?;
+    let (mclt, delegation) = (section.failover.mclt_secs, section.failover.delegation_secs);
+    let number = roster.nodes().iter().position(|node| node.key == roster.me().key);
+    let number = number.and_then(|at| u16::try_from(at).ok()).unwrap_or_default();
+    let (mclt, delegation) = (Span::from_secs(mclt.into()), Span::from_secs(delegation.into()));
+    let settings = Settings::of(section, NodeId(number), mclt, delegation);
+    Ok(settings.map(|settings| Node::new(settings, rand::random(), cursors)))
+}
+
+pub(super) fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
     EbpfLogger::init(object)
         .inspect_err(|error| tracing::warn!(%error, "the kernel program's messages cannot be read"))
         .ok()
@@ -208,7 +242,17 @@ fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {
 fn report(resume: &Resume, leases: usize) {
     match resume {
         Resume::First => tracing::info!("a new store: no leases yet"),
-        Resume::SameBoot => tracing::info!(leases, "resumed"),
+        Resume::SameBoot { step: None } => tracing::info!(leases, "resumed"),
+        Resume::SameBoot { step: Some(step @ Step::Back(_)) } => tracing::warn!(
+            leases,
+            "resumed; the store's latest time is ahead of the wall clock, which was set {step} since: no promise changes, \
+             for they are kept by the boot clock; set the clock right before the next reboot"
+        ),
+        Resume::SameBoot { step: Some(step @ Step::Ahead(_)) } => tracing::warn!(
+            leases,
+            "resumed; the wall clock was set {step} since the store noted it: no promise changes, for they are kept by the \
+             boot clock; set the clock right before the next reboot if it is wrong"
+        ),
         Resume::NewBoot { away } => {
             tracing::info!(leases, away_secs = away.as_secs(), "resumed after a reboot");
         }

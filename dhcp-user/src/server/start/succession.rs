@@ -1,8 +1,9 @@
 //! The kernel's side of a start: real maps and programs, taken over from an earlier daemon if there was one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use dhcp_common::abi::Control;
+use nix::net::if_::if_nametoindex;
 
 use super::StartError;
 use crate::{
@@ -11,11 +12,13 @@ use crate::{
         attach::Attached,
         error::FastPathError,
         grace::Grace,
-        kernel::{KernelPath, Mark, Port, Predecessor, Settings},
+        kernel::{KernelPath, Mark, Port, Settings},
         layout::Layout,
         pins::PinDirectory,
+        predecessor::Predecessor,
     },
     lease::store::TimedStore,
+    net::xdp_mode::XdpMode,
     server::{clock, keeper::Keeper, takeover::Succession},
 };
 
@@ -62,9 +65,9 @@ impl Succession for KernelSuccession<'_> {
 
     fn load(&mut self, control: &Control) -> Result<KernelPath, FastPathError> {
         let (pins, ports) = self.fresh.take().ok_or(FastPathError::Missing("interface to run on"))?;
-        let FastPath { answers_max, kernel_log, .. } = self.config.fastpath;
-        let settings = Settings { answers_max, limits: self.config.limits.for_kernel(), kernel_log };
-        let mut path = KernelPath::load(pins, ports, Layout::new(self.config), control, &settings)?;
+        // The store says by now that marks up to this moment may be missing.
+        self.predecessor.iter_mut().try_for_each(Predecessor::remove_unused)?;
+        let mut path = load(self.config, pins, ports, control)?;
         self.grace = Some(path.take_grace().ok_or(FastPathError::Missing("GRACE"))?);
         Ok(path)
     }
@@ -79,18 +82,49 @@ impl Succession for KernelSuccession<'_> {
     fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
         self.grace.as_mut().ok_or(FastPathError::Missing("GRACE"))?.wait()
     }
+
+    fn finish(&mut self) -> Result<(), FastPathError> {
+        self.predecessor.iter().try_for_each(Predecessor::remove)
+    }
 }
 
-fn attach(path: &mut KernelPath) -> Result<BTreeMap<String, String>, FastPathError> {
+/// Maps and programs for `config`, which nothing runs yet.
+pub(in crate::server) fn load(
+    config: &Config,
+    pins: PinDirectory,
+    ports: Vec<Port>,
+    control: &Control,
+) -> Result<KernelPath, FastPathError> {
+    let FastPath { answers_max, kernel_log, .. } = config.fastpath;
+    let settings = Settings { answers_max, limits: config.limits.for_kernel(), kernel_log };
+    KernelPath::load(pins, ports, Layout::new(config), control, &settings)
+}
+
+/// Attaches what was loaded; how, by interface.
+pub(in crate::server) fn attach(path: &mut KernelPath) -> Result<BTreeMap<String, String>, FastPathError> {
     let mut modes = BTreeMap::new();
     for (interface, attached) in path.attach()? {
+        let took_over = attached == Attached::TookOver;
         let mode = match attached {
-            Attached::Driver => "driver",
-            Attached::Generic => "generic",
-            Attached::TookOver => "took_over",
+            Attached::Driver => XdpMode::Driver.as_str(),
+            Attached::Generic => XdpMode::Generic.as_str(),
+            Attached::TookOver => inherited_mode(&interface),
         };
-        tracing::info!(interface, mode, "the XDP program is attached");
+        tracing::info!(interface, mode, took_over, "the XDP program is attached");
         modes.insert(interface, mode.to_owned());
     }
     Ok(modes)
+}
+
+/// The mode of a link that an earlier daemon made.
+fn inherited_mode(interface: &str) -> &'static str {
+    let mode = if_nametoindex(interface).map_err(io::Error::from).and_then(XdpMode::of);
+    match mode {
+        Ok(Some(mode)) => mode.as_str(),
+        Ok(None) => "unknown",
+        Err(error) => {
+            tracing::warn!(interface, %error, "the kernel does not tell the mode of the XDP program taken over");
+            "unknown"
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::{
         mpsc::{Receiver, Sender, SyncSender, TrySendError, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{StartError, interfaces::Probing};
@@ -127,7 +127,7 @@ fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, 
         failing = received.is_err();
         frames.retain_mut(|frame| inbox.admits(frame));
         // There is room in the queue for everything that is admitted: this does not wait.
-        if !frames.is_empty() && events.send(Event::Frames(interface, frames)).is_err() {
+        if !frames.is_empty() && events.send(Event::Frames(interface, Instant::now(), frames)).is_err() {
             return;
         }
         if failing {

@@ -1,0 +1,114 @@
+//! What a cluster agrees on: its name, its nodes' numbers, and who holds which block.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::site::{
+    delegation::{Command, Delegations, NodeId, Void},
+    roster::NodeKey,
+};
+
+/// An entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// The cluster gets its name, and its nodes their numbers, in this order.
+    Begin {
+        /// Random.
+        cluster: [u8; 16],
+        /// Who they are.
+        nodes: Vec<NodeKey>,
+    },
+    /// A node that joins a cluster gets the next number, if it has none.
+    Enroll(NodeKey),
+    /// Something about blocks.
+    Blocks(Command),
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// It had no effect.
+    Void(Void),
+    /// It is none of ours.
+    Internal,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Void(void) => void.fmt(f),
+            Self::Internal => f.write_str("internal"),
+        }
+    }
+}
+
+/// What is agreed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its name; `None` before it began.
+    pub id: Option<[u8; 16]>,
+    numbers: BTreeMap<NodeKey, NodeId>,
+    /// Who holds which block.
+    pub delegations: Delegations,
+}
+
+impl Cluster {
+    /// Applies an entry.
+    pub fn apply(&mut self, entry: &Entry) -> Outcome {
+        match entry {
+            Entry::Begin { .. } if self.id.is_some() => Outcome::Void(Void::Founded),
+            Entry::Begin { cluster, nodes } => {
+                self.id = Some(*cluster);
+                nodes.iter().for_each(|node| self.enroll(*node));
+                Outcome::Done
+            }
+            Entry::Enroll(node) => {
+                self.enroll(*node);
+                Outcome::Done
+            }
+            Entry::Blocks(command) => match self.delegations.apply(command) {
+                Ok(()) => Outcome::Done,
+                Err(void) => Outcome::Void(void),
+            },
+        }
+    }
+
+    fn enroll(&mut self, node: NodeKey) {
+        // A number is given once and never again, also if its node has gone.
+        let next = self.numbers.values().map(|number| number.0 + 1).max().unwrap_or(0);
+        self.numbers.entry(node).or_insert(NodeId(next));
+    }
+
+    /// A node's number.
+    pub fn number(&self, node: NodeKey) -> Option<NodeId> {
+        self.numbers.get(&node).copied()
+    }
+
+    /// The numbers of all nodes there ever were.
+    pub fn numbers(&self) -> impl Iterator<Item = (NodeKey, NodeId)> + '_ {
+        self.numbers.iter().map(|(key, number)| (*key, *number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_begins_once_and_numbers_stay() {
+        let mut cluster = Cluster::default();
+        let begin = |n| Entry::Begin { cluster: [n; 16], nodes: vec![NodeKey(9), NodeKey(4)] };
+        assert_eq!(cluster.apply(&begin(1)), Outcome::Done);
+        assert_eq!(cluster.apply(&begin(2)), Outcome::Void(Void::Founded));
+        for key in [4, 7, 7] {
+            cluster.apply(&Entry::Enroll(NodeKey(key)));
+        }
+        let number = |key| cluster.number(NodeKey(key)).map(|number| number.0);
+        assert_eq!((number(9), number(4), number(7), number(1)), (Some(0), Some(1), Some(2), None));
+        assert_eq!(cluster.id, Some([1; 16]));
+    }
+}

@@ -1,0 +1,447 @@
+//! The engine at work on this node.
+//!
+//! **How a cluster begins.** All nodes of the configuration are its first voters. Each starts the engine with that list once
+//! it is linked with a majority that has the same list and no cluster either. Whoever finds a cluster waits to be told.
+//!
+//! **Who may vote.** A node that has lost its disk does not know what it promised. A node without state that finds a
+//! cluster votes for nobody until a leader has told it everything and every election it may have voted in is over.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use openraft::{BasicNode, ChangeMembers, Config, ServerState, Snapshot, SnapshotPolicy};
+use tokio::{
+    sync::{Semaphore, mpsc::Sender},
+    time::{sleep, timeout},
+};
+
+use super::{
+    Raft,
+    calls::{CallError, Calls, MemberChange, Question, answer},
+    cluster::{Entry, Outcome},
+    machine::{Agreed, Machine},
+    network::Network,
+    store::{Store, StoreError},
+};
+use crate::{
+    config::model::Failover,
+    site::{
+        delegation::Command,
+        link::{hello::Hello, shared::Shared},
+        roster::{Node, NodeKey},
+    },
+};
+
+/// How often it is looked whether something is to be begun.
+const TEND_EVERY: Duration = Duration::from_millis(200);
+/// How long a question to the leader may take.
+const LEADER_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a newcomer may take to be told everything.
+const CATCH_UP_MAX: Duration = Duration::from_secs(20);
+/// Proposals and questions of others under way, at most; what is beyond is dropped, and made again by whoever made it.
+const UNDER_WAY_MAX: usize = 256;
+
+/// Why there is no consensus.
+#[derive(Debug, thiserror::Error)]
+pub enum CouncilError {
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine refuses.
+    #[error("consensus between the nodes cannot start: {0}")]
+    Engine(String),
+}
+
+/// How consensus stands, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Who leads; `None` if nobody does as far as it knows.
+    pub leader: Option<NodeKey>,
+    /// Whether this node may vote.
+    pub votes: bool,
+    /// The term.
+    pub term: u64,
+    /// Names of the voters.
+    pub voters: Vec<String>,
+    /// The last entry applied.
+    pub applied_index: u64,
+    /// How long ago a majority last heard this node, if it leads.
+    pub quorum_age_ms: Option<u64>,
+}
+
+/// The engine and what is around it.
+pub struct Council {
+    raft: Raft,
+    machine: Machine,
+    store: Store,
+    links: Arc<Shared>,
+    calls: Arc<Calls>,
+    nodes: Vec<Node>,
+    me: Node,
+    votes: AtomicBool,
+    election_max: Duration,
+    /// What linked nodes said of themselves: whether there is a cluster, and whether they list the same nodes.
+    said: Mutex<HashMap<NodeKey, (bool, bool)>>,
+    led_since: Mutex<Option<Instant>>,
+    under_way: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Council {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Council").field("me", &self.me.name).finish_non_exhaustive()
+    }
+}
+
+/// The engine's settings: it asks within a heartbeat, so that must be longer than the slowest link's round trip.
+fn settings(failover: &Failover) -> Config {
+    let detection_ms = u64::from(failover.detection_interval_secs) * 1_000;
+    let heartbeat_interval = (detection_ms / 4).clamp(500, 2_000);
+    Config {
+        cluster_name: "sites".to_owned(),
+        heartbeat_interval,
+        election_timeout_min: heartbeat_interval * 3,
+        election_timeout_max: heartbeat_interval * 6,
+        install_snapshot_timeout: 20_000,
+        max_payload_entries: 64,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(2_000),
+        max_in_snapshot_log_to_keep: 500,
+        purge_batch_size: 64,
+        ..Config::default()
+    }
+}
+
+impl Council {
+    /// Starts the engine on what the disk has; `to` is told what is agreed.
+    ///
+    /// # Errors
+    /// If the disk or the engine refuses.
+    pub async fn start(
+        failover: &Failover,
+        store: Store,
+        links: Arc<Shared>,
+        to: Sender<Agreed>,
+    ) -> Result<Arc<Self>, CouncilError> {
+        let engine = |error: &dyn std::fmt::Display| CouncilError::Engine(error.to_string());
+        let machine = Machine::open(store.clone(), to)?;
+        machine.tell().await;
+        let config = settings(failover).validate().map_err(|error| engine(&error))?;
+        let election_max = Duration::from_millis(config.election_timeout_max);
+        let calls = Arc::<Calls>::default();
+        let network = Network { links: Arc::clone(&links), calls: Arc::clone(&calls) };
+        let me = links.roster.me().clone();
+        let raft = Raft::new(me.key.0, Arc::new(config), network, store.clone(), machine.clone()).await;
+        let raft = raft.map_err(|error| engine(&error))?;
+        let votes = store.may_vote()?;
+        raft.runtime_config().elect(votes);
+        let council = Arc::new(Self {
+            raft,
+            machine,
+            store,
+            nodes: links.roster.nodes().to_vec(),
+            me,
+            links,
+            calls,
+            votes: AtomicBool::new(votes),
+            election_max,
+            said: Mutex::default(),
+            led_since: Mutex::default(),
+            under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
+        });
+        tokio::spawn(tend(Arc::clone(&council)));
+        Ok(council)
+    }
+
+    /// A node is linked, and said this.
+    pub fn linked(&self, node: NodeKey, hello: &Hello) {
+        let same = self.links.hello().terms.unshared_nodes(&hello.terms).is_empty();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(node, (hello.cluster.is_some(), same));
+    }
+
+    /// A node is not linked any more.
+    pub fn lost(&self, node: NodeKey) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+    }
+
+    /// What is agreed, as far as this node knows.
+    pub const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// How consensus stands.
+    pub fn standing(&self) -> Standing {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let name = |id: u64| membership.get_node(&id).map(|node| node.addr.clone());
+        Standing {
+            leader: metrics.current_leader.map(NodeKey),
+            votes: self.votes.load(Relaxed),
+            term: metrics.current_term,
+            voters: membership.voter_ids().filter_map(name).collect(),
+            applied_index: metrics.last_applied.map_or(0, |applied| applied.index),
+            quorum_age_ms: metrics.millis_since_quorum_ack,
+        }
+    }
+
+    /// Why the engine has stopped, if it has: nothing is agreed on any more then.
+    pub fn failure(&self) -> Option<String> {
+        self.raft.metrics().borrow().running_state.as_ref().err().map(ToString::to_string)
+    }
+
+    pub(super) const fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    pub(super) const fn me(&self) -> &Node {
+        &self.me
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.raft.metrics().borrow().state == ServerState::Leader
+    }
+
+    /// Proposes an entry, here or at the leader; nobody is told what becomes of it.
+    pub fn propose(self: &Arc<Self>, entry: Entry) {
+        let Ok(place) = Arc::clone(&self.under_way).try_acquire_owned() else {
+            return tracing::debug!("too many proposals are under way: one is dropped");
+        };
+        let council = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = council.submit(entry).await {
+                tracing::debug!(error, "a proposal came to nothing");
+            }
+            drop(place);
+        });
+    }
+
+    /// Proposes an entry, here or at the leader, and waits until it is agreed on.
+    async fn submit(&self, entry: Entry) -> Result<Outcome, String> {
+        if self.leads() {
+            return self.write(entry).await;
+        }
+        self.ask_leader(&Question::Propose(entry), LEADER_PATIENCE).await
+    }
+
+    async fn write(&self, entry: Entry) -> Result<Outcome, String> {
+        let written = timeout(LEADER_PATIENCE, self.raft.client_write(entry)).await;
+        let written = written.map_err(|_| "no majority agreed in time".to_owned())?;
+        written.map(|done| done.data).map_err(|error| error.to_string())
+    }
+
+    async fn ask_leader<T: serde::de::DeserializeOwned>(
+        &self,
+        question: &Question,
+        patience: Duration,
+    ) -> Result<T, String> {
+        let leader = self.raft.metrics().borrow().current_leader.map(NodeKey);
+        let leader = leader.filter(|leader| *leader != self.me.key);
+        let leader = leader.ok_or("no node leads at present: is a majority of them up and linked?")?;
+        let asked = self.calls.ask(&self.links, leader, question, patience).await;
+        asked.map_err(|error: CallError| error.to_string())
+    }
+
+    /// An answer came.
+    pub fn answered(&self, from: NodeKey, octets: &[u8]) {
+        self.calls.answered(from, octets);
+    }
+
+    /// A question came; it is answered by and by.
+    pub fn asked(self: &Arc<Self>, from: NodeKey, octets: &[u8]) {
+        let Some((number, question)) = super::calls::read(octets) else {
+            if self.links.counts.failed(&format!("{from:?}"), "question") {
+                tracing::warn!(?from, "a question of consensus that makes no sense");
+            }
+            return;
+        };
+        let Ok(place) = Arc::clone(&self.under_way).try_acquire_owned() else { return };
+        let council = Arc::clone(self);
+        tokio::spawn(async move {
+            council.reply(from, number, question).await;
+            drop(place);
+        });
+    }
+
+    async fn reply(&self, from: NodeKey, number: u64, question: Question) {
+        let links = &self.links;
+        match question {
+            Question::Append(request) => {
+                let done = self.raft.append_entries(request).await;
+                if done.is_ok() {
+                    self.led();
+                }
+                answer(links, from, number, &done.map_err(|error| error.to_string()));
+            }
+            Question::Vote(request) => {
+                let done = if self.votes.load(Relaxed) {
+                    self.raft.vote(request).await.map_err(|error| error.to_string())
+                } else {
+                    Err("it does not know yet how it voted before".to_owned())
+                };
+                answer(links, from, number, &done);
+            }
+            Question::Snapshot { vote, meta, octets } => {
+                let snapshot = Snapshot { meta, snapshot: Box::new(octets) };
+                let done = self.raft.install_full_snapshot(vote, snapshot).await;
+                answer(links, from, number, &done.map_err(|error| error.to_string()));
+            }
+            Question::Propose(entry) => answer(links, from, number, &self.write(entry).await),
+            Question::Membership(change) => answer(links, from, number, &self.change_here(change).await),
+        }
+    }
+
+    /// A leader is heard.
+    fn led(&self) {
+        let mut since = self.led_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert_with(Instant::now);
+    }
+
+    /// Adds a node to the voters, or takes it away.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub async fn change(&self, change: MemberChange) -> Result<(), String> {
+        if self.leads() {
+            return self.change_here(change).await;
+        }
+        self.ask_leader(&Question::Membership(change), CATCH_UP_MAX * 2).await
+    }
+
+    async fn change_here(&self, change: MemberChange) -> Result<(), String> {
+        let late =
+            |_| "it takes too long: is the node up and linked, and a majority of the others?".to_owned();
+        match change {
+            MemberChange::Add { name } => {
+                let key = NodeKey::of(&name);
+                if !self.nodes.iter().any(|node| node.key == key) {
+                    return Err(format!(
+                        "node {name} is not in the leader's dhcp.datacenter.multi_site.sites"
+                    ));
+                }
+                let learner = self.raft.add_learner(key.0, BasicNode { addr: name }, true);
+                let added = timeout(CATCH_UP_MAX, learner).await.map_err(late)?;
+                added.map_err(|error| error.to_string())?;
+                let voters = ChangeMembers::AddVoterIds([key.0].into());
+                let added = timeout(CATCH_UP_MAX, self.raft.change_membership(voters, true)).await;
+                added.map_err(late)?.map_err(|error| error.to_string())?;
+                self.write(Entry::Enroll(key)).await?;
+                let number = self.machine.cluster().number(key).ok_or("it has got no number")?;
+                // Void if it is a member of old.
+                self.write(Entry::Blocks(Command::Enlist { node: number })).await.map(drop)
+            }
+            MemberChange::Remove { name } => {
+                let key = NodeKey::of(&name);
+                if let Some(number) = self.machine.cluster().number(key) {
+                    match self.write(Entry::Blocks(Command::Strike { node: number })).await? {
+                        Outcome::Void(void @ crate::site::delegation::Void::NotGone) => {
+                            return Err(void.to_string());
+                        }
+                        _ => {}
+                    }
+                }
+                let gone = ChangeMembers::RemoveVoters([key.0].into());
+                let gone = timeout(CATCH_UP_MAX, self.raft.change_membership(gone, false)).await;
+                gone.map_err(late)?.map(drop).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// Ends the engine in order.
+    pub async fn stop(&self) {
+        drop(self.raft.shutdown().await);
+    }
+
+    /// Starts the engine with the configuration's nodes if it is time; whether there is nothing more to begin.
+    async fn begin(&self) -> Result<bool, String> {
+        if self.raft.is_initialized().await.map_err(|error| error.to_string())? {
+            return Ok(true);
+        }
+        let (founded, alike) = {
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let founded = said.values().any(|(founded, _)| *founded);
+            (founded, said.values().filter(|(_, same)| *same).count())
+        };
+        if founded || (alike + 1) * 2 <= self.nodes.len() {
+            return Ok(false);
+        }
+        let members: BTreeMap<u64, BasicNode> =
+            self.nodes.iter().map(|node| (node.key.0, BasicNode { addr: node.name.clone() })).collect();
+        // Before the first vote: whoever is in the first membership remembers all votes it gives.
+        self.store.set_voter().await.map_err(|error| error.to_string())?;
+        self.raft.initialize(members).await.map_err(|error| error.to_string())?;
+        tracing::info!(nodes = self.nodes.len(), "the nodes begin a cluster");
+        self.let_vote();
+        Ok(true)
+    }
+
+    fn let_vote(&self) {
+        self.votes.store(true, Relaxed);
+        self.raft.runtime_config().elect(true);
+    }
+
+    /// Lets a newcomer vote once it knows everything.
+    async fn enfranchise(&self) -> Result<(), String> {
+        let led_since = *self.led_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let long_enough = led_since.is_some_and(|since| since.elapsed() >= self.election_max * 2);
+        let caught_up = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            metrics.last_applied.is_some_and(|applied| Some(applied.index) == metrics.last_log_index)
+        };
+        if long_enough && caught_up {
+            self.store.set_voter().await.map_err(|error| error.to_string())?;
+            self.let_vote();
+            tracing::info!("this node has been told everything and votes from now on");
+        }
+        Ok(())
+    }
+}
+
+/// Begins what is to be begun, and tells who leads when that changes.
+async fn tend(council: Arc<Council>) {
+    let (mut begun, mut leader, mut told) = (false, None, false);
+    loop {
+        sleep(TEND_EVERY).await;
+        if let Some(failure) = council.failure() {
+            if failure != openraft::error::Fatal::<u64>::Stopped.to_string() {
+                tracing::error!(
+                    failure,
+                    "consensus has stopped on this node: nothing more is agreed on here"
+                );
+            }
+            return;
+        }
+        let done = if !begun {
+            council.begin().await.map(|done| begun = done)
+        } else if !council.votes.load(Relaxed) {
+            council.enfranchise().await
+        } else {
+            Ok(())
+        };
+        match done {
+            Ok(()) => told = false,
+            Err(error) if !told => {
+                told = true;
+                tracing::warn!(error, "no cluster yet");
+            }
+            Err(_) => {}
+        }
+        if council.leads() && council.machine.cluster().id.is_none() {
+            let nodes = council.nodes.iter().map(|node| node.key).collect();
+            drop(council.write(Entry::Begin { cluster: rand::random(), nodes }).await);
+        }
+        let standing = council.standing();
+        if standing.leader != leader {
+            leader = standing.leader;
+            let name = council.nodes.iter().find(|node| Some(node.key) == leader);
+            let name = name.map_or("nobody", |node| node.name.as_str());
+            tracing::info!(leader = name, term = standing.term, "leader of the cluster");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The cluster's state on this node: entries are applied to it, snapshots made of it, and the driver is told of both in
+//! their order. It is in memory; after a start the snapshot and the log make it anew.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder, RaftTypeConfig, Snapshot, SnapshotMeta, StorageIOError,
+    storage::RaftStateMachine,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::Sender;
+
+use super::{
+    LogId, StorageError, StoredMembership, Types,
+    cluster::{Cluster, Entry, Outcome},
+    store::{Store, StoreError},
+};
+use crate::site::delegation::{Command, Delegations};
+
+/// What the machine tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Agreed {
+    /// The state up to an index, after a start or in the place of entries that are no longer kept.
+    Restored {
+        /// The index of the last entry in it; 0 if there is none.
+        index: u64,
+        /// Who holds which block.
+        state: Box<Delegations>,
+    },
+    /// A command.
+    Applied {
+        /// Its index.
+        index: u64,
+        /// The command; it may have had no effect.
+        command: Command,
+    },
+    /// The cluster has its name: this, or a number it gave, is new.
+    Named([u8; 16]),
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct State {
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    cluster: Cluster,
+}
+
+/// The machine; copies are of the same.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    state: Arc<Mutex<State>>,
+    store: Store,
+    to: Sender<Agreed>,
+}
+
+fn index(log_id: Option<&LogId>) -> u64 {
+    log_id.map_or(0, |log_id| log_id.index)
+}
+
+impl Machine {
+    /// The machine as the last snapshot has it; `to` is told of everything, that first.
+    ///
+    /// # Errors
+    /// If the snapshot cannot be read.
+    pub fn open(store: Store, to: Sender<Agreed>) -> Result<Self, StoreError> {
+        let state = match store.snapshot()? {
+            Some(octets) => postcard::from_bytes(&octets)?,
+            None => State::default(),
+        };
+        Ok(Self { state: Arc::new(Mutex::new(state)), store, to })
+    }
+
+    /// Tells the state it has begun with. To be called once, before the engine starts.
+    pub async fn tell(&self) {
+        let told = self.restored();
+        self.send(told).await;
+    }
+
+    fn restored(&self) -> Vec<Agreed> {
+        let state = self.state();
+        let named = state.cluster.id.map(Agreed::Named);
+        let restored = Agreed::Restored {
+            index: index(state.applied.as_ref()),
+            state: Box::new(state.cluster.delegations.clone()),
+        };
+        named.into_iter().chain([restored]).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, told: Vec<Agreed>) {
+        for one in told {
+            // Nobody listens any more when the daemon stops.
+            drop(self.to.send(one).await);
+        }
+    }
+
+    /// What is agreed, as far as this node knows.
+    pub fn cluster(&self) -> Cluster {
+        self.state().cluster.clone()
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+        let state = self.state();
+        Ok((state.applied, state.membership.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Outcome>, StorageError>
+    where
+        I: IntoIterator<Item = <Types as RaftTypeConfig>::Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let (mut outcomes, mut told) = (Vec::new(), Vec::new());
+        {
+            let mut state = self.state();
+            for entry in entries {
+                state.applied = Some(entry.log_id);
+                let outcome = match entry.payload {
+                    EntryPayload::Blank => Outcome::Internal,
+                    EntryPayload::Membership(membership) => {
+                        state.membership = StoredMembership::new(Some(entry.log_id), membership);
+                        Outcome::Internal
+                    }
+                    EntryPayload::Normal(entry_of_ours) => {
+                        let outcome = state.cluster.apply(&entry_of_ours);
+                        match (entry_of_ours, state.cluster.id) {
+                            (Entry::Blocks(command), _) => {
+                                told.push(Agreed::Applied { index: entry.log_id.index, command });
+                            }
+                            (Entry::Begin { .. } | Entry::Enroll(_), Some(id)) => {
+                                told.push(Agreed::Named(id));
+                            }
+                            (Entry::Begin { .. } | Entry::Enroll(_), None) => {}
+                        }
+                        outcome
+                    }
+                };
+                outcomes.push(outcome);
+            }
+        }
+        self.send(told).await;
+        Ok(outcomes)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Vec<u8>>, StorageError> {
+        Ok(Box::default())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta<u64, openraft::BasicNode>,
+        snapshot: Box<Vec<u8>>,
+    ) -> Result<(), StorageError> {
+        let signature = Some(meta.signature());
+        let state: State = postcard::from_bytes(&snapshot)
+            .map_err(|error| StorageIOError::read_snapshot(signature.clone(), &error))?;
+        self.store
+            .put_snapshot(*snapshot)
+            .await
+            .map_err(|error| StorageIOError::write_snapshot(signature, &error))?;
+        *self.state() = state;
+        let told = self.restored();
+        self.send(told).await;
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, StorageError> {
+        let read = |error: &dyn std::error::Error| {
+            StorageIOError::read_snapshot(None, &std::io::Error::other(error.to_string()))
+        };
+        let Some(octets) = self.store.snapshot().map_err(|error| read(&error))? else { return Ok(None) };
+        let state: State = postcard::from_bytes(&octets).map_err(|error| read(&error))?;
+        Ok(Some(snapshot(&state, octets)))
+    }
+}
+
+fn snapshot(state: &State, octets: Vec<u8>) -> Snapshot<Types> {
+    let meta = SnapshotMeta {
+        last_log_id: state.applied,
+        last_membership: state.membership.clone(),
+        snapshot_id: state.applied.map_or_else(|| "0".to_owned(), |applied| applied.to_string()),
+    };
+    Snapshot { meta, snapshot: Box::new(octets) }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, StorageError> {
+        let state = self.state().clone();
+        let octets = postcard::to_stdvec(&state).map_err(|error| StorageIOError::write(&error))?;
+        let written = self.store.put_snapshot(octets.clone()).await;
+        written.map_err(|error| StorageIOError::write_snapshot(None, &error))?;
+        Ok(snapshot(&state, octets))
+    }
+}

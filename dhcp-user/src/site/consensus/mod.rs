@@ -1,0 +1,37 @@
+//! Consensus on who holds which block, by `openraft`: its log and votes on the disk, its messages over the links.
+//!
+//! * [`cluster`]: what is agreed on, as a machine that every node feeds the same entries. [`machine`]: that machine with its
+//!   snapshots, and what it tells the driver.
+//! * [`store`]: log, votes and snapshots in a `redb` file. [`calls`]: questions and answers over links. [`network`]: the
+//!   engine's messages as such questions.
+//! * [`council`]: the engine at work: how it begins, who may vote, what is proposed, who is a member;
+//!   `alone`: going on without the other of two nodes.
+
+mod alone;
+pub mod calls;
+pub mod cluster;
+pub mod council;
+pub mod machine;
+pub mod network;
+pub mod store;
+
+#[cfg(test)]
+mod tests;
+
+use self::cluster::{Entry, Outcome};
+
+openraft::declare_raft_types!(
+    /// The engine's types: nodes are known by their keys, and named in the membership.
+    pub Types:
+        D = Entry,
+        R = Outcome,
+        NodeId = u64,
+        Node = openraft::BasicNode,
+        SnapshotData = Vec<u8>,
+);
+
+/// The engine.
+pub type Raft = openraft::Raft<Types>;
+type StorageError = openraft::StorageError<u64>;
+type LogId = openraft::LogId<u64>;
+type StoredMembership = openraft::StoredMembership<u64, openraft::BasicNode>;

@@ -1,0 +1,259 @@
+//! Three nodes in one process, linked by pipes: how a cluster begins, loses its leader, and takes back who was away.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::mpsc::{Receiver, channel},
+    task::JoinHandle,
+    time::sleep,
+};
+
+use super::{
+    calls::{ANSWER, QUESTION},
+    cluster::Entry,
+    council::Council,
+    machine::Agreed,
+    store::{Store, StoreError},
+};
+use crate::{
+    config::{self, Config},
+    site::{
+        delegation::{Command, NodeId},
+        link::{
+            connection,
+            greet::{accept, call},
+            shaper::Shaper,
+            shared::{Identity, LinkEvent, Shared, Timing},
+            terms::Terms,
+        },
+        roster::Roster,
+    },
+    time::Timestamp,
+};
+
+const SOON: Duration = Duration::from_secs(40);
+
+fn config(node: usize, count: usize) -> Config {
+    let nodes = ["n0.example", "n1.example", "n2.example"].get(..count).unwrap();
+    let nodes = serde_json::to_string(nodes).unwrap();
+    let text = format!(
+        r#"{{"dhcp": {{"datacenter": {{"multi_site": {{"enabled": true, "local_site": "s", "node": "n{node}.example",
+            "sites": [{{"name": "s", "nodes": {nodes}}}],
+            "failover": {{"detection_interval": 1, "failover_timeout": 3}},
+            "synchronization": {{"encryption": false}}, "link": {{"listen": "127.0.0.1:8067"}}}}}}}}}}"#
+    );
+    config::parse(&text, "test").unwrap()
+}
+
+struct Node {
+    links: Arc<Shared>,
+    council: Arc<Council>,
+    agreed: Arc<Mutex<Vec<Agreed>>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    async fn start(number: usize, folder: &Path) -> Self {
+        Self::start_of(number, 3, folder).await
+    }
+
+    async fn start_of(number: usize, count: usize, folder: &Path) -> Self {
+        let config = config(number, count);
+        let sites = config.multi_site.as_ref().unwrap();
+        let roster = Roster::of(sites, "?").unwrap();
+        let store = Store::open(folder, &roster.me().name).unwrap();
+        let identity = Identity {
+            roster,
+            terms: Terms::of(&config),
+            cluster: None,
+            incarnation: store.incarnation,
+            tls: None,
+        };
+        let timing = Timing {
+            ping_every: Duration::from_millis(500),
+            silence_max: SOON,
+            greeting_max: SOON,
+            write_max: SOON,
+            again_min: SOON,
+            again_max: SOON,
+        };
+        let start = Instant::now();
+        let now = Arc::new(move || Timestamp(u64::try_from(start.elapsed().as_nanos()).unwrap()));
+        let (events, from_links) = channel(256);
+        let (to, mut from_council) = channel(256);
+        let links = Arc::new(Shared::new(identity, Shaper::new(None), true, timing, now, events));
+        let agreed = Arc::<Mutex<Vec<Agreed>>>::default();
+        let (log, named) = (Arc::clone(&agreed), Arc::clone(&links));
+        let listener = tokio::spawn(async move {
+            while let Some(one) = from_council.recv().await {
+                if let Agreed::Named(id) = one {
+                    named.set_cluster(id);
+                }
+                log.lock().unwrap().push(one);
+            }
+        });
+        let council = Council::start(&sites.failover, store, Arc::clone(&links), to).await.unwrap();
+        let pump = tokio::spawn(pump(Arc::clone(&council), from_links));
+        Self { links, council, agreed, tasks: vec![listener, pump] }
+    }
+
+    async fn stop(self) {
+        self.council.stop().await;
+        self.tasks.iter().for_each(JoinHandle::abort);
+        for node in self.links.roster.others() {
+            self.links.cut(node.key);
+        }
+    }
+
+    fn commands(&self) -> Vec<Command> {
+        let agreed = self.agreed.lock().unwrap();
+        let commands = agreed.iter().filter_map(|one| match one {
+            Agreed::Applied { command, .. } => Some(command.clone()),
+            _ => None,
+        });
+        commands.collect()
+    }
+}
+
+async fn pump(council: Arc<Council>, mut events: Receiver<LinkEvent>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            LinkEvent::Up(node, _, hello) => council.linked(node, &hello),
+            LinkEvent::Down(node, _) => council.lost(node),
+            LinkEvent::Message { from, kind: QUESTION, octets, .. } => council.asked(from, &octets),
+            LinkEvent::Message { from, kind: ANSWER, octets, .. } => council.answered(from, &octets),
+            LinkEvent::Message { .. } => panic!("who sends that?"),
+        }
+    }
+}
+
+async fn connect(a: &Node, b: &Node) {
+    let (one, two) = tokio::io::duplex(1 << 20);
+    let (to, from) = (Arc::clone(&a.links), Arc::clone(&b.links));
+    let node = to.roster.get(from.roster.me().key).unwrap().clone();
+    let (called, accepted) = tokio::join!(call(&to, one, &node), accept(&from, two));
+    let (called, accepted) = (called.unwrap(), accepted.unwrap());
+    tokio::spawn(async move { connection::run(&to, called).await });
+    tokio::spawn(async move { connection::run(&from, accepted).await });
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn renew(stamp: u64) -> Command {
+    Command::Renew { node: NodeId(0), stamp }
+}
+
+fn leader(nodes: &[&Node]) -> Option<usize> {
+    let known = nodes[0].council.standing().leader?;
+    nodes.iter().position(|node| node.links.roster.me().key == known)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_begins_goes_on_without_its_leader_and_takes_back_who_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |n: usize| folder.path().join(n.to_string());
+    let mut nodes =
+        [Node::start(0, &path(0)).await, Node::start(1, &path(1)).await, Node::start(2, &path(2)).await];
+    // One alone begins nothing: it is not linked with a majority.
+    sleep(Duration::from_millis(700)).await;
+    assert!(nodes.iter().all(|node| node.council.standing().voters.is_empty()));
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        connect(&nodes[a], &nodes[b]).await;
+    }
+    until("all to know the cluster", || {
+        nodes.iter().all(|node| node.council.machine().cluster().id.is_some())
+    })
+    .await;
+    let ids: Vec<_> = nodes.iter().map(|node| node.council.machine().cluster().id).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    // Whoever proposes, all apply the same in the same order.
+    for (n, node) in nodes.iter().enumerate() {
+        node.council.propose(Entry::Blocks(renew(n as u64)));
+    }
+    until("three commands everywhere", || nodes.iter().all(|node| node.commands().len() == 3)).await;
+    assert!(nodes.iter().all(|node| node.commands() == nodes[0].commands()));
+    assert_eq!(nodes[0].council.standing().voters.len(), 3);
+
+    // The leader dies. The others go on.
+    let led = leader(&nodes.each_ref()).unwrap();
+    let [x, y] = [[1, 2], [0, 2], [0, 1]][led];
+    let gone = std::mem::replace(&mut nodes[led], Node::start(led, &path(9)).await);
+    gone.stop().await;
+    until("another leader", || {
+        let known = nodes[x].council.standing().leader;
+        known.is_some() && known == nodes[y].council.standing().leader && known != Some(gone_key(led))
+    })
+    .await;
+    nodes[x].council.propose(Entry::Blocks(renew(3)));
+    until("a fourth command", || nodes[y].commands().len() == 4 && nodes[x].commands().len() == 4).await;
+
+    // In its place comes one without a memory: it is told everything, and votes only then.
+    connect(&nodes[led], &nodes[x]).await;
+    connect(&nodes[led], &nodes[y]).await;
+    until("the newcomer to know all", || nodes[led].commands() == nodes[x].commands()).await;
+    assert!(!nodes[led].council.standing().votes, "it does not know how it voted");
+    until("the newcomer to vote", || nodes[led].council.standing().votes).await;
+
+    // Stopped and started on what it has on the disk, it is told nothing anew that it knew.
+    let fresh = Node::start(led, &path(8)).await;
+    let newcomer = std::mem::replace(&mut nodes[led], fresh);
+    let known = newcomer.commands();
+    newcomer.stop().await;
+    // What still runs of it lets go of the file.
+    until("the file to be free", || Store::open(&path(9), &format!("n{led}.example")).is_ok()).await;
+    let again = Node::start(led, &path(9)).await;
+    until("the disk to be read", || again.commands() == known).await;
+    assert!(again.council.standing().votes && again.council.standing().leader.is_none());
+}
+
+fn gone_key(n: usize) -> crate::site::roster::NodeKey {
+    crate::site::roster::NodeKey::of(&format!("n{n}.example"))
+}
+
+#[test]
+fn a_state_directory_is_one_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Store::open(folder.path(), "a").unwrap();
+    let incarnation = first.incarnation;
+    drop(first);
+    assert_eq!(Store::open(folder.path(), "A").unwrap().incarnation, incarnation);
+    let refused = Store::open(folder.path(), "b").unwrap_err();
+    assert!(matches!(refused, StoreError::Other { .. }), "{refused}");
+}
+
+/// Of two nodes one goes on alone when it is told to; the other is outvoted when it comes back, and told everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_one_goes_on_alone_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |n: usize| folder.path().join(n.to_string());
+    let [a, b] = [Node::start_of(0, 2, &path(0)).await, Node::start_of(1, 2, &path(1)).await];
+    connect(&a, &b).await;
+    until("both to know the cluster", || {
+        [&a, &b].iter().all(|node| node.council.machine().cluster().id.is_some())
+    })
+    .await;
+    a.council.propose(Entry::Blocks(renew(1)));
+    until("a command at both", || a.commands().len() == 1 && b.commands().len() == 1).await;
+    let partner = b.links.roster.me().clone();
+    b.stop().await;
+    a.council.propose(Entry::Blocks(renew(2)));
+    a.council.go_on_without(&partner).await.unwrap();
+    a.council.propose(Entry::Blocks(renew(3)));
+    until("a to decide alone", || a.commands().contains(&renew(3))).await;
+    assert_eq!(a.council.standing().voters, ["n0.example"]);
+    until("the file to be free", || Store::open(&path(1), "n1.example").is_ok()).await;
+    let b = Node::start_of(1, 2, &path(1)).await;
+    connect(&a, &b).await;
+    until("b to be told everything", || b.commands() == a.commands()).await;
+    assert_eq!(b.council.standing().voters, ["n0.example"]);
+}

@@ -1,0 +1,212 @@
+//! The benchmark behind `cargo xtask bench api`: renewals in the kernel with and without look-ups of leases through the API,
+//! turn and turn about. The question is whether management slows the datapath, so daemon and askers keep off the processor
+//! the renewals are made and answered on.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use dhcp_tests::{
+    bench::{machine::Machine, median},
+    https::{Https, Trust},
+    lab::{INTERFACE, SERVER, Server, set},
+    load::{
+        batch_socket::BatchSocket,
+        fleet::{Fleet, Plan},
+        live::{Live, LivePlan},
+        message::{Kind, Way},
+        pace::{Pace, Patience},
+    },
+    netns::NetNs,
+    veth::{self, Veth},
+    wait::wait_until,
+};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde_json::json;
+
+const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+/// Look-ups a connection sends before it reads.
+const AT_ONCE: usize = 16;
+
+/// Measures the datapath beside the API. `cargo xtask bench api` starts this with what it needs.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The generator's XDP object.
+    #[arg(long, hide = true)]
+    object: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Look-ups a second that are tried for.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    lookups: u64,
+    /// Connections they come by.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=32))]
+    connections: u32,
+    /// Clients that renew.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=50_000))]
+    clients: u32,
+    /// Seconds of one measurement.
+    #[arg(long, default_value_t = 2.0)]
+    secs: f64,
+    /// Measurements with and without; medians are printed.
+    #[arg(long, default_value_t = 5)]
+    runs: u32,
+}
+
+/// Look-ups that were answered.
+#[derive(Debug, Default)]
+struct Asked {
+    on: AtomicBool,
+    over: AtomicBool,
+    answered: AtomicU64,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let machine = Machine::this()?;
+    let allowed = sched_getaffinity(None)?;
+    let processors: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+    let (_, rest) = processors.split_last().context("no processor may be used")?;
+    ensure!(!rest.is_empty(), "this takes two processors: one for renewals, the others for the API");
+    let names: Vec<String> = rest.iter().map(ToString::to_string).collect();
+
+    let server = Server::new()?;
+    let clients = NetNs::new("c")?;
+    let pair = Veth::new(&server.ns, INTERFACE, &clients, "c0")?;
+    veth::add_address(&server.ns, INTERFACE, SERVER, 16)?;
+    let mut config = server.config();
+    set(&mut config, "/dhcp/lease_secs", json!(7_200));
+    set(&mut config, "/dhcp/subnets/0/pools", json!([{"range": "198.18.1.0-198.18.200.255"}]));
+    set(&mut config, "/dhcp/limits", json!({"enabled": false}));
+    set(&mut config, "/dhcp/api", json!({"requests_per_sec": 1_000_000}));
+    let daemon = server.start_through(&config, &["taskset", "-c", &names.join(",")])?;
+    let token = daemon.ask(&["token", "create", "bench", "--role", "viewer"])?;
+    let token = token["token"].as_str().context("no token")?.to_owned();
+    let trust = Trust::in_files(&[&server.store().join("api/certificate.pem")])?;
+    let connect = || Https::connect(&server.ns, API, &trust, &token);
+    wait_until(Duration::from_secs(20), "the API to listen", || connect().is_ok())?;
+
+    let way = Way { server: SERVER, server_mac: pair.a.mac, relay: None, vlan: None };
+    let mut fleet = Fleet::new(way, arguments.clients)?;
+    let mut socket = BatchSocket::open(&clients, "c0")?;
+    let mut live = Live::load(&arguments.object, arguments.clients)?;
+    let pass = pair.b.pass(&clients)?;
+    let got = fleet.run(&mut socket, &acquire(arguments.clients))?;
+    ensure!(got.done == u64::from(arguments.clients), "not every client got a lease:\n{got}");
+    drop(pass);
+    live.learn(&fleet)?;
+    live.attach("collect", &clients, &pair.b)?;
+    let addresses: Vec<Ipv4Addr> = fleet.addresses().collect();
+
+    let asked = Asked::default();
+    let (mut without, mut with, mut lookups) = (Vec::new(), Vec::new(), Vec::new());
+    thread::scope(|scope| -> Result<()> {
+        let askers: Vec<_> = (0..arguments.connections)
+            .map(|number| {
+                let (asked, addresses, connect, arguments) = (&asked, &addresses, &connect, &arguments);
+                let mut only = CpuSet::new();
+                rest.iter().for_each(|&cpu| only.set(cpu));
+                scope.spawn(move || -> Result<()> {
+                    sched_setaffinity(None, &only)?;
+                    ask(connect()?, asked, addresses, arguments, number)
+                })
+            })
+            .collect();
+        let mut measure = || -> Result<(f64, f64)> {
+            let plan = LivePlan {
+                rate: None,
+                clients: arguments.clients,
+                random: true,
+                time: Duration::from_secs_f64(arguments.secs),
+                mirror: false,
+            };
+            let (before, begun) = (asked.answered.load(Ordering::Relaxed), Instant::now());
+            let figures = live.run(&clients, &pair.b, &mut socket, SERVER, &plan)?;
+            ensure!(figures.wrong() == 0, "wrong replies:\n{figures}");
+            let answered = asked.answered.load(Ordering::Relaxed) - before;
+            Ok((figures.per_s(), answered as f64 / begun.elapsed().as_secs_f64()))
+        };
+        let measured = (0..arguments.runs).try_for_each(|_| {
+            asked.on.store(false, Ordering::Relaxed);
+            without.push(measure()?.0);
+            asked.on.store(true, Ordering::Relaxed);
+            let (renewals, answered) = measure()?;
+            with.push(renewals);
+            lookups.push(answered);
+            anyhow::Ok(())
+        });
+        asked.over.store(true, Ordering::Relaxed);
+        for asker in askers {
+            asker.join().map_err(|_| anyhow::anyhow!("an asker panicked"))??;
+        }
+        measured
+    })?;
+    // Of pairs taken one after the other, not of medians: the machine may have changed in between.
+    let ratio = median(with.iter().zip(&without).map(|(with, without)| with / without).collect());
+    let (without, with, lookups) = (median(without), median(with), median(lookups));
+    if arguments.json {
+        let figures = json!({
+            "renewals_per_s_alone": without, "renewals_per_s_beside_lookups": with, "ratio": ratio,
+            "lookups_per_s": lookups, "clients": arguments.clients, "runs": arguments.runs, "machine": machine,
+        });
+        println!("{figures:#}");
+    } else {
+        println!(
+            "renewals in the kernel: {without:.0}/s alone, {with:.0}/s beside {lookups:.0} look-ups a second"
+        );
+        println!("ratio {ratio:.3} (median of {} pairs)", arguments.runs);
+    }
+    Ok(())
+}
+
+/// How clients get the leases they are to renew.
+const fn acquire(clients: u32) -> Plan {
+    Plan {
+        begin: Kind::Discover,
+        pace: Pace::Window(128),
+        patience: Patience::BackOff { scale: 0.05 },
+        clients: (0, clients),
+        time: Duration::from_secs(600),
+        mirror: false,
+    }
+}
+
+/// Asks for leases at random while it is on, no faster than its part of the rate.
+fn ask(
+    mut connection: Https,
+    asked: &Asked,
+    addresses: &[Ipv4Addr],
+    arguments: &Arguments,
+    number: u32,
+) -> Result<()> {
+    let mut random = SmallRng::seed_from_u64(number.into());
+    let beat =
+        Duration::from_secs_f64(AT_ONCE as f64 * f64::from(arguments.connections) / arguments.lookups as f64);
+    let mut next = Instant::now();
+    while !asked.over.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        if !asked.on.load(Ordering::Relaxed) || now < next {
+            thread::sleep(Duration::from_millis(1).min(beat));
+            continue;
+        }
+        // What was not kept up with is not made up for.
+        next = (next + beat).max(now);
+        let paths: Vec<String> = (0..AT_ONCE)
+            .filter_map(|_| addresses.get(random.random_range(0..addresses.len())))
+            .map(|address| format!("/api/v1/leases/{address}"))
+            .collect();
+        for (status, _) in connection.get_all(&paths)? {
+            ensure!(status == 200, "a look-up was answered with {status}");
+            asked.answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! The wall clock is set by hours both ways, while the daemon runs, while it is away, and across a reboot: no promise
+//! changes, the kernel goes on answering, and the log says what was seen. The daemon has a wall clock of its own for that;
+//! the machine's is not touched.
+
+use std::{
+    net::Ipv4Addr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use dhcp_tests::{
+    client::scripted::{Lease, Scripted},
+    daemon::Daemon,
+    fake_clock::FakeClock,
+    lab::{self, Cable, Server, Stats, set},
+    wait::wait_until,
+};
+use serde_json::{Value, json};
+
+const LEASE_SECS: u64 = 600;
+const HOUR_SECS: i64 = 3_600;
+/// How long the daemon may take to see what its clock shows.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Two clients with leases from a daemon with a wall clock of its own.
+struct World {
+    server: Server,
+    cable: Cable,
+    clock: FakeClock,
+    /// When the leases were granted at the latest.
+    granted: Instant,
+    addresses: [Ipv4Addr; 2],
+    daemon: Daemon,
+}
+
+fn start(server: &Server, clock: &FakeClock, through: &[String]) -> Result<Daemon> {
+    let mut config = server.config();
+    set(&mut config, "/dhcp/lease_secs", json!(LEASE_SECS));
+    let words = [through, &clock.words()].concat();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Daemon::start_through(&server.ns, server.folder.path(), &config, &words)
+}
+
+impl World {
+    fn new() -> Result<Self> {
+        let server = Server::new()?;
+        let cable = Cable::new(&server)?;
+        let clock = FakeClock::new(server.folder.path())?;
+        let daemon = start(&server, &clock, &[])?;
+        let mut addresses = [Ipv4Addr::UNSPECIFIED; 2];
+        for (number, address) in (1..).zip(&mut addresses) {
+            let Lease { address: granted, .. } = client(&cable, number).dora()?;
+            *address = granted;
+        }
+        Ok(Self { server, cable, clock, granted: Instant::now(), addresses, daemon })
+    }
+
+    /// Sets the clock of the running daemon and waits until it says so in these words.
+    fn set_clock(&self, secs: i64, words: &str) {
+        let said = self.daemon.log().len();
+        self.clock.set_off_by(secs).unwrap();
+        let says = || self.daemon.log().get(said..).is_some_and(|new| new.contains(words));
+        wait_until(SOON, &format!("the daemon to say {words:?}"), says)
+            .unwrap_or_else(|error| panic!("{error:#}:\n{}", self.daemon.log()));
+    }
+
+    fn lease(&self, number: u8) -> Value {
+        lab::lease(&self.daemon, self.addresses[usize::from(number) - 1]).unwrap()
+    }
+
+    /// The second client has not renewed: its lease has what is left of the time it was granted, no more and no less.
+    fn nothing_has_changed(&self, first_seen: &Value) {
+        let lease = self.lease(2);
+        for field in ["state", "renewed_at", "expires_at", "horizon"] {
+            assert_eq!(lease[field], first_seen[field], "{field}: {lease:#}");
+        }
+        let left = LEASE_SECS - self.granted.elapsed().as_secs();
+        let shown = lease["expires_in_secs"].as_u64().unwrap();
+        assert!((left - 2..=left + 1).contains(&shown), "{shown} s left, not {left}");
+    }
+
+    /// The first client renews for its whole lease time; the kernel answers, and the list shows it.
+    fn the_kernel_renews(&self) {
+        let answered = Stats::of(&self.daemon).unwrap().answered();
+        renew(&self.cable, self.addresses[0]);
+        let stats = Stats::of(&self.daemon).unwrap();
+        assert_eq!((stats.answered(), stats.renewed_by_daemon()), (answered + 1, 0), "{:#}", stats.0);
+        let renewed = |lease: &Value| {
+            lease["renewed_by"] == json!("kernel")
+                && lease["expires_in_secs"].as_u64().is_some_and(|left| left + 3 >= LEASE_SECS)
+        };
+        lab::wait_lease(&self.daemon, self.addresses[0], SOON, "the renewal to be seen", renewed).unwrap();
+    }
+
+    /// A client that was never there gets an address that is nobody's, for the whole lease time.
+    fn a_stranger_is_served(&self, number: u8) {
+        let lease = client(&self.cable, number).dora().unwrap();
+        assert!(!self.addresses.contains(&lease.address), "{} is another's", lease.address);
+        assert_eq!(lease.ack.option_u32(51), Some(LEASE_SECS as u32));
+    }
+}
+
+fn client(cable: &Cable, number: u8) -> Scripted<'_> {
+    Scripted::new(&cable.socket, number)
+}
+
+fn renew(cable: &Cable, address: Ipv4Addr) {
+    let client = client(cable, 1);
+    let (ack, _) = client.ask(&client.renewal(address)).unwrap();
+    assert_eq!((ack.kind(), ack.yiaddr, ack.option_u32(51)), (5, address, Some(LEASE_SECS as u32)));
+}
+
+#[test]
+fn set_while_the_daemon_runs() {
+    let world = World::new().unwrap();
+    let first_seen = world.lease(2);
+    world.the_kernel_renews();
+    for (number, (hours, words)) in
+        (3..).zip([(3, "ahead by 10800 s"), (-3, "back by 21600 s"), (0, "ahead by 10800 s")])
+    {
+        world.set_clock(hours * HOUR_SECS, &format!("the wall clock was set {words}"));
+        world.nothing_has_changed(&first_seen);
+        world.the_kernel_renews();
+        world.a_stranger_is_served(number);
+    }
+}
+
+#[test]
+fn wrong_when_the_daemon_comes_back() {
+    let mut world = World::new().unwrap();
+    let first_seen = world.lease(2);
+    let restarts = [
+        (-5, "the store's latest time is ahead of the wall clock, which was set back by 18000 s since"),
+        (5, "the wall clock was set ahead by 36000 s since the store noted it"),
+    ];
+    for (number, (hours, words)) in (3..).zip(restarts) {
+        world.daemon.kill().unwrap();
+        world.clock.set_off_by(hours * HOUR_SECS).unwrap();
+        renew(&world.cable, world.addresses[0]);
+        world.daemon.restart(&world.server.ns).unwrap();
+        assert!(world.daemon.log().contains(words), "{}", world.daemon.log());
+        world.nothing_has_changed(&first_seen);
+        world.the_kernel_renews();
+        world.a_stranger_is_served(number);
+    }
+    // Told once: the next start finds nothing new.
+    world.daemon.kill().unwrap();
+    let said = world.daemon.log().len();
+    world.daemon.restart(&world.server.ns).unwrap();
+    let log = world.daemon.log();
+    assert!(log[said..].contains("resumed") && !log[said..].contains("wall clock"), "{}", &log[said..]);
+    world.nothing_has_changed(&first_seen);
+}
+
+/// Words before a command line that make it believe in another boot.
+fn after_a_reboot(folder: &Path) -> Vec<String> {
+    let boot_id = folder.join("boot-id");
+    std::fs::write(&boot_id, "01234567-89ab-4def-8123-456789abcdef\n").unwrap();
+    let script = r#"mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@""#;
+    let words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script];
+    words.into_iter().map(str::to_owned).chain([boot_id.display().to_string()]).collect()
+}
+
+#[test]
+fn behind_after_a_reboot() {
+    let mut world = World::new().unwrap();
+    assert!(world.daemon.stop().unwrap().success());
+    world.server.unload().unwrap();
+    world.clock.set_off_by(-2 * HOUR_SECS).unwrap();
+    let through = after_a_reboot(world.server.folder.path());
+    world.daemon = start(&world.server, &world.clock, &through).unwrap();
+    let log = world.daemon.log();
+    assert!(
+        log.contains("the wall clock is behind the store's latest time") && log.contains("behind_secs=7"),
+        "{log}"
+    );
+    // How long the machine was away nobody can tell: promises last as long as they had to when it went, or longer.
+    let least = LEASE_SECS - world.granted.elapsed().as_secs() - 2;
+    let left = world.lease(2)["expires_in_secs"].as_u64().unwrap();
+    assert!((least..=LEASE_SECS).contains(&left), "{left} s left, not {least}");
+    world.the_kernel_renews();
+    world.a_stranger_is_served(3);
+}

@@ -1,0 +1,144 @@
+//! Real daemons as the nodes of one cluster: they find one another, share out addresses, tell each other of leases, and go
+//! on without one of them.
+
+use std::process::Command;
+
+use dhcp_tests::{
+    client::scripted::Scripted,
+    cluster::{AGREED, Cluster, Node, pki},
+    daemon::binary,
+    process,
+    wait::wait_until,
+};
+use serde_json::{Value, json};
+
+fn is_active(status: &Value) -> bool {
+    let sites = status["sites"].as_array().unwrap();
+    !sites.is_empty() && sites.iter().all(|site| site["status"] == "active")
+}
+
+fn wait_active(node: &Node) -> Value {
+    node.wait("all sites to be active", &["site", "status"], is_active).unwrap()
+}
+
+fn lease_on(node: &Node, address: &str) -> Option<Value> {
+    node.ask(&["leases", "show", address]).ok()
+}
+
+#[test]
+fn three_nodes_become_a_cluster_and_go_on_without_one() {
+    let mut cluster = Cluster::new(&[("us-east", 1), ("us-west", 1), ("eu-central", 1)], |_| {}).unwrap();
+    cluster.start().unwrap();
+    // The guide's reply, field by field, by command line and over HTTPS.
+    let status = wait_active(&cluster.nodes[0]);
+    let first = &status["sites"][1];
+    let names: Vec<_> = first.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names, ["name", "status", "nodes", "latency", "last_sync"]);
+    assert_eq!((&first["name"], &first["nodes"]), (&json!("us-west"), &json!(1)));
+    assert!(first["latency"].as_u64().is_some() && first["last_sync"].as_str().unwrap().ends_with('Z'));
+    let socket = cluster.nodes[0].server.folder.path().join("control.sock");
+    let table = process::stdout(
+        Command::new(binary().unwrap()).arg("--site-status").arg("--socket").arg(&socket),
+    )
+    .unwrap();
+    assert!(table.contains("eu-central") && table.lines().count() == 4, "{table}");
+
+    // Every node gets addresses to give out, and gives them to its clients; the others hear of it.
+    for node in &cluster.nodes {
+        node.wait("addresses to give out", &["site", "sync"], |sync| {
+            sync["role"] == "active" && sync["blocks_held"].as_u64() > Some(0)
+        })
+        .unwrap();
+    }
+    let mut addresses = Vec::new();
+    for (number, node) in (1..).zip(&cluster.nodes) {
+        let lease = Scripted::new(&node.cable.socket, number).dora().unwrap();
+        addresses.push(lease.address.to_string());
+    }
+    let distinct: std::collections::BTreeSet<_> = addresses.iter().collect();
+    assert_eq!(distinct.len(), 3, "{addresses:?}");
+    for node in &cluster.nodes {
+        for address in &addresses {
+            wait_until(AGREED, &format!("{} to know {address}", node.name), || {
+                lease_on(node, address).is_some_and(|lease| lease["state"] == "bound")
+            })
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", node.log()));
+        }
+    }
+
+    // One is killed. The others say so, and go on: its client is served by another.
+    let leader = cluster.nodes[0].ask(&["site", "sync"]).unwrap()["leader"].as_str().unwrap().to_owned();
+    let gone = cluster.nodes.iter().position(|node| node.name == leader).unwrap();
+    cluster.nodes[gone].daemon.take();
+    let other = &cluster.nodes[(gone + 1) % 3];
+    let site = cluster.nodes[gone].site.clone();
+    other
+        .wait("the dead node to be noticed", &["site", "status"], |status| {
+            let sites = status["sites"].as_array().unwrap();
+            sites.iter().any(|one| one["name"] == site && one["status"] == "down")
+        })
+        .unwrap();
+    other
+        .wait("another leader", &["site", "sync"], |sync| {
+            sync["role"] == "active" && sync["leader"].as_str().is_some_and(|name| name != leader)
+        })
+        .unwrap();
+    let client = u8::try_from(gone + 1).unwrap();
+    let address = addresses[gone].parse().unwrap();
+    let moved = Scripted::new(&other.cable.socket, client);
+    let (reply, _) = moved.ask(&moved.rebinding(address)).unwrap();
+    assert_eq!((reply.kind(), reply.yiaddr), (5, address), "its lease is known here");
+
+    // It comes back, and is told what it missed.
+    let late = Scripted::new(&other.cable.socket, 9).dora().unwrap().address.to_string();
+    cluster.nodes[gone].start().unwrap();
+    wait_active(&cluster.nodes[gone]);
+    wait_until(AGREED, "the node that came back to know what it missed", || {
+        lease_on(&cluster.nodes[gone], &late).is_some_and(|lease| lease["state"] == "bound")
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.nodes[gone].log()));
+}
+
+#[test]
+fn what_differs_is_refused_and_named_and_a_certificate_can_be_replaced() {
+    let mut cluster = Cluster::new(&[("a", 1), ("b", 1)], |_| {}).unwrap();
+    let right = cluster.nodes[1].config.clone();
+    *cluster.nodes[1].config.pointer_mut("/dhcp/subnets/0/pools/0/range").unwrap() =
+        json!("198.18.1.0-198.18.1.127");
+    cluster.start().unwrap();
+    let sync = cluster.nodes[0]
+        .wait("the difference", &["site", "sync"], |sync| {
+            sync["failures"]["configuration"].as_u64() > Some(0)
+        })
+        .unwrap();
+    let problems = sync["problems"].to_string();
+    assert!(problems.contains("198.18.1.255") && problems.contains("198.18.1.127"), "{problems}");
+    assert!(problems.contains("no node leads"), "{problems}");
+    // With the same pools both begin. Two are too few for anything to move by itself, and they say so.
+    cluster.nodes[1].daemon.take().unwrap().stop().unwrap();
+    cluster.nodes[1].config = right;
+    cluster.nodes[1].start().unwrap();
+    for node in &cluster.nodes {
+        wait_active(node);
+    }
+    let sync = cluster.nodes[0].ask(&["site", "sync"]).unwrap();
+    assert_eq!(sync["automatic_failover"], false);
+    assert!(sync["problems"].to_string().contains("partner-down"), "{sync}");
+
+    // A new certificate is taken up without a break.
+    let ends = sync["certificate_expires_at"].clone();
+    let state = cluster.nodes[0].server.folder.path().join("sites").display().to_string();
+    let name = cluster.nodes[0].name.clone();
+    pki(&["node", &name, "--out", &state, "--days", "9", "--authority"], &cluster.authority()).unwrap();
+    let sync = cluster.nodes[0]
+        .wait("the new certificate", &["site", "sync"], |sync| sync["certificate_expires_at"] != ends)
+        .unwrap();
+    assert_eq!(sync["failures"]["closed"], Value::Null, "no link was lost: {sync}");
+
+    // Cut apart, they notice; healed, they link again.
+    cluster.cut(1, true).unwrap();
+    let down = |status: &Value| status["sites"][1]["status"] == "down";
+    cluster.nodes[0].wait("the cut to be noticed", &["site", "status"], down).unwrap();
+    cluster.cut(1, false).unwrap();
+    wait_active(&cluster.nodes[0]);
+}
