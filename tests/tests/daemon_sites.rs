@@ -37,10 +37,9 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
     assert_eq!((&first["name"], &first["nodes"]), (&json!("us-west"), &json!(1)));
     assert!(first["latency"].as_u64().is_some() && first["last_sync"].as_str().unwrap().ends_with('Z'));
     let socket = cluster.nodes[0].server.folder.path().join("control.sock");
-    let table = process::stdout(
-        Command::new(binary().unwrap()).arg("--site-status").arg("--socket").arg(&socket),
-    )
-    .unwrap();
+    let table =
+        process::stdout(Command::new(binary().unwrap()).arg("--site-status").arg("--socket").arg(&socket))
+            .unwrap();
     assert!(table.contains("eu-central") && table.lines().count() == 4, "{table}");
 
     // Every node gets addresses to give out, and gives them to its clients; the others hear of it.

@@ -261,10 +261,8 @@ fn added(keys: Value) -> Vec<String> {
 fn contradictions_of_links_are_named() {
     assert_eq!(
         added(json!({"node": "node1-us-west.example.com"})),
-        [
-            "node: node \"node1-us-west.example.com\" is not of the local site, `us-east`; did you mean \
-          `node1-us-east.example.com`?"
-        ]
+        ["node: node \"node1-us-west.example.com\" is not of the local site, `us-east`; did you mean \
+          `node1-us-east.example.com`?"]
     );
     assert_eq!(
         added(json!({"synchronization": {"encryption": false}})),
@@ -285,8 +283,10 @@ fn contradictions_of_links_are_named() {
         ["link.listen: port 8081 is the API's; choose another"]
     );
     assert_eq!(
-        added(json!({"link": {"listen": "8067", "addresses": [{"node": "node3-eu.example.com", "address": "x:1"},
-            {"node": "node1-eu.example.com", "address": "x"}]}})),
+        added(
+            json!({"link": {"listen": "8067", "addresses": [{"node": "node3-eu.example.com", "address": "x:1"},
+            {"node": "node1-eu.example.com", "address": "x"}]}})
+        ),
         [
             "link.listen: \"8067\" is not an address with a port; write 0.0.0.0:8067 or [::]:8067",
             "link.addresses[0].node: node \"node3-eu.example.com\" is not in `sites`; did you mean \

@@ -233,7 +233,8 @@ fn bandwidth(section: &wire::MultiSite, path: &Path<'_>, problems: &mut Problems
         problems.add(&path.key("compression"), message);
     }
     if !written.deduplication {
-        let message = "what is sent of a lease is always the latest of its updates, never several: leave it true";
+        let message =
+            "what is sent of a lease is always the latest of its updates, never several: leave it true";
         problems.add(&path.key("deduplication"), message);
     }
     Bandwidth {

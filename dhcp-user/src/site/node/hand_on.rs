@@ -159,7 +159,8 @@ impl Node {
             // Who has far too few blocks gets of what is above a fair share; who is short of addresses only what leaves as
             // many here as it takes.
             let enough = free_here.max(held_addresses / SHORT).max(1);
-            let can = few && left > fair || left > 1 && free_here > 0 && free.saturating_sub(free_here) >= enough;
+            let can =
+                few && left > fair || left > 1 && free_here > 0 && free.saturating_sub(free_here) >= enough;
             if spare.len() >= usize::try_from(blocks).unwrap_or(usize::MAX).min(BLOCKS_PER_COMMAND_MAX)
                 || !can
             {
