@@ -126,6 +126,7 @@ impl Engine {
         let remembered = before.filter(|_| !owned.is_unspecified());
         let Some(terms) = self.terms_for(subnet, address, request, remembered) else { return false };
         let secs = self.grantable_secs(inquiry.now, address, terms.policy, request);
+        let wanted = Span::from_secs(reply::lease_secs(terms.policy, request).into());
         let answer = Answer {
             message_type: kind::ACK,
             server_id: inquiry.server_id,
@@ -135,7 +136,7 @@ impl Engine {
             terms,
         };
         let (payload, omitted) = answer.render(request);
-        let record = self.granted(inquiry, address, secs, before);
+        let record = self.granted(inquiry, address, (secs, wanted), before);
         let to = reply::destination(inquiry.ingress, request, owned, address);
         effects.reply = Some(Reply { payload, source: inquiry.server, to, omitted });
         effects.commit.push(record.clone());
@@ -149,7 +150,8 @@ impl Engine {
         true
     }
 
-    /// The record of a lease after a grant of `secs`. A grant shorter than what is left of the one before does not take
+    /// The record of a lease after a grant of `secs`, which is less than `wanted` where other nodes must hear of so much
+    /// first: its renewal is then to be granted the whole. A grant shorter than what is left of the one before does not take
     /// that back, for its ACK may be lost: the lease is then as one granted later, and `expires - granted_at` always is
     /// the lease time of the last grant, which is what the kernel goes on granting. Its horizon covers this promise and the next renewals', and never
     /// moves back while the lease is bound: the kernel may have promised as much.
@@ -157,7 +159,7 @@ impl Engine {
         &self,
         inquiry: &Inquiry<'_>,
         address: Ipv4Addr,
-        secs: u32,
+        (secs, wanted): (u32, Span),
         before: Option<&LeaseRecord>,
     ) -> LeaseRecord {
         let (now, request) = (inquiry.now, inquiry.request);
@@ -165,7 +167,7 @@ impl Engine {
         let bound = before.filter(|lease| lease.state == LeaseState::Bound);
         let same = before.filter(|lease| lease.client == request.client);
         let expires = bound.map_or(now, |known| promised_until(now, known, lease)).max(now + lease);
-        let ahead = now + self.horizon_span(lease);
+        let ahead = now + self.horizon_span(wanted);
         let (horizon, kept_until) = self.reach_of(now, address, before, ahead.max(expires));
         // A form stands for a client, its hardware and a lease time: what the kernel grants must be what `expires` says.
         let forms = bound

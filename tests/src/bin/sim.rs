@@ -8,6 +8,9 @@ use dhcp_tests::sim::{
     planted::Planted,
 };
 
+/// The most nodes simulated together.
+const NODES_MAX: usize = 12;
+
 /// Simulate the server in a hostile world, seed by seed, and check that it keeps every promise.
 #[derive(Parser)]
 #[command(name = "cargo xtask sim", bin_name = "cargo xtask sim")]
@@ -27,6 +30,12 @@ struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// So many sites instead of a single node.
+    #[arg(long)]
+    sites: Option<usize>,
+    /// So many nodes in each site.
+    #[arg(long, default_value_t = 2)]
+    nodes: usize,
     /// Turn on a deliberate fault, to see that it is found: `list` names them.
     #[arg(long)]
     planted: Option<String>,
@@ -34,6 +43,9 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(sites) = args.sites {
+        return several(&args, sites);
+    }
     let names = || Planted::ALL.map(|(name, _)| name).join(", ");
     let planted = match args.planted.as_deref() {
         None => None,
@@ -65,6 +77,73 @@ fn main() -> ExitCode {
         }
     } else {
         print(&report);
+    }
+    if report.violated_seeds == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Several nodes.
+fn several(args: &Args, sites: usize) -> ExitCode {
+    use dhcp_tests::sim::sites::{campaign::Campaign, planted::Planted};
+
+    if sites == 0 || args.nodes == 0 || sites.saturating_mul(args.nodes) > NODES_MAX {
+        eprintln!("error: {sites} sites of {} nodes: there are 1 to {NODES_MAX} nodes", args.nodes);
+        return ExitCode::from(2);
+    }
+    let names = || Planted::ALL.map(|(name, _)| name).join(", ");
+    let planted = match args.planted.as_deref() {
+        None => None,
+        Some("list") => {
+            println!("{}", names());
+            return ExitCode::SUCCESS;
+        }
+        Some(name) => match Planted::from_name(name) {
+            Some(planted) => Some(planted),
+            None => {
+                eprintln!(
+                    "error: there is no planted fault {name:?} of several nodes; there are {}",
+                    names()
+                );
+                return ExitCode::from(2);
+            }
+        },
+    };
+    let campaign = Campaign {
+        first: args.first,
+        seeds: args.seeds,
+        sites,
+        nodes: args.nodes,
+        planted,
+        time_max: args.seconds.map(Duration::from_secs),
+        stop_at_first: planted.is_some(),
+    };
+    let report = campaign.run();
+    if args.json {
+        match serde_json::to_string_pretty(&report) {
+            Ok(json) => println!("{json}"),
+            Err(error) => eprintln!("error: the report cannot be written as JSON: {error}"),
+        }
+    } else {
+        println!(
+            "{} seeds of {sites} sites with {} nodes each, {} events, {} renewals by kernels, {} ACKs by daemons, {} \
+             crashes, {} blocks taken over and {} handed on, {} updates, in {:.1} s ({:.1} seeds/s): {} seeds broke an \
+             invariant",
+            report.seeds,
+            args.nodes,
+            report.steps,
+            report.renewals_by_kernel,
+            report.acks_by_daemon,
+            report.crashes,
+            report.takeovers,
+            report.handed_on,
+            report.updates,
+            report.seconds,
+            report.seeds_per_s,
+            report.violated_seeds,
+        );
+        for found in &report.violations {
+            println!("\nseed {}: {}: {}", found.seed, found.invariant, found.what);
+            found.history.iter().for_each(|line| println!("{line}"));
+        }
     }
     if report.violated_seeds == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -52,8 +52,25 @@ impl KernelMaps {
         Some(unsafe { LeaseCell::new(entry) })
     }
 
-    fn cell_of(&self, address: Ipv4Addr) -> Option<LeaseCell> {
+    /// An address's entry.
+    pub(super) fn cell_of(&self, address: Ipv4Addr) -> Option<LeaseCell> {
         self.cell(self.layout.index(address)?)
+    }
+
+    /// Puts an answer into its slot; whether there is one.
+    pub(super) fn put_answer(&mut self, index: u32, answer: &Answer) -> bool {
+        let slot = self.answers.get_mut(index as usize);
+        slot.map(|slot| *slot = *answer).is_some()
+    }
+
+    /// Runs the program over a frame: the answer, or `None` where it passes the frame on.
+    pub(super) fn run(&self, frame: &[u8], boot_ns: u64) -> Option<Vec<u8>> {
+        let view = View { maps: self, boot_ns };
+        let mut buffer = frame.to_vec();
+        buffer.resize(BUFFER.max(frame.len()), 0xa5);
+        let mut slice = SliceFrame::new(&mut buffer, frame.len())?;
+        let reason = renewal::answer(&mut slice, &view, &INTERFACE);
+        (reason == Reason::Answered).then(|| slice.octets().to_vec())
     }
 
     /// Every mark made at or after a moment of the boot clock.

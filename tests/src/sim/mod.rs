@@ -7,6 +7,7 @@
 //! * [`kernel`], [`store`]: maps, programs and disk as the daemon sees them; [`node`]: the daemon over them; `reload`: it
 //!   takes up another configuration.
 //! * [`oracle`]: who was promised what, from the frames that left; [`planted`]: faults it must find.
+//! * [`sites`]: several nodes, over links, with a consensus log.
 //! * [`shrink`]: the shortest history of a failure; [`campaign`]: many seeds.
 
 pub mod campaign;
@@ -20,6 +21,7 @@ pub mod planted;
 mod reload;
 pub mod scenario;
 pub mod shrink;
+pub mod sites;
 pub mod store;
 pub mod style;
 pub mod world;

@@ -1,6 +1,7 @@
 //! The engine against its rules, one file for each group of them. Here: a small laboratory that all of them use, a
 //! builder of messages and a reader of replies that share no code with the engine.
 
+mod cluster;
 mod conflict;
 mod discover;
 mod extend;

@@ -79,11 +79,12 @@ impl Node {
             let mine = members.iter().position(|node| *node == me).and_then(|at| counts.get(at)).copied();
             let mine = mine.unwrap_or(0);
             let short = free < (held_addresses / SHORT).max(1);
-            if mine >= fair && !short {
+            // A share somewhat below the fair one is no reason to move blocks that clients live in.
+            let fewer = mine < fair && mine <= fair / 2;
+            if !fewer && !short {
                 self.wishes.remove(&pool);
                 continue;
             }
-            let fewer = mine < fair;
             let donors: Vec<NodeId> = self
                 .donors()
                 .into_iter()
@@ -143,13 +144,23 @@ impl Node {
             .collect();
         let holders = self.state.members_in().count().max(1);
         let fair = authority.blocks().of_pool(pool).count() / holders;
+        let theirs = authority.blocks().of_pool(pool).filter_map(|block| self.state.block(block));
+        let few = theirs.filter(|held| held.holder == from).count() <= fair / 2;
+        let size = |block: &BlockId| {
+            let range = authority.blocks().get(*block);
+            range.map_or(0, |range| u64::from(range.last.to_bits() - range.first.to_bits()) + 1)
+        };
+        let held_addresses: u64 = held.iter().map(|(_, block, _)| size(block)).sum();
         let mut free: u64 = held.iter().map(|(free, ..)| free).sum();
         held.sort_unstable_by_key(|(free, block, _)| (std::cmp::Reverse(*free), *block));
         let mut spare = Vec::new();
         let mut left = held.len();
         for (free_here, block, epoch) in held {
-            // What is above a fair share goes at once; of the rest, only what leaves as much as it takes.
-            let can = left > fair || left > 1 && free_here > 0 && free.saturating_sub(free_here) >= free_here;
+            // Who has far too few blocks gets of what is above a fair share; who is short of addresses only what leaves as
+            // many here as it takes.
+            let enough = free_here.max(held_addresses / SHORT).max(1);
+            let can =
+                few && left > fair || left > 1 && free_here > 0 && free.saturating_sub(free_here) >= enough;
             if spare.len() >= usize::try_from(blocks).unwrap_or(usize::MAX).min(BLOCKS_PER_COMMAND_MAX)
                 || !can
             {

@@ -1,0 +1,167 @@
+//! Several nodes: what a holder, an heir and a standby do with an address (docs/sites.md, rules 2 to 5).
+
+use super::*;
+use crate::site::{
+    authority::{Authority, Held, Right},
+    blocks::{BlockId, Blocks},
+};
+
+const MCLT: Span = Span::from_secs(900);
+
+/// A laboratory of a node that holds every block, or none, and is not alone.
+fn lab(held: Option<Held>) -> Lab {
+    let mut lab = Lab::new(three_subnets());
+    let blocks = Arc::new(Blocks::of(lab.engine.config()));
+    lab.engine.join_cluster(Authority::new(blocks, MCLT));
+    lab.engine.authority_mut().unwrap().set_held_until(Timestamp(u64::MAX));
+    give(&mut lab, held);
+    lab
+}
+
+fn give(lab: &mut Lab, held: Option<Held>) {
+    let blocks = lab.engine.authority().unwrap().blocks().len();
+    for block in 0..u32::try_from(blocks).unwrap() {
+        lab.engine.hold(lab.now, BlockId(block), held);
+    }
+}
+
+fn lease(lab: &Lab) -> LeaseRecord {
+    lab.engine.leases().get(ip(100)).unwrap().clone()
+}
+
+#[test]
+fn a_first_lease_is_the_mclt_and_its_renewal_the_whole() {
+    let mut lab = lab(Some(Held::OPEN));
+    let address = lab.join(1);
+    let first = lease(&lab);
+    assert_eq!(first.expires, lab.now + MCLT);
+    assert_eq!(first.horizon, lab.now + MCLT, "nobody else knows of more");
+    assert_eq!(first.kept_until, lab.now + Span::from_secs(5_400));
+    // Until the others know, renewals get no more than that.
+    lab.pass(100);
+    let acked = lab.expect(&renewing(1, address), SlowReason::AckedRenewal);
+    assert_eq!(read(&acked).secs(51), 900);
+    let kept_until = lease(&lab).kept_until;
+    let known = lab.engine.known_to_all(lab.now, address);
+    assert_eq!((known.commit[0].horizon, known.publish), (kept_until, vec![address]));
+    lab.pass(100);
+    let acked = lab.expect(&renewing(1, address), SlowReason::AckedRenewal);
+    assert_eq!(read(&acked).secs(51), HOUR);
+}
+
+#[test]
+fn a_standby_serves_whom_it_knows_within_the_horizon_and_nobody_else() {
+    let mut lab = lab(Some(Held::OPEN));
+    lab.engine.authority_mut().unwrap().set_alone(true, false);
+    let address = lab.join(1);
+    let before = lease(&lab);
+    give(&mut lab, None);
+    assert_eq!(lab.engine.right(lab.now, address), Right::Standby);
+    lab.expect(&discover(2), SlowReason::IgnoredNoFreeAddress);
+    lab.expect(&renewing(2, address), SlowReason::IgnoredNotOurBlock);
+    lab.expect(&selecting(2, ip(150)), SlowReason::IgnoredNotOurBlock);
+    lab.expect(&message(7, 1).ciaddr(address), SlowReason::IgnoredNotOurBlock);
+    lab.pass(1_800);
+    let acked = lab.expect(&renewing(1, address), SlowReason::AckedRenewal);
+    assert_eq!(read(&acked).secs(51), HOUR);
+    assert_eq!(lease(&lab).horizon, before.horizon, "only the holder moves it");
+    lab.pass(1);
+    lab.expect(&renewing(1, address), SlowReason::IgnoredNotOurBlock);
+    // It ends nothing, however long ago.
+    assert!(lab.settle(100_000).commit.is_empty());
+    assert_eq!(lab.state(address), LeaseState::Bound);
+}
+
+#[test]
+fn an_heir_extends_what_lives_and_gives_nothing_out_until_the_block_is_open() {
+    let mut lab = lab(Some(Held::OPEN));
+    let (alive, dead) = (lab.join(1), ip(120));
+    let gone = LeaseRecord {
+        address: dead,
+        client: key(9),
+        hardware: HardwareAddress::ethernet(mac(9)),
+        expires: lab.now - Span::from_secs(1),
+        horizon: lab.now - Span::from_secs(1),
+        kept_until: Timestamp::ZERO,
+        ..lease(&lab)
+    };
+    lab.engine.adopt(gone);
+    let closed_until = lab.now + MCLT;
+    give(&mut lab, Some(Held { since: lab.now, closed_until }));
+    lab.expect(&discover(2), SlowReason::IgnoredNoFreeAddress);
+    // Its last holder may have given it to another by now.
+    lab.expect(&renewing(9, dead), SlowReason::IgnoredNotOurBlock);
+    lab.expect(&renewing(2, ip(130)), SlowReason::IgnoredNotOurBlock);
+    lab.expect(&renewing(2, alive), SlowReason::IgnoredNotOurBlock);
+    lab.expect(&renewing(1, alive), SlowReason::AckedRenewal);
+    assert!(!lab.settle(800).commit.iter().any(|record| record.address == dead));
+    lab.settle(100);
+    lab.settle(10);
+    assert_eq!(lab.state(dead), LeaseState::Free);
+    lab.expect(&discover(2), SlowReason::Offered);
+    lab.expect(&renewing(2, alive), SlowReason::NakTaken);
+}
+
+#[test]
+fn what_was_given_back_is_another_clients_when_all_know_or_the_horizon_has_passed() {
+    for told in [true, false] {
+        let mut lab = lab(Some(Held::OPEN));
+        let address = lab.join(1);
+        let end = lease(&lab).reach() + CLOCK_ERROR;
+        lab.expect(&message(7, 1).ciaddr(address), SlowReason::Released);
+        let effects = lab.engine.withdrawn(lab.now, address, Some(Timestamp::ZERO));
+        assert_eq!((effects.commit.len(), effects.returned), (0, vec![address]));
+        lab.expect(&selecting(2, address), SlowReason::NakTaken);
+        if told {
+            let freed = lab.engine.known_to_all(lab.now, address);
+            assert_eq!(freed.commit[0].state, LeaseState::Free);
+        } else {
+            while lab.now + Span::from_secs(60) < end {
+                lab.settle(30);
+                assert_eq!(lab.state(address), LeaseState::Bound);
+            }
+            lab.settle(120);
+            lab.settle(60);
+        }
+        assert_eq!(lab.state(address), LeaseState::Free);
+        lab.expect(&selecting(2, address), SlowReason::AckedNew);
+    }
+}
+
+#[test]
+fn a_lease_that_ran_out_ends_with_its_horizon_for_a_standby_may_have_renewed_it() {
+    let mut lab = lab(Some(Held::OPEN));
+    lab.engine.authority_mut().unwrap().set_alone(true, false);
+    let address = lab.join(1);
+    lab.settle(u64::from(HOUR) + 10);
+    assert_eq!(lab.state(address), LeaseState::Bound);
+    // It had: that is as good as a mark of this node's kernel.
+    let known = lease(&lab);
+    let granted_at = known.granted_at + Span::from_secs(1_500);
+    let expires = granted_at + Span::from_secs(HOUR.into());
+    let told = LeaseRecord { granted_at, expires, ..known };
+    let effects = lab.engine.granted_elsewhere(lab.now, &told, true);
+    assert_eq!(effects.commit[0].expires, expires);
+    assert!(lab.engine.leases().leaving(address).is_none());
+    for _ in 0..60 {
+        lab.settle(120);
+    }
+    assert_eq!(lab.state(address), LeaseState::Free);
+}
+
+#[test]
+fn what_another_node_granted_before_it_was_put_out_is_taken_up_if_it_can_be() {
+    let mut lab = lab(Some(Held::OPEN));
+    lab.join(1);
+    let told = LeaseRecord {
+        address: ip(140),
+        client: key(7),
+        hardware: HardwareAddress::ethernet(mac(7)),
+        ..lease(&lab)
+    };
+    assert!(lab.engine.granted_elsewhere(lab.now, &told, false).is_empty(), "who it is was not said");
+    let other = LeaseRecord { address: ip(100), ..told.clone() };
+    assert!(lab.engine.granted_elsewhere(lab.now, &other, true).is_empty(), "it is another's");
+    let _ = lab.engine.granted_elsewhere(lab.now, &told, true);
+    lab.expect(&renewing(7, ip(140)), SlowReason::AckedRenewal);
+}

@@ -1,0 +1,194 @@
+//! What a seed stands for where there are several nodes.
+
+use std::sync::Arc;
+
+use dhcp_user::{
+    config::model::{Config, SyncMode},
+    site::{
+        delegation::NodeId,
+        node::{Place, Settings, SiteFacts},
+    },
+    time::Span,
+};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+
+use crate::sim::scenario::{MS, Rates, SEC, Scenario as OneNode};
+
+/// Something that goes wrong with machines or links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the fields are named for what they are: machines and sites by index, times in nanoseconds"
+)]
+pub enum Fault {
+    /// A daemon dies, at once or after so many more commits; its machine's program goes on.
+    Kill { node: usize, after_commits: Option<u32>, down_ns: u64 },
+    /// A machine is gone, with its program.
+    MachineDown { node: usize, down_ns: u64 },
+    /// A daemon stands still; its machine's program goes on.
+    Pause { node: usize, for_ns: u64 },
+    /// A site's machines reach those of no other.
+    CutSite { site: usize, for_ns: u64 },
+    /// Nothing arrives from one machine at another, but the other way round.
+    CutOneWay { from: usize, to: usize, for_ns: u64 },
+    /// A link comes and goes.
+    Flap { one: usize, other: usize, for_ns: u64 },
+    /// Messages from a machine take longer.
+    Slow { node: usize, by_ns: u64, for_ns: u64 },
+    /// A machine hears of the log's commands late.
+    Lag { node: usize, by_ns: u64, for_ns: u64 },
+    /// So many of a hundred clients turn to another machine.
+    Roam { percent: u8 },
+    /// An operator takes a node out of service, and back.
+    Drain { node: usize, for_ns: u64 },
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What one node is to its clients: how many there are, how they behave, the configuration.
+    pub base: OneNode,
+    /// How many sites.
+    pub sites: usize,
+    /// How many nodes each has.
+    pub nodes_per_site: usize,
+    /// The maximum client lead time.
+    pub mclt_secs: u64,
+    /// How long delegations last.
+    pub delegation_secs: u64,
+    /// Whether replies wait for the peers.
+    pub sync: bool,
+    /// The longest an update waits.
+    pub interval_secs: u64,
+    /// The number of updates sent at once.
+    pub batch_size: usize,
+    /// Each machine's clock gains so many millionths.
+    pub drift_ppm: Vec<i64>,
+    /// What goes wrong, and when.
+    pub faults: Vec<(u64, Fault)>,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn new(seed: u64, sites: usize, nodes_per_site: usize) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed ^ 0x517e);
+        let mut base = OneNode::new(seed, u64::MAX);
+        let nodes = sites * nodes_per_site;
+        let lease_secs = [30, 60, 120][rng.random_range(0..3)];
+        let clients = rng.random_range(8..28_u16);
+        let share = rng.random_range(50..160_u32);
+        let pool = |of: u16| u8::try_from((u32::from(of) * share / 100).clamp(6, 200)).unwrap_or(200);
+        base.lease_secs = lease_secs;
+        base.clients = clients;
+        base.pools = [pool(clients - clients / 3), pool(clients / 3)];
+        base.answers_max = 64;
+        base.rates = Rates { decline: base.rates.decline / 4, ..base.rates };
+        base.calm_from_ns = u64::from(lease_secs) * rng.random_range(4..10) * SEC;
+        let mclt_secs = [20, 60, 300][rng.random_range(0..3)];
+        // Whatever was promised unheard has ended, and everybody has been told everything, some time before the end.
+        base.end_ns = base.calm_from_ns + (mclt_secs + u64::from(lease_secs) * 4 + 120) * SEC;
+        base.faults.clear();
+        let calm_ns = base.calm_from_ns;
+        let faults = draw_faults(&mut rng, sites, nodes_per_site, lease_secs, calm_ns);
+        Self {
+            sites,
+            nodes_per_site,
+            mclt_secs,
+            delegation_secs: rng.random_range(4..12),
+            sync: rng.random_bool(0.4),
+            interval_secs: [1, 5, 20][rng.random_range(0..3)],
+            batch_size: [1, 10, 1_000][rng.random_range(0..3)],
+            drift_ppm: (0..nodes).map(|_| rng.random_range(-300..300)).collect(),
+            faults,
+            base,
+        }
+    }
+
+    /// How many nodes there are.
+    pub fn nodes(&self) -> usize {
+        self.sites * self.nodes_per_site
+    }
+
+    /// A node's site.
+    pub fn site_of(&self, node: usize) -> usize {
+        node / self.nodes_per_site.max(1)
+    }
+
+    /// The configuration of all nodes.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::new(self.base.config(0))
+    }
+
+    /// A node's settings.
+    pub fn settings(&self, node: usize) -> Settings {
+        let sites = (0..self.sites).map(|site| SiteFacts {
+            name: format!("site-{site}"),
+            priority: site as u32 + 1,
+            latency_ms: 10,
+        });
+        let nodes = (0..self.nodes()).map(|node| Place {
+            node: NodeId(node as u16),
+            name: format!("node-{node}"),
+            site: self.site_of(node),
+        });
+        let home = self.site_of(node);
+        let mut donors: Vec<usize> = (0..self.sites).collect();
+        donors.sort_by_key(|site| *site != home);
+        Settings {
+            me: NodeId(node as u16),
+            nodes: nodes.collect(),
+            sites: sites.collect(),
+            mclt: Span::from_secs(self.mclt_secs),
+            delegation: Span::from_secs(self.delegation_secs),
+            mode: if self.sync { SyncMode::Sync } else { SyncMode::Async },
+            interval: Span::from_secs(self.interval_secs),
+            batch_size: self.batch_size,
+            failover: true,
+            detection: Span::from_secs(2),
+            failover_timeout: Span::from_secs(self.delegation_secs + 1),
+            heirs: (0..self.sites).collect(),
+            donors,
+            balanced: self.base.seed.is_multiple_of(3),
+        }
+    }
+}
+
+fn draw_faults(
+    rng: &mut SmallRng,
+    sites: usize,
+    per_site: usize,
+    lease_secs: u32,
+    until_ns: u64,
+) -> Vec<(u64, Fault)> {
+    let lease_ns = u64::from(lease_secs) * SEC;
+    let nodes = sites * per_site;
+    let mut faults = Vec::new();
+    for _ in 0..rng.random_range(0..16) {
+        let for_ns = match rng.random_range(0..3) {
+            0 => rng.random_range(SEC..8 * SEC),
+            1 => rng.random_range(4 * SEC..lease_ns),
+            _ => rng.random_range(lease_ns / 2..lease_ns * 2),
+        };
+        let node = rng.random_range(0..nodes);
+        let other = (node + rng.random_range(1..nodes.max(2))) % nodes;
+        let fault = match rng.random_range(0..22) {
+            0..4 => Fault::Kill {
+                node,
+                after_commits: rng.random_bool(0.6).then(|| rng.random_range(0..6)),
+                down_ns: for_ns,
+            },
+            4..6 => Fault::MachineDown { node, down_ns: for_ns },
+            6..9 => Fault::Pause { node, for_ns },
+            9..13 => Fault::CutSite { site: rng.random_range(0..sites), for_ns },
+            13..15 => Fault::CutOneWay { from: node, to: other, for_ns },
+            15 => Fault::Flap { one: node, other, for_ns },
+            16 | 17 => Fault::Slow { node, by_ns: rng.random_range(50 * MS..3 * SEC), for_ns },
+            18 => Fault::Lag { node, by_ns: rng.random_range(SEC..10 * SEC), for_ns },
+            19 | 20 => Fault::Roam { percent: rng.random_range(10..100) },
+            _ => Fault::Drain { node, for_ns },
+        };
+        faults.push((rng.random_range(20 * SEC..until_ns.max(21 * SEC)), fault));
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}

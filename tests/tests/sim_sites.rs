@@ -1,0 +1,46 @@
+//! The simulator of several nodes in the test run: some hundreds of seeds must be clean, every planted fault must be found.
+
+use dhcp_tests::sim::sites::{
+    campaign::{Campaign, Report},
+    planted::Planted,
+    run,
+    scenario::Scenario,
+};
+
+fn campaign(seeds: u64, nodes: usize, planted: Option<Planted>) -> Report {
+    let (first, sites, stop_at_first) = (0, 3, planted.is_some());
+    Campaign { first, seeds, sites, nodes, planted, time_max: None, stop_at_first }.run()
+}
+
+#[test]
+fn three_sites_break_no_promise() {
+    let report = campaign(100, 1, None);
+    assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+    // Nothing of that was idle.
+    assert!(report.renewals_by_kernel > 10_000 && report.acks_by_daemon > 5_000, "{report:?}");
+    assert!(report.crashes > 100 && report.takeovers > 100 && report.updates > 10_000, "{report:?}");
+}
+
+#[test]
+fn three_sites_of_two_nodes_break_no_promise() {
+    let report = campaign(20, 2, None);
+    assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+}
+
+#[test]
+fn every_planted_fault_is_found() {
+    for (name, planted) in Planted::ALL {
+        let report = campaign(200, 1, Some(planted));
+        let found = report.violations.first().unwrap_or_else(|| panic!("{name} was not found"));
+        let without = run(&Scenario::new(found.seed, 3, 1), None, false);
+        assert_eq!(without.violation, None, "seed {} without {name}", found.seed);
+    }
+}
+
+#[test]
+fn a_seed_tells_the_same_story_twice() {
+    let scenario = Scenario::new(5, 3, 1);
+    let (first, second) = (run(&scenario, None, true), run(&scenario, None, true));
+    assert!(first.history.len() > 100);
+    assert_eq!(first.history, second.history);
+}
