@@ -59,14 +59,14 @@ impl World {
     /// Sets the clock of the running daemon and waits until it says so in these words.
     fn set_clock(&self, secs: i64, words: &str) {
         let said = self.daemon.log().len();
-        self.clock.set_off_by(secs).unwrap();
+        self.clock.set_off_by(secs).expect("the clock is set off");
         let says = || self.daemon.log().get(said..).is_some_and(|new| new.contains(words));
         wait_until(SOON, &format!("the daemon to say {words:?}"), says)
             .unwrap_or_else(|error| panic!("{error:#}:\n{}", self.daemon.log()));
     }
 
     fn lease(&self, number: u8) -> Value {
-        lab::lease(&self.daemon, self.addresses[usize::from(number) - 1]).unwrap()
+        lab::lease(&self.daemon, self.addresses[usize::from(number) - 1]).expect("the lease is shown")
     }
 
     /// The second client has not renewed: its lease has what is left of the time it was granted, no more and no less.
@@ -76,26 +76,27 @@ impl World {
             assert_eq!(lease[field], first_seen[field], "{field}: {lease:#}");
         }
         let left = LEASE_SECS - self.granted.elapsed().as_secs();
-        let shown = lease["expires_in_secs"].as_u64().unwrap();
+        let shown = lease["expires_in_secs"].as_u64().expect("a number");
         assert!((left - 2..=left + 1).contains(&shown), "{shown} s left, not {left}");
     }
 
     /// The first client renews for its whole lease time; the kernel answers, and the list shows it.
     fn the_kernel_renews(&self) {
-        let answered = Stats::of(&self.daemon).unwrap().answered();
+        let answered = Stats::of(&self.daemon).expect("counters").answered();
         renew(&self.cable, self.addresses[0]);
-        let stats = Stats::of(&self.daemon).unwrap();
+        let stats = Stats::of(&self.daemon).expect("counters");
         assert_eq!((stats.answered(), stats.renewed_by_daemon()), (answered + 1, 0), "{:#}", stats.0);
         let renewed = |lease: &Value| {
             lease["renewed_by"] == json!("kernel")
                 && lease["expires_in_secs"].as_u64().is_some_and(|left| left + 3 >= LEASE_SECS)
         };
-        lab::wait_lease(&self.daemon, self.addresses[0], SOON, "the renewal to be seen", renewed).unwrap();
+        lab::wait_lease(&self.daemon, self.addresses[0], SOON, "the renewal to be seen", renewed)
+            .expect("the renewal is seen");
     }
 
     /// A client that was never there gets an address that is nobody's, for the whole lease time.
     fn a_stranger_is_served(&self, number: u8) {
-        let lease = client(&self.cable, number).dora().unwrap();
+        let lease = client(&self.cable, number).dora().expect("a lease");
         assert!(!self.addresses.contains(&lease.address), "{} is another's", lease.address);
         assert_eq!(lease.ack.option_u32(51), Some(LEASE_SECS as u32));
     }
@@ -107,7 +108,7 @@ fn client(cable: &Cable, number: u8) -> Scripted<'_> {
 
 fn renew(cable: &Cable, address: Ipv4Addr) {
     let client = client(cable, 1);
-    let (ack, _) = client.ask(&client.renewal(address)).unwrap();
+    let (ack, _) = client.ask(&client.renewal(address)).expect("an answer");
     assert_eq!((ack.kind(), ack.yiaddr, ack.option_u32(51)), (5, address, Some(LEASE_SECS as u32)));
 }
 

@@ -14,10 +14,10 @@ fn hexadecimal(octets: &[u8]) -> String {
 
 /// Who would answer, and what kernel and daemon find.
 fn explained(daemon: &Daemon, what: &str) -> (String, Vec<(String, String)>) {
-    let all = daemon.ask(&["explain", what]).unwrap();
+    let all = daemon.ask(&["explain", what]).expect("an explanation");
     let one = &all[0];
-    let steps = one["steps"].as_array().unwrap().iter();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let steps = one["steps"].as_array().expect("steps").iter();
+    let text = |value: &Value| value.as_str().expect("words").to_owned();
     (text(&one["answered_by"]), steps.map(|step| (text(&step["part"]), text(&step["outcome"]))).collect())
 }
 

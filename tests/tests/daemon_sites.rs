@@ -13,12 +13,12 @@ use dhcp_tests::{
 use serde_json::{Value, json};
 
 fn is_active(status: &Value) -> bool {
-    let sites = status["sites"].as_array().unwrap();
+    let sites = status["sites"].as_array().expect("it is there");
     !sites.is_empty() && sites.iter().all(|site| site["status"] == "active")
 }
 
 fn wait_active(node: &Node) -> Value {
-    node.wait("all sites to be active", &["site", "status"], is_active).unwrap()
+    node.wait("all sites to be active", &["site", "status"], is_active).expect("a cluster in time")
 }
 
 fn lease_on(node: &Node, address: &str) -> Option<Value> {

@@ -597,7 +597,7 @@ impl World {
                     let bound = lease.state == LeaseState::Bound;
                     let theirs = lease.hardware.as_ethernet() == Some(client_mac(client));
                     // It may have given the address back since.
-                    !bound && theirs || theirs && lease.reach() >= wanted
+                    theirs && (!bound || lease.reach() >= wanted)
                 })
             };
             if !held {
