@@ -157,7 +157,7 @@ fn wrong_when_the_daemon_comes_back() {
 /// Words before a command line that make it believe in another boot.
 fn after_a_reboot(folder: &Path) -> Vec<String> {
     let boot_id = folder.join("boot-id");
-    std::fs::write(&boot_id, "01234567-89ab-4def-8123-456789abcdef\n").unwrap();
+    std::fs::write(&boot_id, "01234567-89ab-4def-8123-456789abcdef\n").expect("a file of its own");
     let script = r#"mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@""#;
     let words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script];
     words.into_iter().map(str::to_owned).chain([boot_id.display().to_string()]).collect()
