@@ -18,22 +18,25 @@ const SOON: Duration = Duration::from_secs(15);
 
 /// Links all pins of a folder, but for programs' links, into another one.
 fn link_pins(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let name = entry.file_name().into_string().unwrap();
+    fs::create_dir_all(to).expect("as arranged");
+    for entry in fs::read_dir(from).expect("as arranged").flatten() {
+        let name = entry.file_name().into_string().expect("as arranged");
         if entry.path() == to {
             continue;
         }
-        if entry.file_type().unwrap().is_dir() {
+        if entry.file_type().expect("as arranged").is_dir() {
             link_pins(&entry.path(), &to.join(name));
         } else if !name.starts_with("link-") {
-            fs::hard_link(entry.path(), to.join(name)).unwrap();
+            fs::hard_link(entry.path(), to.join(name)).expect("as arranged");
         }
     }
 }
 
 fn sets(pins: &Path) -> Vec<String> {
-    let names = fs::read_dir(pins).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+    let names = fs::read_dir(pins)
+        .expect("as arranged")
+        .flatten()
+        .map(|entry| entry.file_name().into_string().expect("as arranged"));
     let mut sets: Vec<_> = names.filter(|name| name.starts_with("set-")).collect();
     sets.sort();
     sets
@@ -41,19 +44,19 @@ fn sets(pins: &Path) -> Vec<String> {
 
 /// Makes pins look as they did when the second daemon was killed: the link runs its program, the names are the first's.
 fn as_if_killed_before_the_names_moved(pins: &Path, kept: &Path) {
-    for entry in fs::read_dir(pins).unwrap().flatten() {
-        let name = entry.file_name().into_string().unwrap();
-        if entry.file_type().unwrap().is_file() && !name.starts_with("link-") {
+    for entry in fs::read_dir(pins).expect("as arranged").flatten() {
+        let name = entry.file_name().into_string().expect("as arranged");
+        if entry.file_type().expect("as arranged").is_file() && !name.starts_with("link-") {
             if sets(pins).is_empty() {
                 // As builds without sets called it.
-                fs::rename(entry.path(), pins.join(format!("next-{name}"))).unwrap();
+                fs::rename(entry.path(), pins.join(format!("next-{name}"))).expect("as arranged");
             } else {
-                fs::remove_file(entry.path()).unwrap();
+                fs::remove_file(entry.path()).expect("as arranged");
             }
         }
     }
     link_pins(kept, pins);
-    fs::remove_dir_all(kept).unwrap();
+    fs::remove_dir_all(kept).expect("as arranged");
 }
 
 #[test]

@@ -25,10 +25,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let server = Server::new().unwrap();
-        let cable = Cable::new(&server).unwrap();
+        let server = Server::new().expect("as arranged");
+        let cable = Cable::new(&server).expect("as arranged");
         let config = server.config();
-        let daemon = server.start(&config).unwrap();
+        let daemon = server.start(&config).expect("as arranged");
         Self { daemon, cable, server, config }
     }
 
@@ -45,14 +45,14 @@ impl World {
     }
 
     fn write(&self, config: &Value) {
-        fs::write(self.file(), config.to_string()).unwrap();
+        fs::write(self.file(), config.to_string()).expect("as arranged");
     }
 
     /// Writes it beside the file, for the command line.
     fn beside(&self, config: &Value) -> String {
         let path = self.server.folder.path().join("other.json");
-        fs::write(&path, config.to_string()).unwrap();
-        path.to_str().unwrap().to_owned()
+        fs::write(&path, config.to_string()).expect("as arranged");
+        path.to_str().expect("as arranged").to_owned()
     }
 
     fn refused(&self, words: &[&str], because: &str) {
@@ -62,17 +62,17 @@ impl World {
 
     /// Renewals answered by the kernel and by the daemon.
     fn answered(&self) -> (u64, u64) {
-        let stats = Stats::of(&self.daemon).unwrap();
+        let stats = Stats::of(&self.daemon).expect("as arranged");
         (stats.answered(), stats.messages("acked_renewal"))
     }
 
     fn log_says(&self, words: &str) {
-        wait_for(SOON, words, || Ok(self.daemon.log().contains(words).then_some(()))).unwrap();
+        wait_for(SOON, words, || Ok(self.daemon.log().contains(words).then_some(()))).expect("as arranged");
     }
 }
 
 fn renew(client: &Scripted<'_>, lease: &Lease) -> Message {
-    let (ack, _) = client.ask(&client.renewal(lease.address)).unwrap();
+    let (ack, _) = client.ask(&client.renewal(lease.address)).expect("as arranged");
     assert_eq!((ack.kind(), ack.yiaddr), (5, lease.address));
     ack
 }
