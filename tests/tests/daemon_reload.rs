@@ -56,7 +56,7 @@ impl World {
     }
 
     fn refused(&self, words: &[&str], because: &str) {
-        let said = format!("{:#}", self.daemon.ask(words).unwrap_err());
+        let said = format!("{:#}", self.daemon.ask(words).expect_err("refused"));
         assert!(said.contains(because), "{because:?} is not in {said}");
     }
 
