@@ -87,7 +87,8 @@ fn an_heir_extends_what_lives_and_gives_nothing_out_until_the_block_is_open() {
     };
     lab.engine.adopt(gone);
     let closed_until = lab.now + MCLT;
-    give(&mut lab, Some(Held { since: lab.now, closed_until }));
+    let since = lab.now;
+    give(&mut lab, Some(Held { since, closed_until }));
     lab.expect(&discover(2), SlowReason::IgnoredNoFreeAddress);
     // Its last holder may have given it to another by now.
     lab.expect(&renewing(9, dead), SlowReason::IgnoredNotOurBlock);

@@ -6,7 +6,7 @@ use crate::{
     engine::Engine,
     server::work::Work,
     site::{
-        authority::Held,
+        authority::{Authority, Held},
         blocks::BlockId,
         delegation::{BLOCKS_PER_COMMAND_MAX, Command, Delegations, NodeId, Presence},
     },
@@ -195,7 +195,7 @@ impl Node {
     }
 
     fn propose_founding(&mut self, now: Timestamp, engine: &Engine) {
-        let Some(blocks) = engine.authority().map(|authority| authority.blocks()) else { return };
+        let Some(blocks) = engine.authority().map(Authority::blocks) else { return };
         let rank = self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
         let since = *self.unfounded_since.get_or_insert(now);
         if now >= since + Span(FOUND_AFTER.0.saturating_mul(rank)) && self.again(now, "found") {

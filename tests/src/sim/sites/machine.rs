@@ -135,6 +135,16 @@ impl LeaseMap for Maps {
     fn set_authority_until_boot_ns(&mut self, deadline: u64) {
         self.lock().control.authority_until_boot_ns = deadline;
     }
+
+    fn carry_mark(&mut self, mark: &Mark) {
+        let maps = self.lock();
+        if let Some(cell) = maps.cell_of(mark.address)
+            && cell.address() == mark.address.octets()
+            && cell.chaddr() == mark.chaddr
+        {
+            cell.mark(mark.renewed_boot_ns);
+        }
+    }
 }
 
 /// A machine.
@@ -145,6 +155,8 @@ pub struct Machine {
     pub disk: Disk,
     /// The maps of the attached program.
     pub maps: Option<Maps>,
+    /// All maps a program may have written to that were not read to the end.
+    pinned: Vec<Maps>,
     /// Its clock gains so many millionths.
     pub drift_ppm: i64,
     /// How far its wall clock is from the truth.
@@ -192,6 +204,7 @@ impl Machine {
             keeper: None,
             disk: Disk::default(),
             maps: None,
+            pinned: Vec::new(),
             drift_ppm,
             wall_error_ns,
             timeline: None,
@@ -274,12 +287,12 @@ impl Machine {
         let mut succession = Predecessor {
             boot_ns: self.boot_ns(now_ns),
             config: Arc::clone(config),
-            predecessor: self.maps.take(),
-            fresh: None,
+            pinned: std::mem::take(&mut self.pinned),
+            attached: self.maps.take(),
         };
         let authority = Span::from_secs(config.fastpath.authority_secs.into());
         let done = keeper.take_over(&mut succession, authority);
-        self.maps = succession.fresh.or(succession.predecessor);
+        (self.maps, self.pinned) = (succession.attached, succession.pinned);
         done?;
         keeper.note_time(self.boot_ns(now_ns), self.wall_ns(now_ns)).map_err(KeeperError::from)?;
         self.keeper = Some(keeper);
@@ -302,6 +315,7 @@ impl Machine {
         drop(disk.store.crash());
         if machine_too {
             self.maps = None;
+            self.pinned.clear();
             self.down_until_ns = now_ns + down_ns;
         }
     }
@@ -381,8 +395,8 @@ impl Machine {
 struct Predecessor {
     boot_ns: u64,
     config: Arc<Config>,
-    predecessor: Option<Maps>,
-    fresh: Option<Maps>,
+    pinned: Vec<Maps>,
+    attached: Option<Maps>,
 }
 
 impl Succession for Predecessor {
@@ -393,7 +407,8 @@ impl Succession for Predecessor {
     }
 
     fn predecessor_marks(&self) -> Option<Vec<Mark>> {
-        self.predecessor.as_ref().map(|maps| maps.marks(0))
+        let marks = self.pinned.iter().flat_map(|maps| maps.marks(0)).collect();
+        (!self.pinned.is_empty()).then_some(marks)
     }
 
     fn load(&mut self, control: &Control) -> Result<Maps, FastPathError> {
@@ -403,11 +418,18 @@ impl Succession for Predecessor {
     }
 
     fn attach(&mut self, map: &mut Maps) -> Result<(), FastPathError> {
-        self.fresh = Some(map.clone());
+        self.pinned.push(map.clone());
+        self.attached = Some(map.clone());
         Ok(())
     }
 
     fn wait_for_programs(&mut self) -> Result<(), FastPathError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), FastPathError> {
+        self.pinned.clear();
+        self.pinned.extend(self.attached.clone());
         Ok(())
     }
 }
