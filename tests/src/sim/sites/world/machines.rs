@@ -1,0 +1,122 @@
+//! Machines that start, turn and die.
+
+use super::*;
+
+impl World {
+    pub(super) fn start(&mut self, node: usize) {
+        let now_ns = self.now_ns;
+        let (config, mut settings) = (self.scenario.config(), self.scenario.settings(node));
+        if self.planted == Some(Planted::TakeOverEarly) && node.is_multiple_of(2) {
+            // It takes its delegations to last for longer than the others wait.
+            settings.delegation = Span::from_secs(900);
+        }
+        let Some(machine) = self.machines.get_mut(node) else { return };
+        if machine.keeper.is_some() || now_ns < machine.start_ns || now_ns < machine.down_until_ns {
+            return;
+        }
+        match machine.start(now_ns, &config, settings, &mut self.rng) {
+            Ok(()) => {
+                // The state machine's last snapshot may be older than what was applied.
+                let index = machine.applied - self.rng.random_range(0..=machine.applied.min(4));
+                machine.applied = index;
+                let state = Box::new(self.consensus.state(index));
+                machine.inputs.push_back(Input::Restored { index, state });
+                self.note(|| format!("node {node} starts at command {index}"));
+            }
+            Err(error) => {
+                self.note(|| format!("node {node} dies as it starts: {error}"));
+                self.die(node, SEC, false);
+            }
+        }
+    }
+
+    pub(super) fn die(&mut self, node: usize, down_ns: u64, machine_too: bool) {
+        let now_ns = self.now_ns;
+        let calm_ns = self.scenario.base.calm_from_ns.max(now_ns + SEC);
+        let down_ns = down_ns.min(calm_ns - now_ns);
+        self.outcome.crashes += 1;
+        self.note(|| format!("node {node} dies for {} ms, machine too: {machine_too}", down_ns / MS));
+        if let Some(machine) = self.machines.get_mut(node) {
+            machine.die(now_ns, down_ns, machine_too);
+        }
+        for other in 0..self.machines.len() {
+            let Some(pair) = self.pairs.get_mut(&(node.min(other), node.max(other))) else { continue };
+            if pair.connected {
+                pair.tear();
+                self.tell(other, Input::Lost(NodeId(node as u16)));
+            }
+        }
+        self.schedule(now_ns + down_ns, Event::Start(node));
+        let fetched_ns = now_ns + self.rng.random_range(SEC / 2..4 * SEC);
+        self.schedule(fetched_ns, Event::Fetch(node));
+    }
+
+    pub(super) fn tell(&mut self, node: usize, input: Input) {
+        if let Some(machine) = self.machines.get_mut(node).filter(|machine| machine.keeper.is_some()) {
+            machine.inputs.push_back(input);
+        }
+    }
+
+    pub(super) fn turn(&mut self, node: usize) {
+        let (now_ns, planted) = (self.now_ns, self.planted);
+        if !self.machines[node].runs(now_ns) {
+            return;
+        }
+        self.collect(node);
+        match self.machines[node].turn(now_ns, planted) {
+            Ok(Turned { send, site }) => {
+                for output in site {
+                    self.output(node, output);
+                }
+                for reply in send {
+                    self.leave(node, &reply.frame, false);
+                }
+                self.look_for_the_forgotten(node);
+            }
+            Err(error) => {
+                self.note(|| format!("node {node}: {error}"));
+                let down_ns = self.rng.random_range(SEC..10 * SEC);
+                self.die(node, down_ns, false);
+            }
+        }
+    }
+
+    /// Takes in what has arrived for a machine.
+    pub(super) fn collect(&mut self, node: usize) {
+        for other in 0..self.machines.len() {
+            let now_ns = self.now_ns;
+            let direction = usize::from(other > node);
+            while let Some(message) = self
+                .pairs
+                .get_mut(&(node.min(other), node.max(other)))
+                .and_then(|pair| pair.arrived(direction, now_ns))
+            {
+                self.hear(node, other, message);
+            }
+        }
+    }
+
+    pub(super) fn hear(&mut self, node: usize, from: usize, message: Message) {
+        let peer = NodeId(from as u16);
+        match (&message, self.planted) {
+            (Message::Updates { after, until, .. }, Some(Planted::AcknowledgeBeforeDurable)) => {
+                let cursor = Cursor { log: after.log, seq: *until };
+                self.send(node, from, Message::Acknowledge { cursor });
+            }
+            (Message::Acknowledge { cursor }, Some(Planted::OneForAll)) => {
+                for third in (0..self.machines.len()).filter(|third| *third != node && *third != from) {
+                    let copy = Message::Acknowledge { cursor: *cursor };
+                    self.tell(node, Input::Message(NodeId(third as u16), copy));
+                }
+            }
+            (Message::Told { asked_at, clock, free }, Some(Planted::ClockMisread)) => {
+                let clock = *clock - Span::from_secs(30);
+                let told = Message::Told { asked_at: *asked_at, clock, free: *free };
+                self.tell(node, Input::Message(peer, told));
+                return;
+            }
+            _ => {}
+        }
+        self.tell(node, Input::Message(peer, message));
+    }
+}

@@ -1,0 +1,61 @@
+//! What goes wrong, when it does.
+
+use super::*;
+
+impl World {
+    pub(super) fn begin_fault(&mut self, number: usize) {
+        let Some(&(_, fault)) = self.scenario.faults.get(number) else { return };
+        self.note(|| format!("fault: {fault:?}"));
+        let now_ns = self.now_ns;
+        let calm_ns = self.scenario.base.calm_from_ns;
+        let until = |for_ns: u64| (now_ns + for_ns).min(calm_ns);
+        match fault {
+            Fault::Kill { node, after_commits, down_ns } => match after_commits {
+                Some(commits) => {
+                    let kept = self.rng.random_bool(0.5);
+                    self.machines[node].disk.lock().fuse = Some((commits, kept));
+                }
+                None => self.die(node, down_ns, false),
+            },
+            Fault::MachineDown { node, down_ns } => self.die(node, down_ns, true),
+            Fault::Pause { node, for_ns } => {
+                self.machines[node].paused_until_ns = until(for_ns);
+                let fetched_ns = now_ns + self.rng.random_range(SEC / 2..GIVEN_UP_AFTER_NS * 2);
+                self.schedule(fetched_ns, Event::Fetch(node));
+            }
+            Fault::CutSite { site, for_ns } => {
+                for (&(one, other), pair) in &mut self.pairs {
+                    if (self.scenario.site_of(one) == site) != (self.scenario.site_of(other) == site) {
+                        pair.ways.iter_mut().for_each(|way| way.cut_until_ns = until(for_ns));
+                    }
+                }
+            }
+            Fault::CutOneWay { from, to, for_ns } => {
+                if let Some(pair) = self.pairs.get_mut(&(from.min(to), from.max(to)))
+                    && let Some(way) = pair.ways.get_mut(usize::from(from > to))
+                {
+                    way.cut_until_ns = until(for_ns);
+                }
+            }
+            Fault::Flap { one, other, for_ns } => {
+                if let Some(pair) = self.pairs.get_mut(&(one.min(other), one.max(other))) {
+                    pair.ways.iter_mut().for_each(|way| way.flap_until_ns = until(for_ns));
+                }
+            }
+            Fault::Slow { node, by_ns, for_ns } => self.machines[node].slow = (until(for_ns), by_ns),
+            Fault::Lag { node, by_ns, for_ns } => self.machines[node].lag = (until(for_ns), by_ns),
+            Fault::Roam { percent } => {
+                for index in 0..self.attached.len() {
+                    if self.rng.random_range(0..100) < percent {
+                        self.attached[index] = self.rng.random_range(0..self.machines.len());
+                    }
+                }
+            }
+            Fault::Drain { node, for_ns } => {
+                let until_ns = until(for_ns);
+                self.tell(node, Input::Order(Order::Drain));
+                self.schedule(until_ns, Event::Undrain(node));
+            }
+        }
+    }
+}

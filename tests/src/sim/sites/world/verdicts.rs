@@ -1,0 +1,93 @@
+//! What must hold beside the ledger: peers know in time, nobody is forgotten, everything converges.
+
+use super::*;
+
+impl World {
+    /// In mode `sync`: whoever may take over from the node that has just promised has the promise on its disk.
+    pub(super) fn look_at_the_peers(&mut self, node: usize, message: &Dhcp, decided_ns: u64) {
+        let Some(secs) = message.option_u32(51) else { return };
+        let client = (message.xid >> 16) as u16;
+        let address = message.yiaddr;
+        let until_ns = decided_ns + u64::from(secs) * SEC;
+        let Some(site) = self.machines[node].keeper.as_ref().and_then(|keeper| keeper.site.as_ref()) else {
+            return;
+        };
+        if !self.holds(node, address) {
+            return;
+        }
+        let audience: Vec<NodeId> = site.state().audience(NodeId(node as u16)).collect();
+        for peer in audience {
+            let machine = &self.machines[usize::from(peer.0)];
+            let wanted = machine.timestamp(until_ns.saturating_sub(6 * SEC));
+            let held = {
+                let disk = machine.disk.lock();
+                disk.store.durable().leases.get(&address).is_some_and(|lease| {
+                    let bound = lease.state == LeaseState::Bound;
+                    let theirs = lease.hardware.as_ethernet() == Some(client_mac(client));
+                    // It may have given the address back since.
+                    theirs && (!bound || lease.reach() >= wanted)
+                })
+            };
+            if !held {
+                let what = format!(
+                    "node {node} promised {address} to client {client}, and node {} does not know",
+                    peer.0
+                );
+                return self.violated("peers-know-before-ack", what, Some(address), &[client]);
+            }
+        }
+    }
+
+    /// Whether a node's own view is that it holds an address's block.
+    pub(super) fn holds(&self, node: usize, address: Ipv4Addr) -> bool {
+        let keeper = self.machines[node].keeper.as_ref();
+        keeper.and_then(|keeper| keeper.core.engine.authority()).is_some_and(|authority| {
+            authority.blocks().of_address(address).and_then(|block| authority.held(block)).is_some()
+        })
+    }
+
+    pub(super) fn look_for_the_forgotten(&mut self, node: usize) {
+        if !self.calm() || self.planted.is_some() {
+            return;
+        }
+        let now_ns = self.now_ns;
+        let Some(keeper) = &self.machines[node].keeper else { return };
+        for (subnet, full_ns) in self.full_ns[node].iter_mut().enumerate() {
+            if keeper.core.engine.free_addresses(subnet) == 0 {
+                *full_ns = now_ns;
+            }
+        }
+        let calm_ns = self.scenario.base.calm_from_ns + self.scenario.mclt_secs * SEC;
+        let full = self.full_ns[node];
+        let forgotten = self.clients.iter().find_map(|client| {
+            let full_ns = *full.get(usize::from(client.style.relayed))?;
+            let since_ns = client.asking_since_ns?.max(calm_ns).max(full_ns);
+            let here = self.attached[usize::from(client.index)] == node;
+            (here && now_ns.saturating_sub(since_ns) > PATIENCE_NS).then_some(client.index)
+        });
+        if let Some(client) = forgotten {
+            let what = format!(
+                "client {client} has been asking node {node} for {} s, and addresses are free",
+                PATIENCE_NS / SEC
+            );
+            self.violated("liveness", what, None, &[client]);
+        }
+    }
+
+    /// At the end of a long calm everybody is in, and has been told everything.
+    pub(super) fn look_at_the_end(&mut self) {
+        for node in 0..self.machines.len() {
+            let machine = &self.machines[node];
+            let view = machine.keeper.as_ref().and_then(|keeper| {
+                Some(keeper.site.as_ref()?.view(machine.timestamp(self.now_ns), &keeper.core.engine))
+            });
+            let Some(view) = view else {
+                return self.violated("converges", format!("node {node} does not run"), None, &[]);
+            };
+            let late = view.peers.iter().any(|peer| peer.lag_secs > self.scenario.interval_secs + 10);
+            if view.role != Role::Active || late || view.blocks_closed != 0 {
+                return self.violated("converges", format!("node {node} at the end: {view:?}"), None, &[]);
+            }
+        }
+    }
+}
