@@ -261,7 +261,11 @@ fn drill(name: &str, patience: Duration, asking: &Asking) -> Result<()> {
                 return Ok((blocks, began.elapsed().as_secs_f64()));
             }
             if began.elapsed() > patience {
-                bail!("{what} takes longer than {} s: {blocks} blocks are held", patience.as_secs());
+                bail!(
+                    "{what} takes longer than {} s: {blocks} blocks are held. Blocks that were taken over are handed on only \
+                     when failover.mclt_secs have passed (`site sync` on the node: blocks_closed)",
+                    patience.as_secs()
+                );
             }
             if std::io::stderr().is_terminal() {
                 eprintln!("{what}: {name} holds {blocks} blocks");
