@@ -96,8 +96,8 @@ fn an_heir_extends_what_lives_and_gives_nothing_out_until_the_block_is_open() {
     lab.expect(&renewing(2, alive), SlowReason::IgnoredNotOurBlock);
     lab.expect(&renewing(1, alive), SlowReason::AckedRenewal);
     assert!(!lab.settle(800).commit.iter().any(|record| record.address == dead));
-    lab.settle(100);
-    lab.settle(10);
+    let _ = lab.settle(100);
+    let _ = lab.settle(10);
     assert_eq!(lab.state(dead), LeaseState::Free);
     lab.expect(&discover(2), SlowReason::Offered);
     lab.expect(&renewing(2, alive), SlowReason::NakTaken);
@@ -118,11 +118,11 @@ fn what_was_given_back_is_another_clients_when_all_know_or_the_horizon_has_passe
             assert_eq!(freed.commit[0].state, LeaseState::Free);
         } else {
             while lab.now + Span::from_secs(60) < end {
-                lab.settle(30);
+                let _ = lab.settle(30);
                 assert_eq!(lab.state(address), LeaseState::Bound);
             }
-            lab.settle(120);
-            lab.settle(60);
+            let _ = lab.settle(120);
+            let _ = lab.settle(60);
         }
         assert_eq!(lab.state(address), LeaseState::Free);
         lab.expect(&selecting(2, address), SlowReason::AckedNew);
@@ -134,7 +134,7 @@ fn a_lease_that_ran_out_ends_with_its_horizon_for_a_standby_may_have_renewed_it(
     let mut lab = lab(Some(Held::OPEN));
     lab.engine.authority_mut().unwrap().set_alone(true, false);
     let address = lab.join(1);
-    lab.settle(u64::from(HOUR) + 10);
+    let _ = lab.settle(u64::from(HOUR) + 10);
     assert_eq!(lab.state(address), LeaseState::Bound);
     // It had: that is as good as a mark of this node's kernel.
     let known = lease(&lab);
@@ -145,7 +145,7 @@ fn a_lease_that_ran_out_ends_with_its_horizon_for_a_standby_may_have_renewed_it(
     assert_eq!(effects.commit[0].expires, expires);
     assert!(lab.engine.leases().leaving(address).is_none());
     for _ in 0..60 {
-        lab.settle(120);
+        let _ = lab.settle(120);
     }
     assert_eq!(lab.state(address), LeaseState::Free);
 }
