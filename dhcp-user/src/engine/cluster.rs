@@ -86,6 +86,11 @@ impl Engine {
         })
     }
 
+    /// Whether a new client would be given an address of one of these areas.
+    pub(super) fn may_give_from(&self, now: Timestamp, mut areas: std::ops::Range<usize>) -> bool {
+        areas.any(|area| self.may_allocate(now, area) && self.allocator.free(area) > 0)
+    }
+
     /// Whether an available address may be granted to this client by this node now.
     pub(super) fn may_grant(
         &self,
@@ -149,6 +154,19 @@ impl Engine {
         let known = bound.map_or(Timestamp::ZERO, |lease| lease.horizon);
         let most = authority.unheard_until(now, address).max(known).since(now).as_secs();
         u32::try_from(most).unwrap_or(u32::MAX).min(secs)
+    }
+
+    /// As [`grantable_secs`](Self::grantable_secs), for any address nobody has in the pool of `address`.
+    pub(super) fn fresh_secs(
+        &self,
+        now: Timestamp,
+        address: Ipv4Addr,
+        policy: &Policy,
+        request: &Request<'_>,
+    ) -> u32 {
+        let most = self.authority.as_ref().map(|authority| authority.unheard_until(now, address).since(now));
+        let most = most.and_then(|most| u32::try_from(most.as_secs()).ok()).unwrap_or(u32::MAX);
+        reply::lease_secs(policy, request).min(most)
     }
 
     /// Horizon of a lease that is to be promised until `ahead`, and until when it is kept beyond that.

@@ -10,7 +10,6 @@ use super::{
     effects::Ingress,
     options::code,
     reason::SlowReason,
-    reply,
     request::{Request, kind},
 };
 use crate::time::Timestamp;
@@ -119,7 +118,7 @@ impl Engine {
             let terms = self.terms_for(subnet, address, request, None)?;
             let rapid = terms.policy.rapid_commit && request.option(code::RAPID_COMMIT).is_some();
             let reason = if rapid { SlowReason::AckedRapid } else { SlowReason::Offered };
-            Some((reason, reply::lease_secs(terms.policy, request)))
+            Some((reason, self.grantable_secs(inquiry.now, address, terms.policy, request)))
         };
         if let Some((subnet, address, wish)) = self.wished(inquiry, subnets) {
             return match rapid(subnet, address) {
@@ -132,14 +131,16 @@ impl Engine {
                 },
             };
         }
-        let free = subnets.iter().find(|&&subnet| self.free_addresses(subnet) > 0);
+        let now = inquiry.now;
+        let free = subnets.iter().find(|&&subnet| self.may_give_from(now, self.topology.areas_of(subnet)));
         let fresh = free.and_then(|&subnet| {
             // Every address of a pool is on the same terms.
             let pool = self.topology.subnet(subnet)?.pools.iter().enumerate();
-            let (_, pool) = pool.clone().find(|(at, _)| self.free_in_pool(subnet, *at) > 0)?;
+            let gives = |at| self.may_give_from(now, self.topology.areas_of_pool(subnet, at));
+            let (_, pool) = pool.clone().find(|(at, _)| gives(*at))?;
             let rapid = pool.policy.rapid_commit && request.option(code::RAPID_COMMIT).is_some();
             let reason = if rapid { SlowReason::AckedRapid } else { SlowReason::Offered };
-            Some((reason, reply::lease_secs(&pool.policy, request)))
+            Some((reason, self.fresh_secs(inquiry.now, pool.first, &pool.policy, request)))
         });
         // The oldest offer of another client would give way.
         let oldest = || self.offers.oldest(inquiry.now, first);
@@ -170,7 +171,9 @@ impl Engine {
         let (reason, lease_secs) = match self.if_ours(inquiry, address, verdict) {
             Verdict::Nak(reason) | Verdict::Ignore(reason) => (reason, None),
             Verdict::Ack(reason, subnet) => match self.terms_for(subnet, address, request, before) {
-                Some(terms) => (reason, Some(reply::lease_secs(terms.policy, request))),
+                Some(terms) => {
+                    (reason, Some(self.grantable_secs(inquiry.now, address, terms.policy, request)))
+                }
                 None => (SlowReason::NakNotEntitled, None),
             },
         };

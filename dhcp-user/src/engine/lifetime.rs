@@ -281,7 +281,11 @@ impl Engine {
         self.allocator.freed(address, &mut self.leases);
     }
 
-    fn end(&mut self, record: LeaseRecord, effects: &mut Effects) {
+    fn end(&mut self, mut record: LeaseRecord, effects: &mut Effects) {
+        // Among several nodes a free address rests until its horizon: this one's has passed, or all know that it was given back.
+        if self.authority.is_some() && record.state == LeaseState::Free {
+            record.horizon = Timestamp::ZERO;
+        }
         self.leases.stay(record.address);
         effects.commit.push(record.clone());
         self.leases.put(record);
