@@ -157,10 +157,10 @@ fn without_limits_the_daemon_bounds_itself() {
         }
         // Keeps step with the daemon, so that its queue and not the cable is what is tried.
         if round % 20 == 0 {
-            client.dora().unwrap();
+            client.dora_patiently(AGAIN.0, AGAIN.1).unwrap();
         }
     }
-    client.dora().unwrap();
+    client.dora_patiently(AGAIN.0, AGAIN.1).unwrap();
     let stats = Stats::of(&daemon).unwrap();
     let daemon_says = |what: &str| {
         stats.0.pointer(&format!("/daemon/{what}")).and_then(serde_json::Value::as_u64).expect("stats has it")

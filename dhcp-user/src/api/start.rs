@@ -68,7 +68,7 @@ pub struct Prepared {
 pub fn prepare(api: &model::Api) -> Result<Prepared, ApiError> {
     let path = &api.state_path;
     let failed = |path: PathBuf| move |error| ApiError::State { path, error };
-    // The store's directory may be made here too: nobody else is to look into either.
+    // Nobody else is to look into it.
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path.clone()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed(path.clone()))?;
     let record = path.join("changes.ndjson");

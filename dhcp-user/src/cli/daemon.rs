@@ -28,6 +28,7 @@ use crate::{
     config::{self, Config},
     control::server,
     fastpath::pins,
+    lease::store::make_ready,
     privilege::manager,
     server::{
         reload::{Reloaded, Reloader},
@@ -118,6 +119,8 @@ fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
     // First of all, so that a second daemon is refused before it touches anything.
     let listener = server::bind(&config.control.socket)?;
     let own_socket = config.control.socket.clone();
+    // Before anything is put into it: by default the API's files and the other nodes' are kept there, too.
+    make_ready(&config.store.path).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     // Whoever finds it would take it for a daemon's that died.
     let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     let sites = driver::prepare(&config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;

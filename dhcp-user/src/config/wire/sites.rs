@@ -111,7 +111,8 @@ pub(in crate::config) struct Site {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Synchronization {
-    /// `async`: a client's answer does not wait for a peer. `sync`: it waits until one has the lease.
+    /// `async`: a client's answer does not wait for a peer. `sync`: it waits until every node that is in, or
+    /// joining, has the lease; if that takes over 3 s no answer is sent.
     #[schemars(extend("enum" = ["async", "sync"]))]
     pub(in crate::config) mode: String,
     /// The longest an update waits to be sent, seconds.

@@ -106,6 +106,14 @@ impl Directory {
 /// Flushes a directory; another one in a test that looks on.
 type Sync<'a> = &'a mut dyn FnMut(&Path) -> io::Result<()>;
 
+/// Makes sure that a store's directory is there, durably, and may be trusted: before others put something of theirs into it.
+///
+/// # Errors
+/// [`StoreError::NotADirectory`], [`StoreError::Untrusted`], [`StoreError::Io`].
+pub fn make_ready(path: &Path) -> Result<(), StoreError> {
+    find_or_make(path, &mut sync_directory)
+}
+
 /// Makes sure that the directory is there, is one, and stays there when the power fails.
 fn find_or_make(path: &Path, sync: Sync<'_>) -> Result<(), StoreError> {
     match fs::metadata(path) {

@@ -24,6 +24,7 @@ mod timed;
 
 pub use batch::{ANSWER_BYTES_MAX, Batch, META_BYTES_MAX, MetaKey, StoredAnswer};
 pub use codec::{CodecError, FIELD_OCTETS_MAX, decode_lease, encode_lease};
+pub use directory::make_ready;
 pub use error::StoreError;
 pub use log::{LogStore, StoreSize};
 pub use memory::{Contents, Failure, MemoryStore};
