@@ -77,7 +77,7 @@ pub fn machine(
     let slots = u32::try_from(table.len())?;
     let globals: [(&str, &[u8]); 5] = [
         ("INTERFACE_NUMBER", &INTERFACE.number.to_ne_bytes()),
-        ("INTERFACE_MAC", &INTERFACE.mac),
+        ("INTERFACE_MAC", &INTERFACE.mac_word().to_ne_bytes()),
         ("BLOCK_SLOTS", &slots.to_ne_bytes()),
         ("LIMITS", octets_of(&limits)),
         ("AYA_LOG_LEVEL", &[0]),

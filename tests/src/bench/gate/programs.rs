@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use aya::{EbpfLoader, programs::Xdp};
 use dhcp_common::{abi::name, limit::Limits};
 
-use super::baseline::Counts;
+use super::{baseline::Counts, subject::INTERFACE};
 
 /// Loads every program of the object at `path`, with limits and without, and counts instructions and octets. Nothing is
 /// attached or pinned.
@@ -30,7 +30,7 @@ pub fn count(path: &Path) -> Result<Counts> {
             .map_max_entries(name::BLOCKS, slots)
             .map_max_entries(name::ANSWERS, 1 << 10)
             .override_global("INTERFACE_NUMBER", &1_u32, true)
-            .override_global("INTERFACE_MAC", &[2_u8, 0, 0, 0, 0, 0x0a], true)
+            .override_global("INTERFACE_MAC", &INTERFACE.mac_word(), true)
             .override_global("BLOCK_SLOTS", &slots, true)
             .override_global("LIMITS", &limits, true)
             .override_global("AYA_LOG_LEVEL", &0_u8, true)
