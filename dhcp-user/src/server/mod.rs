@@ -7,6 +7,7 @@
 //! * `cluster`: the keeper as one of several nodes.
 //! * [`memory`]: what of the store still holds under today's configuration.
 //! * [`changeover`]: another configuration under a running daemon; [`reload`]: the way there, from a file or the API.
+//! * [`reserve`]: reservations that come and go meanwhile.
 //! * [`takeover`]: what is remembered at a start, and how an earlier daemon's promises are taken over.
 //! * [`inbox`]: how many frames may wait for the service, and which give way.
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
@@ -32,6 +33,7 @@ pub mod learn;
 pub mod memory;
 mod outbox;
 pub mod reload;
+pub mod reserve;
 pub mod sealing;
 pub mod service;
 mod sites;

@@ -30,6 +30,7 @@ use super::{
     latency::{Latency, Taken},
     outbox::Outbox,
     reload::swap::Order,
+    reserve,
     sealing::Sealing,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
@@ -71,6 +72,8 @@ pub enum Event {
     Query(Query),
     /// To take up another configuration.
     Reload(Box<Order>),
+    /// To change reservations.
+    Reserve(Box<reserve::Order>),
     /// What the node of a cluster is told.
     Site(Input),
     /// There is a link to this node, and this is its number.
@@ -202,7 +205,7 @@ impl Service {
         let now = self.clock.now();
         let mut work = Work::default();
         let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
-        let mut orders = Vec::new();
+        let (mut orders, mut reservations) = (Vec::new(), Vec::new());
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
@@ -226,6 +229,7 @@ impl Service {
                 Event::Linked(node, number) => for_node.push((Input::Connected(node), Some(number))),
                 Event::Query(query) => queries.push(query),
                 Event::Reload(order) => orders.push(order),
+                Event::Reserve(order) => reservations.push(order),
                 Event::Stop => stop = true,
             }
             room = room.saturating_sub(1);
@@ -240,6 +244,9 @@ impl Service {
                 Query::Change(change) => self.change(now, change)?,
                 other => self.answer(other),
             }
+        }
+        for order in reservations {
+            self.carry_out(now, *order)?;
         }
         for order in orders {
             self.change_configuration(*order)?;

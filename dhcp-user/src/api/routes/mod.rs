@@ -12,6 +12,7 @@ pub mod history;
 pub mod leases;
 pub mod openapi;
 pub mod options;
+pub mod reservation_changes;
 pub mod reservations;
 pub mod sites;
 pub mod stats;
@@ -62,7 +63,9 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(history::history))
         .routes(routes!(subnets::list))
         .routes(routes!(options::list))
-        .routes(routes!(reservations::list))
+        .routes(routes!(reservations::list, reservation_changes::make))
+        .routes(routes!(reservations::get, reservation_changes::change, reservation_changes::remove))
+        .routes(routes!(reservation_changes::from_lease))
         .routes(routes!(stats::stats))
         .routes(routes!(stats::rates))
         .routes(routes!(stats::latency))

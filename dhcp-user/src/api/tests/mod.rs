@@ -6,6 +6,7 @@ mod configuration;
 mod dashboards;
 mod documents;
 mod insight;
+mod reservations;
 mod resources;
 
 use std::{
@@ -39,6 +40,7 @@ use crate::{
         self,
         model::{ApiRole, Config, FrameRate, Limits},
     },
+    engine::is_of,
     lease::{
         record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
         store::FlushTimes,
@@ -48,7 +50,11 @@ use crate::{
         desk::{self, Act, ActError, ServiceHealth},
         explain::{Explanation, Subject},
         feed::Feed,
-        reload::{InForce, Prospects, Reloader, decide::AskingBy},
+        reload::{
+            InForce, Prospects, Reloader,
+            decide::{AskingBy, Standing},
+        },
+        reserve::{Reserve, ReserveError},
         service::{Event, Query},
         view::{DaemonStats, KernelStats, LeaseView, StatsView},
     },
@@ -91,7 +97,15 @@ pub(super) fn record(n: u32) -> LeaseRecord {
 
 fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages: &AtomicUsize) {
     let view = |lease: &LeaseRecord| LeaseView::new(lease, Timestamp::ZERO, false, None);
-    while let Ok(Event::Query(query)) = events.recv() {
+    while let Ok(event) = events.recv() {
+        let query = match event {
+            Event::Query(query) => query,
+            Event::Reserve(order) => {
+                drop(order.to.send(reserved(&table, &order.reserve)));
+                continue;
+            }
+            _ => return,
+        };
         match query {
             Query::Page(wanted, to) => {
                 pages.fetch_add(1, Ordering::Relaxed);
@@ -136,6 +150,18 @@ fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages
             }
         }
     }
+}
+
+fn reserved(table: &LeaseTable, reserve: &Reserve) -> Result<(), ReserveError> {
+    for change in &reserve.changes {
+        let Some(identity) = change.after.as_ref().filter(|_| !reserve.even_if_held) else { continue };
+        let held = table.get(change.address).filter(|lease| lease.state == LeaseState::Bound);
+        if let Some(lease) = held.filter(|lease| !is_of(lease, identity)) {
+            let holder = lease.hardware.to_string();
+            return Err(ReserveError::Held { address: change.address, holder });
+        }
+    }
+    Ok(())
 }
 
 fn explained(subject: &Subject) -> Explanation {
@@ -201,7 +227,12 @@ impl World {
         let tokens = Tokens::open(folder.path().join("tokens.json")).unwrap();
         let changes = Changes::open(folder.path().join("changes.ndjson")).unwrap();
         let flushes = Arc::<FlushTimes>::default();
-        let in_force = InForce::of(config);
+        let in_force = InForce::new(Standing {
+            text: CONFIG.into(),
+            config,
+            facts: Vec::new(),
+            servers: vec![Ipv4Addr::new(198, 18, 0, 1)],
+        });
         let prospects =
             Prospects { in_force: in_force.clone(), pins: None, asking: AskingBy { arp: true, echo: true } };
         let reloader = Reloader::new(folder.path().join("dhcp.json"), prospects, sender.clone());

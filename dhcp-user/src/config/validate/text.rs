@@ -11,7 +11,11 @@ use ipnet::Ipv4Net;
 use crate::config::problem::{Path, Problems, quoted};
 
 /// An IPv4 address.
-pub(super) fn address(written: &str, path: &Path<'_>, problems: &mut Problems) -> Option<Ipv4Addr> {
+pub(in crate::config) fn address(
+    written: &str,
+    path: &Path<'_>,
+    problems: &mut Problems,
+) -> Option<Ipv4Addr> {
     let parsed = written.parse().ok();
     if parsed.is_none() {
         let shown = quoted(written);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::ReloadError;
-use crate::config::{self, model::Config};
+use crate::config::{self, Made, model::Config};
 
 /// Readable by the group that may look at it, and by nobody else.
 const MODE: u32 = 0o640;
@@ -22,10 +22,10 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// The configuration as the file has it, if it can be trusted and is one.
-    pub fn read(&self) -> Result<(String, Config), ReloadError> {
+    /// The configuration as the file has it with the reservations made beside it, if it can be trusted and is one.
+    pub fn read(&self, made: &[Made]) -> Result<(String, Config), ReloadError> {
         let text = config::read(&self.current)?;
-        let config = config::parse(&text, &self.current.display().to_string())?;
+        let config = config::parse_with(&text, &self.current.display().to_string(), made)?;
         Ok((text, config))
     }
 

@@ -2,10 +2,12 @@
 //! step, all or nothing.
 //!
 //! * [`decide`]: whether a running daemon can take it up. [`files`]: where it comes from and goes to.
+//! * [`reserve`]: reservations alone, made by the API.
 //! * [`swap`]: the step itself, on the service's thread.
 
 pub mod decide;
 mod files;
+pub mod reserve;
 pub mod swap;
 
 use std::{
@@ -130,6 +132,19 @@ impl InForce {
     }
 }
 
+/// Says which reservations made by the API have to give way to the configuration.
+pub(super) fn tell_left_out(config: &Config) {
+    const TOLD_MAX: usize = 20;
+    for left in config.left_out.iter().take(TOLD_MAX) {
+        let address = left.made.address();
+        tracing::warn!(%address, "a reservation made by the API is not in force: {}", left.why);
+    }
+    if config.left_out.len() > TOLD_MAX {
+        let more = config.left_out.len() - TOLD_MAX;
+        tracing::warn!(more, "more reservations made by the API are not in force: `reservations` lists them");
+    }
+}
+
 /// What changes with a text: the ETag of a configuration.
 pub fn version(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(16).map(|octet| format!("{octet:02x}")).collect()
@@ -177,8 +192,8 @@ impl Reloader {
     /// # Errors
     /// What is in the way.
     pub fn judge(&self, text: &str) -> Result<(Standing, Decision), ReloadError> {
-        let config = Arc::new(config::parse(text, "request")?);
-        self.judge_config(text, config)
+        let config = config::parse_with(text, "request", &self.in_force.config().made())?;
+        self.judge_config(text, Arc::new(config))
     }
 
     fn judge_config(&self, text: &str, config: Arc<Config>) -> Result<(Standing, Decision), ReloadError> {
@@ -194,7 +209,7 @@ impl Reloader {
     /// What is in the way; then what was in force is.
     pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
         self.alone(|this| {
-            let (text, config) = this.files.read()?;
+            let (text, config) = this.files.read(&this.in_force.config().made())?;
             let (next, decision) = this.judge_config(&text, Arc::new(config))?;
             this.put_in_force(next, decision)
         })
@@ -291,6 +306,7 @@ impl Reloader {
             }
         };
         if before.text != next.text {
+            tell_left_out(&next.config);
             self.in_force.set(next);
             if !before.text.is_empty()
                 && let Err(error) = self.files.write_previous(&before.text)
