@@ -10,6 +10,7 @@
 pub mod access;
 pub mod ask;
 pub mod changes;
+mod histogram;
 pub mod listen;
 pub mod metrics;
 pub mod page;
