@@ -1,10 +1,12 @@
 //! Another configuration under a running daemon: read, judged and loaded beside the service, put in force by it in one
 //! step, all or nothing.
 //!
-//! * [`decide`]: whether a running daemon can take it up. [`files`]: where it comes from and goes to.
+//! * [`decide`]: whether a running daemon can take it up. [`files`]: where it comes from and goes to; [`applied`]: where
+//!   to if the file cannot be written.
 //! * [`reserve`]: reservations alone, made by the API.
 //! * [`swap`]: the step itself, on the service's thread.
 
+pub mod applied;
 pub mod decide;
 mod files;
 pub mod reserve;
@@ -100,6 +102,10 @@ pub struct Reloaded {
     pub blocked_ms: u64,
     /// The generation of the kernel's entries; it grows with every change.
     pub generation: u32,
+    /// Whether the configuration file says so. If not, the daemon may not write it: what was applied is kept in
+    /// `dhcp.api.state_path` and stands for the file until that is edited.
+    #[serde(default)]
+    pub in_file: bool,
 }
 
 /// The configuration in force, for whoever shows it.
@@ -177,8 +183,9 @@ impl Reloader {
     /// For the configuration in the file at `path`; the one before is kept in the API's directory.
     pub fn new(path: PathBuf, prospects: Prospects, events: SyncSender<Event>) -> Self {
         let Prospects { in_force, pins, asking } = prospects;
-        let previous = in_force.config().api.state_path.join("previous-configuration.json");
-        let files = Files { current: path, previous };
+        let state = in_force.config().api.state_path.clone();
+        let previous = state.join("previous-configuration.json");
+        let files = Files { current: path, previous, state };
         Self { files, in_force, pins, asking, events, one: Mutex::default() }
     }
 
@@ -211,7 +218,8 @@ impl Reloader {
         self.alone(|this| {
             let (text, config) = this.files.read(&this.in_force.config().made())?;
             let (next, decision) = this.judge_config(&text, Arc::new(config))?;
-            this.put_in_force(next, decision)
+            let in_file = this.files.is_in_file(&text);
+            this.put_in_force(next, decision).map(|reloaded| Reloaded { in_file, ..reloaded })
         })
         .await
     }
@@ -255,14 +263,15 @@ impl Reloader {
         // Everything that can be refused is, before the file is touched.
         let (next, decision) = self.judge(text)?;
         let before = self.files.current_text();
-        self.files.write_current(text)?;
-        self.put_in_force(next, decision).inspect_err(|_| {
+        let in_file = self.files.write_current(text)?;
+        let done = self.put_in_force(next, decision).inspect_err(|_| {
             if let Some(before) = before
                 && let Err(error) = self.files.write_current(&before)
             {
                 tracing::error!(%error, "the configuration file has what could not be put in force");
             }
-        })
+        });
+        done.map(|reloaded| Reloaded { in_file, ..reloaded })
     }
 
     /// Does `work` to its end beside whoever asked, who may go; nothing else is taken up meanwhile.
@@ -294,7 +303,7 @@ impl Reloader {
             }
         };
         let reloaded = match decision {
-            Decision::Nothing => Reloaded { changed: false, blocked_ms: 0, generation: 0 },
+            Decision::Nothing => Reloaded { changed: false, blocked_ms: 0, generation: 0, in_file: true },
             Decision::Change => {
                 let (to, answer) = oneshot::channel();
                 let order = Order { next: next.clone(), fresh, to };

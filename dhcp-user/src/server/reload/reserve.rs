@@ -170,7 +170,9 @@ fn planned(standing: &Standing, wish: &Wish) -> Result<(Config, Batch), Refusal>
             let other = left.made.address();
             let why = match other == address {
                 true => left.why.clone(),
-                false => format!("{other} is reserved for the same client already: change that, or remove it first"),
+                false => format!(
+                    "{other} is reserved for the same client already: change that, or remove it first"
+                ),
             };
             return Err(if left.conflict { Refusal::Conflict(why) } else { Refusal::DoesNotFit(why) });
         }

@@ -116,7 +116,7 @@ impl Service {
                     journal.note(now, Timestamp(clock::wall_ns()), line);
                 }
                 tracing::info!(blocked_ms, generation, "another configuration is in force");
-                (Ok(Reloaded { changed: true, blocked_ms, generation }), Ok(()))
+                (Ok(Reloaded { changed: true, blocked_ms, generation, in_file: true }), Ok(()))
             }
             Err(ChangeError::Failed(error)) => {
                 tracing::error!(%error, "another configuration was half in force");
