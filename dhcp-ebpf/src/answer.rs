@@ -9,6 +9,7 @@ use dhcp_common::{
 };
 
 use crate::{
+    capture,
     frame::XdpFrame,
     limit::limited,
     maps::{self, KernelMaps},
@@ -27,6 +28,9 @@ pub fn renew(ctx: &XdpContext) -> u32 {
     let reason = if goes_up(passed_for) { limited(ctx.ctx, passed_for as u32) as usize } else { passed_for };
     maps::count(counters, reason);
     if reason == Reason::Answered as usize {
+        if capture::is_on() {
+            capture::capture_answer(ctx.ctx);
+        }
         xdp_action::XDP_TX
     } else if reason == Reason::WriteFailed as usize {
         // Cannot happen (see `reply`); a frame half-written must neither leave nor reach the host.

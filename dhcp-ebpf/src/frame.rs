@@ -11,7 +11,7 @@ use dhcp_common::{
     wire::{ECHO_MAX, HEAD_MAX, REQUEST_OPTIONS_MASK, REQUEST_OPTIONS_MAX},
 };
 
-use crate::maps;
+use crate::{capture, maps};
 
 /// The frame of an XDP context.
 pub struct XdpFrame<'a> {
@@ -36,6 +36,19 @@ impl<'a> XdpFrame<'a> {
 }
 
 impl XdpFrame<'_> {
+    /// Copies the frame to `to`, or as much of it as there is room for; how many octets, 0 if there are none.
+    #[inline(always)]
+    pub fn copy<const N: usize>(&self, to: &mut [u8; N]) -> usize {
+        let whole = self.ctx.data_end() - self.ctx.data();
+        let len = bounded_here(if whole < N { whole } else { N });
+        if len == 0 || len > N {
+            return 0;
+        }
+        // SAFETY: `to` has room for `len` octets; the helper checks the packet's bounds.
+        let failed = unsafe { bpf_xdp_load_bytes(self.ctx.ctx, 0, to.as_mut_ptr().cast(), len as u32) };
+        if failed == 0 { len } else { 0 }
+    }
+
     /// Adds `delta` octets in front and moves the first `keep` octets there. A veth copies a frame that a socket sent
     /// into a buffer that ends 0 to 63 octets behind it, but every driver leaves some 200 octets in front.
     #[inline(always)]
@@ -88,6 +101,10 @@ impl Frame for XdpFrame<'_> {
 
     #[inline(always)]
     fn resize(&mut self, len: usize, keep: usize) -> Resized {
+        // Only a frame that is about to be answered is resized, before anything else happens to it.
+        if capture::is_on() {
+            capture::capture_request(self.ctx.ctx);
+        }
         let delta = len as i32 - self.len() as i32;
         // SAFETY: the context is the program's own; the helper changes nothing when it fails.
         if delta == 0 || unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, delta) } == 0 {

@@ -7,6 +7,7 @@
 #![expect(missing_docs, reason = "the `xdp` macro makes functions of its own without documentation")]
 
 mod answer;
+mod capture;
 mod frame;
 mod limit;
 mod maps;

@@ -11,6 +11,8 @@
 mod abi;
 #[path = "../answer.rs"]
 mod answer;
+#[path = "../capture.rs"]
+mod capture;
 #[path = "../frame.rs"]
 mod frame;
 #[path = "../limit.rs"]

@@ -4,6 +4,7 @@
 
 mod ask;
 mod audit;
+mod capture;
 mod config;
 mod daemon;
 mod explain;
@@ -63,6 +64,8 @@ enum Command {
     Stats(Asking),
     /// Why a client gets the answer it gets, and which path gives it; nothing happens by asking.
     Explain(explain::Explain),
+    /// Write a file of the frames that the kernel answered, which tcpdump cannot see; ctrl-C ends it.
+    Capture(capture::Capture),
     /// What the node does, live in the terminal.
     Top(top::Top),
     /// Subnets and how full their pools are.
@@ -196,6 +199,7 @@ pub fn run(line: CommandLine) -> u8 {
         }
         Some(Command::Stats(asking)) => ask::stats(&asking),
         Some(Command::Explain(command)) => explain::explain(&command),
+        Some(Command::Capture(command)) => capture::capture(&command),
         Some(Command::Top(command)) => top::top(&command),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(command)) => reservations::run(&command),

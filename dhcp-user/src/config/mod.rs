@@ -25,6 +25,11 @@ mod wire;
 pub(crate) use self::validate::text::{hex, is_domain_name};
 pub use self::{digest::digest, file::FILE_OCTETS_MAX, made::Made, model::Config, problem::Problems};
 
+/// An Ethernet address as it may be written; `None` if it is none.
+pub(crate) fn ethernet(written: &str) -> Option<[u8; 6]> {
+    validate::text::hardware(written, &problem::Path::ROOT, &mut Problems::new(""))
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -14,6 +14,7 @@
 //! * [`service`]: the thread around the keeper; `outbox`: the way of its replies out.
 //! * `ask`: whether an address is in use before it is offered.
 //! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases lately.
+//! * [`tap`]: captures of what the kernel answers.
 //! * [`explain`]: why a client gets the answer it gets, without anything happening.
 //! * `sites`: the thread's end of what connects nodes.
 //! * [`clock`]: the boot clock on the timeline.
@@ -39,5 +40,6 @@ pub mod service;
 mod sites;
 pub mod start;
 pub mod takeover;
+pub mod tap;
 pub mod view;
 pub mod work;

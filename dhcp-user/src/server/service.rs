@@ -32,6 +32,7 @@ use super::{
     reload::swap::Order,
     reserve,
     sealing::Sealing,
+    tap::{Running, TapOrder},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
@@ -101,6 +102,8 @@ pub enum Query {
     Sites(oneshot::Sender<Option<View>>),
     /// A change to a lease.
     Change(Change),
+    /// A capture of what the kernel answers.
+    Tap(TapOrder),
 }
 
 /// The parts the thread works with.
@@ -126,6 +129,8 @@ pub struct Service {
     pub(super) journal: Option<Journal>,
     /// Where what the node of a cluster wants done is carried out.
     pub(super) sites: Option<ToPump>,
+    /// The capture that is on, if one is.
+    pub(super) running_tap: Option<Running>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -242,6 +247,7 @@ impl Service {
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,
+                Query::Tap(order) => self.tap(order),
                 other => self.answer(other),
             }
         }
@@ -327,6 +333,7 @@ impl Service {
     }
 
     fn stop(mut self) -> Result<(), KeeperError> {
+        self.end_tap();
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
         if let Some(journal) = &mut self.journal {
             let now = self.clock.now();
@@ -352,8 +359,8 @@ impl Service {
             Query::Health(to) => drop(to.send(self.health())),
             Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
             Query::Sites(to) => drop(to.send(self.node_view())),
-            // A change is made between batches, not answered.
-            Query::Change(_) => {}
+            // What changes something is done between batches, not answered.
+            Query::Change(_) | Query::Tap(_) => {}
             Query::Lease(address, to) => {
                 drop(
                     to.send(

@@ -48,6 +48,7 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/stats", Need::Whole(ApiRole::Viewer)),
     ("GET", "/api/v1/stats/rates", Need::Whole(ApiRole::Viewer)),
     ("GET", "/api/v1/stats/latency", Need::Whole(ApiRole::Viewer)),
+    ("POST", "/api/v1/capture", Need::Whole(ApiRole::Admin)),
     ("GET", "/api/v1/whoami", Need::Part(ApiRole::Viewer)),
     ("GET", "/api/v1/sites/status", Need::Whole(ApiRole::Viewer)),
     ("GET", "/api/v1/sites/{name}", Need::Whole(ApiRole::Viewer)),

@@ -3,6 +3,7 @@
 #![allow(unused_qualifications, reason = "what utoipa's macro makes of `params(T)`")]
 
 pub mod audit;
+pub mod capture;
 pub mod config;
 pub mod events;
 pub mod explain;
@@ -70,6 +71,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(stats::rates))
         .routes(routes!(stats::latency))
         .routes(routes!(whoami::whoami))
+        .routes(routes!(capture::capture))
         .routes(routes!(sites::status))
         .routes(routes!(sites::site))
         .routes(routes!(sites::drain))

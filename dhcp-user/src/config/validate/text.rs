@@ -106,7 +106,11 @@ pub(super) fn octets(written: &str, path: &Path<'_>, problems: &mut Problems) ->
 }
 
 /// An Ethernet address a station can have.
-pub(super) fn hardware(written: &str, path: &Path<'_>, problems: &mut Problems) -> Option<[u8; 6]> {
+pub(in crate::config) fn hardware(
+    written: &str,
+    path: &Path<'_>,
+    problems: &mut Problems,
+) -> Option<[u8; 6]> {
     let Some(octets) = hex(written).and_then(|octets| <[u8; 6]>::try_from(octets).ok()) else {
         let shown = quoted(written);
         problems.add(path, format!("{shown} is not an Ethernet address; write it as \"02:00:00:00:00:01\""));

@@ -164,6 +164,7 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
         echo: probing.echo,
         journal,
         sites: None,
+        running_tap: None,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
         latency: Arc::clone(&latency),
