@@ -37,6 +37,8 @@ pub mod name {
     pub const GRACE: &str = "GRACE";
     /// The program that answers renewals.
     pub const PROGRAM: &str = "renew";
+    /// The same, showing what it answers.
+    pub const SHOWING: &str = "renew_shown";
     /// The program for the far end of a veth pair: passes everything.
     pub const PROGRAM_PASS: &str = "pass";
     /// The program that only swaps addresses and sends back: the bound that benchmarks compare with.

@@ -1,5 +1,5 @@
-//! What the kernel program is told to show of the frames it answers, and how it shows them. Only a program that is loaded
-//! for a capture has any of this in it: what is off when a program is loaded, the verifier removes.
+//! What the kernel program is told to show of the frames it answers, and how it shows them. Only the program that
+//! runs while a capture is on has any of this in it.
 
 use crate::limit::Rate;
 

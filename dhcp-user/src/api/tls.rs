@@ -20,8 +20,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::access::tokens::replace_file;
-use crate::config::model;
+use crate::{config::model, whole_file};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -253,7 +252,7 @@ fn self_signed(folder: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
     let pair = rcgen::KeyPair::generate()?;
     let made = parameters.self_signed(&pair)?;
     let write = |path: &Path, content: &str, mode| {
-        replace_file(path, content.as_bytes(), mode).map_err(|error| TlsError::Io {
+        whole_file::replace(path, content.as_bytes(), mode).map_err(|error| TlsError::Io {
             action: "write",
             path: path.to_owned(),
             error,

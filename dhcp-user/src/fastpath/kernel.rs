@@ -144,7 +144,7 @@ impl KernelPath {
         for port in ports {
             let sizes = Sizes { leases: layout.leases().max(1), slots };
             let mut object = load_object(set, &port, sizes, settings, None)?;
-            set.pin_program(&port.name, program(&mut object, &port.name)?)?;
+            set.pin_program(&port.name, program(&mut object, name::PROGRAM, &port.name)?)?;
             objects.push((port, object));
         }
         let (_, first) = objects.first_mut().ok_or(FastPathError::Missing("interface to run on"))?;
@@ -193,7 +193,7 @@ impl KernelPath {
     pub fn attach(&mut self) -> Result<Vec<(String, Attached)>, FastPathError> {
         let mut attached = Vec::with_capacity(self.objects.len());
         for (port, object) in &mut self.objects {
-            let program: &mut Xdp = program(object, &port.name)?;
+            let program: &mut Xdp = program(object, name::PROGRAM, &port.name)?;
             attached.push((
                 port.name.clone(),
                 attach::attach(program, &port.name, port.ifindex, port.mode, &self.pins)?,
@@ -366,24 +366,26 @@ pub(super) fn load_object(
         .override_global("LIMITS", &settings.limits, true)
         .override_global(aya_log::LEVEL, &log_level, true);
     if let Some(wanted) = tap {
-        loader
-            .map_max_entries(name::CAPTURED, RING_OCTETS)
-            .override_global("CAPTURE", wanted, true)
-            .override_global("CAPTURE_ON", &1_u32, true);
+        loader.map_max_entries(name::CAPTURED, RING_OCTETS).override_global("CAPTURE", wanted, true);
     }
     for (map, file) in MAPS {
         // The first object makes and pins the maps, the next ones find them there.
         loader.map_pin_path(map, set.map(file));
     }
     let mut object = loader.load(OBJECT).map_err(|error| FastPathError::Load { error })?;
-    let program = program(&mut object, &port.name)?;
+    let program =
+        program(&mut object, if tap.is_some() { name::SHOWING } else { name::PROGRAM }, &port.name)?;
     program.load().map_err(|error| FastPathError::Program { interface: port.name.clone(), error })?;
     Ok(object)
 }
 
-pub(super) fn program<'a>(object: &'a mut Ebpf, interface: &str) -> Result<&'a mut Xdp, FastPathError> {
+pub(super) fn program<'a>(
+    object: &'a mut Ebpf,
+    name: &str,
+    interface: &str,
+) -> Result<&'a mut Xdp, FastPathError> {
     object
-        .program_mut(name::PROGRAM)
+        .program_mut(name)
         .ok_or(FastPathError::Missing("program"))?
         .try_into()
         .map_err(|error| FastPathError::Program { interface: interface.to_owned(), error })

@@ -1,7 +1,7 @@
 //! Frames that the kernel answered, for somebody who looks: no packet socket ever sees them.
 //!
-//! For as long as a capture lasts, other programs run over the same maps: the same code, loaded with a constant that has
-//! it show what it answers. So nothing is in the programs that run at all other times. Programs are swapped behind their links as at
+//! For as long as a capture lasts, other programs run over the same maps: the same code, compiled a second time with what
+//! shows answered frames. So nothing of it is in the programs that run at all other times. Programs are swapped behind their links as at
 //! a change of configuration, with no frame in between; a daemon that dies meanwhile leaves programs that answer as the
 //! others do, and are replaced at the next start.
 
@@ -164,7 +164,7 @@ impl KernelPath {
             return Ok(false);
         }
         let attached = tap.objects.iter_mut().try_for_each(|(port, object)| {
-            let program: &mut Xdp = program(object, &port.name)?;
+            let program: &mut Xdp = program(object, name::SHOWING, &port.name)?;
             // By its pin a start after this one knows that the set is in use.
             self.set.pin_tap(&port.name, program)?;
             attach::attach(program, &port.name, port.ifindex, port.mode, &self.pins).map(drop)

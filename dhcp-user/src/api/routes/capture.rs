@@ -12,7 +12,7 @@ use futures_util::stream::unfold;
 use serde::Deserialize;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 use utoipa::IntoParams;
 
@@ -180,7 +180,10 @@ impl Pump {
             }
             over |= self.look() || Instant::now() >= self.bounds.at;
             let part = self.writer.take();
-            if !part.is_empty() && self.parts.send(part.into()).await.is_err() {
+            // A reader who does not read holds it no longer than it was to last.
+            if !part.is_empty()
+                && !matches!(timeout_at(self.bounds.at, self.parts.send(part.into())).await, Ok(Ok(())))
+            {
                 return;
             }
         }
