@@ -29,3 +29,4 @@ pub mod tools;
 pub mod torture;
 pub mod veth;
 pub mod wait;
+pub mod wan;
