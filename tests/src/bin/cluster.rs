@@ -6,6 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::Parser;
 use dhcp_tests::cluster::{
+    drill::{self, Drill},
     lab::{self, Plan},
     traffic::Load,
 };
@@ -23,6 +24,9 @@ struct Args {
     /// End by itself after so many seconds.
     #[arg(long = "for", value_name = "SECS")]
     secs: Option<u64>,
+    /// Run a drill in place of the lab, and print its figures; fails if something that must hold does not.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["script", "secs"])]
+    drill: Option<Drill>,
     /// Clients of each site.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=600))]
     clients: u32,
@@ -38,8 +42,19 @@ struct Args {
 }
 
 fn main() -> Result<ExitCode> {
-    let Args { json, script, secs, clients, renewals_per_s, lease_secs, mclt_secs } = Args::parse();
+    let Args { json, script, secs, drill, clients, renewals_per_s, lease_secs, mclt_secs } = Args::parse();
     let load = Load { clients_per_site: clients, renewals_per_s, arrivals_per_s: 100, ..Load::default() };
+    if let Some(drill) = drill {
+        let load = Load { clients_per_site: clients.min(60), renewals_per_s, ..Load::default() };
+        let figures = drill::run(drill, &load)?;
+        if json {
+            println!("{}", serde_json::to_string(&figures)?);
+        } else {
+            figures.figures.iter().for_each(|(name, value)| println!("{name:36} {value}"));
+            println!("{}", lab::status::told(&figures.clients));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = lab::run(&Plan { load, json, script, secs, lease_secs, mclt_secs })?;
     if json {
         println!("{}", serde_json::to_string(&report)?);

@@ -2,8 +2,10 @@
 //! network of ours ([`wan`](crate::wan)) that can be made long, lossy or dead.
 //!
 //! * [`node`]: one machine. [`traffic`]: clients that renew, come and go at all of them, and the one ledger of what they
-//!   were promised. [`lab`]: all of it for somebody to play with, `cargo xtask cluster`.
+//!   were promised. [`lab`]: all of it for somebody to play with, `cargo xtask cluster`. [`drill`]: what must hold when
+//!   parts of it fail.
 
+pub mod drill;
 pub mod lab;
 pub mod node;
 pub mod traffic;

@@ -100,7 +100,10 @@ impl Traffic {
             renewals_per_s: load.renewals_per_s.into(),
             arrivals_per_s: load.arrivals_per_s.into(),
             extra: sites.iter().map(|_| AtomicU32::default()).collect(),
-            report: Mutex::new(Report::of(sockets.len(), sites.len())),
+            report: Mutex::new(Report {
+                clients: clients.into(),
+                ..Report::of(sockets.len(), sites.len())
+            }),
             ..Shared::default()
         });
         let config = cluster.nodes.first().map(|node| &node.config).context("a cluster without nodes")?;
