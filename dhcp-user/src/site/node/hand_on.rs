@@ -185,7 +185,7 @@ impl Node {
             })
             .map(|(block, held)| (block, held.epoch))
             .collect();
-        let heirs = self.heirs_of(now, self.settings.me);
+        let heirs = self.heirs_elsewhere(now);
         let turn = usize::try_from(self.counts.handed_on).unwrap_or(0) % heirs.len().max(1);
         let Some(&heir) = heirs.get(turn) else { return };
         let share = held.len().div_ceil(heirs.len().max(1)).min(BLOCKS_PER_COMMAND_MAX);
