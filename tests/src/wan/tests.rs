@@ -14,8 +14,7 @@ const TARGET: &str = "127.0.0.1:20002";
 /// A network of one path, and a connection over it: caller and called.
 fn connected(change: impl FnMut(usize, usize, &mut Way)) -> (NetNs, Wan, TcpStream, TcpStream) {
     let ns = NetNs::new("w").unwrap();
-    let path =
-        Path { from: 0, to: 1, listen: LISTEN.parse().unwrap(), target: TARGET.parse().unwrap() };
+    let path = Path { from: 0, to: 1, listen: LISTEN.parse().unwrap(), target: TARGET.parse().unwrap() };
     let wan = Wan::start(&ns, &[path]).unwrap();
     wan.alter(change);
     let (caller, called) = ns

@@ -88,7 +88,9 @@ fn received(stage: &Stage, node: usize) -> Result<u64> {
 /// Changes that some node has not acknowledged to another, and links that are missing.
 fn behind(stage: &Stage) -> Result<u64> {
     let mut sum = 0;
-    for (node, site) in stage.cluster.nodes.iter().flat_map(|node| stage.cluster.sites.iter().map(move |site| (node, site))) {
+    for (node, site) in
+        stage.cluster.nodes.iter().flat_map(|node| stage.cluster.sites.iter().map(move |site| (node, site)))
+    {
         let detail = node.get(&format!("sites/{site}"))?;
         for member in detail.get("members").and_then(Value::as_array).into_iter().flatten() {
             sum += member.get("lag_updates").and_then(Value::as_u64).unwrap_or(0);
@@ -124,7 +126,10 @@ pub fn short_cut(stage: &mut Stage, site: usize) -> Result<()> {
     stage.figures.insert("short_cut", was_cut);
     stage.figures.insert("short_cut_updates", updates as f64);
     stage.figures.insert("short_cut_leases", leases as f64);
-    ensure!(stage.number(first, "blocks_held")? == held, "its blocks moved, though it was cut for {was_cut} s");
+    ensure!(
+        stage.number(first, "blocks_held")? == held,
+        "its blocks moved, though it was cut for {was_cut} s"
+    );
     // Each of the others' leases once more would be a full resync.
     ensure!(updates < leases, "{updates} updates for {leases} leases: all was told again");
     Ok(())

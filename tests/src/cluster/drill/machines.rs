@@ -98,7 +98,9 @@ pub fn rolling(stage: &mut Stage) -> Result<()> {
         node.start()?;
         stage.wait_active(number)?;
         let at_least = stage.traffic.report().renewals_answered + 20;
-        stage.traffic.wait(AGREED, "renewals between two restarts", |now| now.renewals_answered > at_least)?;
+        stage
+            .traffic
+            .wait(AGREED, "renewals between two restarts", |now| now.renewals_answered > at_least)?;
         eprintln!("{} of {} replaced, {:.1} s", number + 1, stage.cluster.nodes.len(), secs(began));
     }
     stage.note("rolling_all", began);

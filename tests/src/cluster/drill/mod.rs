@@ -17,7 +17,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
-use dhcp_user::{config, site::blocks::{BlockId, Blocks}};
+use dhcp_user::{
+    config,
+    site::blocks::{BlockId, Blocks},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -104,10 +107,10 @@ pub const FAILOVER_SECS: u32 = 3;
 
 /// A cluster at work.
 pub struct Stage {
+    /// The clients: they end before what they talk to.
+    pub traffic: Traffic,
     /// The nodes.
     pub cluster: Cluster,
-    /// The clients.
-    pub traffic: Traffic,
     /// How the addresses are cut.
     pub blocks: Blocks,
     /// What was measured.

@@ -10,6 +10,7 @@ use crate::{
     client::scripted::Scripted,
     cluster::{AGREED, Cluster, traffic::Load},
     lab::set,
+    raw::RawSocket,
     wait::wait_until,
 };
 
@@ -31,7 +32,8 @@ pub fn hand_over(stage: &mut Stage, site: usize) -> Result<()> {
     );
     let (handed_on, taken_back) = (figure("handed_on_secs"), figure("taken_back_secs"));
     first.ask(&["site", "drain", "--site", &name])?;
-    let nothing_held = || nodes.iter().all(|node| stage.number(*node, "blocks_held").is_ok_and(|held| held == 0));
+    let nothing_held =
+        || nodes.iter().all(|node| stage.number(*node, "blocks_held").is_ok_and(|held| held == 0));
     wait_until(AGREED, "the drained site to hold nothing", nothing_held)?;
     // A node that holds nothing can go: it decides no more, and comes back.
     let gone = stage.cluster.nodes.get(*nodes.last().context("no nodes")?).context("no such node")?;
@@ -92,7 +94,9 @@ pub fn partner_down(load: &Load) -> Result<Figures> {
     stage.note("partner_down_all_bound", lost);
     // A client of neither kind gets the whole lease time at once: nobody else is waited for.
     let one = stage.cluster.nodes.first().context("two nodes")?;
-    let lease = Scripted::new(&one.cable.socket, 200).dora()?;
+    // The cable's own socket is full of what nobody read.
+    let socket = RawSocket::open(&one.cable.ns, "c0")?;
+    let lease = Scripted::new(&socket, 200).dora()?;
     ensure!(lease.ack.option_u32(51) == Some(LEASE_SECS), "not the whole lease: {:?}", lease.ack);
     let back = Instant::now();
     stage.cluster.nodes.get_mut(1).context("two nodes")?.start()?;

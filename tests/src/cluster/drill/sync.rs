@@ -53,7 +53,8 @@ pub fn run(rounds: u8) -> Result<Figures> {
             for (address, mac) in &granted {
                 let lease = node.get(&format!("leases/{address}"));
                 let lease = lease.with_context(|| format!("{} does not know {address}", node.name))?;
-                let known = lease["state"] == "bound" && lease["hw_address"] == crate::veth::colons(*mac).as_str();
+                let known =
+                    lease["state"] == "bound" && lease["hw_address"] == crate::veth::colons(*mac).as_str();
                 ensure!(known, "{} knows {address} as {lease}", node.name);
             }
         }

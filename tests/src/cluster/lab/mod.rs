@@ -124,8 +124,9 @@ fn input() -> Receiver<String> {
 
 /// The lab at work.
 pub(super) struct Running {
-    pub cluster: Cluster,
+    /// They end before what they talk to.
     pub traffic: Traffic,
+    pub cluster: Cluster,
     pub load: Load,
     /// Which nodes stand still.
     pub paused: Vec<bool>,

@@ -6,10 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Running;
-use crate::{
-    cluster::traffic::Report,
-    torture::ledger::Broken,
-};
+use crate::{cluster::traffic::Report, torture::ledger::Broken};
 
 /// A node.
 #[derive(Clone, Debug, Serialize)]
@@ -78,7 +75,8 @@ impl Status {
                 Some(_) if paused => "paused",
                 Some(_) => "running",
             };
-            let ask = |path| (machine == "running").then(|| node.get(path).ok()).flatten().unwrap_or_default();
+            let ask =
+                |path| (machine == "running").then(|| node.get(path).ok()).flatten().unwrap_or_default();
             let (sync, stats): (Value, Value) = (ask("sync"), ask("stats"));
             if sites.is_empty()
                 && let Some(list) = ask("sites/status").get_mut("sites").and_then(Value::as_array_mut)
@@ -201,7 +199,10 @@ pub fn told(report: &Report) -> String {
         out,
         "{} renewals answered ({} by another site), {} leases given to new clients, {} addresses went from one client to \
          another\naddresses doubled: {double_bound}   promises lost: {promises_lost}   NAKs in error: {naks_in_error}\n{verdict}",
-        report.renewals_answered, report.renewals_answered_elsewhere, report.new_leases, report.reused_addresses
+        report.renewals_answered,
+        report.renewals_answered_elsewhere,
+        report.new_leases,
+        report.reused_addresses
     );
     out
 }

@@ -38,6 +38,8 @@ const SHOW_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct Held {
     pub address: Ipv4Addr,
     pub until_boot_ns: u64,
+    /// It was granted for less than the configured time, until everybody knows of it: half of that is to pass first.
+    pub rests_until_boot_ns: u64,
 }
 
 /// A client: `identity` makes its hardware address.
@@ -253,6 +255,9 @@ impl Clients {
             let Some(slot) = self.turns.pop_front() else { return Ok(()) };
             self.turns.push_back(slot);
             let Some(held) = self.still_held(slot)? else { continue };
+            if held.rests_until_boot_ns > boot_ns() {
+                continue;
+            }
             // Who was sent elsewhere tries its own nodes again at times.
             if self.rng.random_ratio(1, 8) {
                 self.client(slot)?.step = 0;
@@ -394,8 +399,11 @@ impl Clients {
     /// Takes in what came and gives up on what did not.
     fn listen(&mut self) -> Result<()> {
         let readable: Vec<bool> = {
-            let mut wanted: Vec<PollFd<'_>> =
-                self.sockets.iter().map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)).collect();
+            let mut wanted: Vec<PollFd<'_>> = self
+                .sockets
+                .iter()
+                .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
+                .collect();
             let patience = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
             // A signal that comes in between is no reason to end.
             let _ = poll(&mut wanted, Some(&patience));

@@ -70,7 +70,10 @@ impl Clients {
         let client = self.client(open.slot)?;
         let (site, asking_since) = (client.site, client.asking_since);
         let until_boot_ns = open.sent_boot_ns + u64::from(lease_secs) * SECOND_NS;
-        let before = client.held.replace(Held { address, until_boot_ns });
+        let half_ns = if lease_secs < self.lease_secs { u64::from(lease_secs) * SECOND_NS / 2 } else { 0 };
+        let rests_until_boot_ns = open.sent_boot_ns + half_ns;
+        let client = self.client(open.slot)?;
+        let before = client.held.replace(Held { address, until_boot_ns, rests_until_boot_ns });
         client.asking_since = 0;
         if before.is_none() {
             self.count_bound(site, true);

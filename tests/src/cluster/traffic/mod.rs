@@ -100,15 +100,13 @@ impl Traffic {
             renewals_per_s: load.renewals_per_s.into(),
             arrivals_per_s: load.arrivals_per_s.into(),
             extra: sites.iter().map(|_| AtomicU32::default()).collect(),
-            report: Mutex::new(Report {
-                clients: clients.into(),
-                ..Report::of(sockets.len(), sites.len())
-            }),
+            report: Mutex::new(Report { clients: clients.into(), ..Report::of(sockets.len(), sites.len()) }),
             ..Shared::default()
         });
         let config = cluster.nodes.first().map(|node| &node.config).context("a cluster without nodes")?;
         let lease_secs = config.pointer("/dhcp/lease_secs").and_then(Value::as_u64);
-        let lease_secs = lease_secs.and_then(|secs| u32::try_from(secs).ok()).context("no dhcp.lease_secs")?;
+        let lease_secs =
+            lease_secs.and_then(|secs| u32::try_from(secs).ok()).context("no dhcp.lease_secs")?;
         let clients = Clients::new(sockets, sites, *load, lease_secs, Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("clients".to_owned());
         let thread = thread.spawn(move || clients.run()).context("no thread for the clients")?;
@@ -145,7 +143,10 @@ impl Traffic {
     /// When it is not in time, or the clients have ended.
     pub fn wait(&self, deadline: Duration, what: &str, wanted: impl Fn(&Report) -> bool) -> Result<Report> {
         let found = wait_for(deadline, what, || {
-            ensure!(self.thread.as_ref().is_some_and(|thread| !thread.is_finished()), "the clients have ended");
+            ensure!(
+                self.thread.as_ref().is_some_and(|thread| !thread.is_finished()),
+                "the clients have ended"
+            );
             let report = self.report();
             Ok(wanted(&report).then_some(report))
         });

@@ -78,11 +78,7 @@ pub struct Report {
 impl Report {
     /// Nothing seen yet, of so many nodes and sites.
     pub fn of(nodes: usize, sites: usize) -> Self {
-        Self {
-            nodes: vec![NodeCounts::default(); nodes],
-            bound_by_site: vec![0; sites],
-            ..Self::default()
-        }
+        Self { nodes: vec![NodeCounts::default(); nodes], bound_by_site: vec![0; sites], ..Self::default() }
     }
 
     /// Whether anything happened that must not.
