@@ -101,10 +101,7 @@ pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
 /// The lease time and the maximum client lead time of drills, seconds.
 pub const LEASE_SECS: u32 = 20;
 /// See there.
-pub const MCLT_SECS: u32 = 5;
-/// Silence after which addresses move, seconds.
-pub const FAILOVER_SECS: u32 = 3;
-
+pub const MCLT_SECS: u32 = 3;
 /// A cluster at work.
 pub struct Stage {
     /// The clients: they end before what they talk to.

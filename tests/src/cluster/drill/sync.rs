@@ -58,6 +58,9 @@ pub fn run(rounds: u8) -> Result<Figures> {
                 ensure!(known, "{} knows {address} as {lease}", node.name);
             }
         }
+        if round + 1 == rounds {
+            break;
+        }
         let back = Instant::now();
         cluster.nodes.get_mut(at).context("no such node")?.start()?;
         cluster.wait_in_step()?;
