@@ -211,6 +211,7 @@ impl Node {
             engine.unsuspend(address);
             work.publish.push(address);
         }
+        let count = taken.adopted.len() + taken.told.len();
         for record in taken.adopted {
             self.forgetting.remove(&record.address);
             work.publish.push(record.address);
@@ -223,7 +224,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(index) else { return };
         let Some(first) = peer.arrived.pop_front() else { return };
         peer.traffic.octets_received += first.octets.len() as u64;
-        peer.traffic.updates_received += (work.adopted.len() + taken.told.len()) as u64;
+        peer.traffic.updates_received += count as u64;
         let before = peer.cursor;
         peer.cursor = Cursor { log: first.after.log, seq: first.until };
         if peer.arrived.is_empty() {

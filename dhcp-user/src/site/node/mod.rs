@@ -149,6 +149,8 @@ pub struct Node {
     moving: Option<Moving>,
     /// When blocks of a pool were last asked for, and how many have been asked.
     wishes: HashMap<usize, (Timestamp, usize)>,
+    /// Who is short of addresses in which pool: since when, and by how many blocks.
+    wanted: BTreeMap<(NodeId, usize), (Timestamp, u32)>,
     next_look: Timestamp,
     draining: bool,
     counts: Counts,
@@ -195,6 +197,7 @@ impl Node {
             undurable: Vec::new(),
             moving: None,
             wishes: HashMap::new(),
+            wanted: BTreeMap::new(),
             next_look: Timestamp::ZERO,
             draining: false,
             counts: Counts::default(),
