@@ -210,6 +210,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         let unpublishable = self.core.learner.unpublishable;
         self.core.learner = Learner { control, answers, interfaces, unpublishable };
         self.core.local = local;
+        if let Some(site) = &mut self.site {
+            site.teach_anew();
+        }
         // Their clients ask again, and whether their addresses are free is asked anew.
         self.core.waiting.clear();
         self.unsaved_answers.clear();

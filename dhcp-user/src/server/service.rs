@@ -53,8 +53,8 @@ use crate::{
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
-/// The longest it sleeps while an offer may be waiting for a probe.
-const IDLE_PROBING: Duration = Duration::from_millis(10);
+/// The longest it sleeps while an offer may be waiting for a probe, or the kernel for what it is to be taught.
+const IDLE_SOON: Duration = Duration::from_millis(10);
 /// Events taken up before the work is done, each frame counted as one; a last event may have some more.
 const EVENTS_MAX: usize = 1_024;
 
@@ -193,7 +193,8 @@ impl Service {
 
     /// Takes up what has come in and does the work; whether it was told to stop.
     fn take_events(&mut self) -> Result<bool, KeeperError> {
-        let idle = if self.keeper.core.engine.is_probing() { IDLE_PROBING } else { IDLE };
+        let busy = self.keeper.core.engine.is_probing() || self.keeper.has_untaught();
+        let idle = if busy { IDLE_SOON } else { IDLE };
         let mut next = match self.events.recv_timeout(idle) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,

@@ -3,7 +3,8 @@
 //! the engine for, through the keeper.
 //!
 //! * [`settings`]: what is fixed while it runs; [`message`]: what nodes tell each other; [`view`]: what is shown of it.
-//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs.
+//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs;
+//!   `asked`: how clients ask for their renewals.
 //!
 //! **How it is driven.** The node lives in the keeper, in the service's thread. The driver, which has the links and the
 //! consensus, hands [`Input`]s to the service and carries out the [`Output`]s that come back with each
@@ -17,6 +18,7 @@
 //!   A peer whose queue is full is disconnected.
 
 mod adopt;
+mod asked;
 mod delegate;
 mod hand_on;
 pub mod message;
@@ -42,7 +44,7 @@ use self::{
 };
 use super::{
     delegation::{Command, Delegations, NodeId, Presence},
-    replication::{ChangeLog, Cursor},
+    replication::{Book, ChangeLog, Cursor},
 };
 use crate::{engine::Engine, server::work::Work, time::Timestamp};
 
@@ -130,6 +132,10 @@ pub struct Node {
     /// Peers of whom something was taken up that is not durable yet, with where we were before.
     undurable: Vec<(usize, Cursor)>,
     moving: Option<Moving>,
+    /// How clients ask for their renewals.
+    asked: Book,
+    /// Leases whose renewals the kernel is to be taught from that.
+    untaught: BTreeSet<Ipv4Addr>,
     /// When blocks of a pool were last asked for, and how many have been asked.
     wishes: HashMap<usize, (Timestamp, usize)>,
     next_look: Timestamp,
@@ -171,6 +177,8 @@ impl Node {
             forgetting: BTreeSet::new(),
             undurable: Vec::new(),
             moving: None,
+            asked: Book::default(),
+            untaught: BTreeSet::new(),
             wishes: HashMap::new(),
             next_look: Timestamp::ZERO,
             draining: false,
@@ -342,7 +350,12 @@ impl Node {
             epoch: self.state.blocks().map(|held| held.epoch).max().unwrap_or(0),
             awaiting: self.awaiting.len() as u64,
             peers: peers.collect(),
-            counts: Counts { superseded: self.log.superseded(), ..self.counts },
+            counts: Counts {
+                superseded: self.log.superseded(),
+                templates: self.asked.len() as u64,
+                templates_left_out: self.asked.left_out(),
+                ..self.counts
+            },
         }
     }
 

@@ -123,4 +123,10 @@ pub struct Counts {
     pub taken_over: u64,
     /// Blocks handed on.
     pub handed_on: u64,
+    /// Ways in which clients ask for renewals that are known at present, each once.
+    pub templates: u64,
+    /// Ways there was no room for: these clients' first renewal after a take-over goes through the daemon.
+    pub templates_left_out: u64,
+    /// Leases of other nodes whose renewals the kernel here was taught before their clients ever came.
+    pub taught: u64,
 }
