@@ -13,7 +13,8 @@ use std::{
 use ipnet::Ipv4Net;
 
 pub use self::sites::{
-    Allocation, Bandwidth, Failover, MultiSite, Site, SiteLink, Strategy, SyncMode, Synchronization,
+    Allocation, Bandwidth, Failover, MultiSite, SharedAddress, Site, SiteLink, Strategy, SyncMode,
+    Synchronization,
 };
 use crate::time::Span;
 
@@ -42,6 +43,13 @@ pub struct Config {
     pub limits: Limits,
     /// The guide's multi-site keys, if present.
     pub multi_site: Option<MultiSite>,
+}
+
+impl Config {
+    /// The addresses this node shares with the others of its site.
+    pub fn shared_addresses(&self) -> impl Iterator<Item = &SharedAddress> {
+        self.multi_site.iter().flat_map(|section| &section.shared)
+    }
 }
 
 /// One network interface.

@@ -103,7 +103,8 @@ impl Learner {
             let Some(template) = template else { continue };
             let (Some(way), Some(payload)) = (template.way(), template.request(lease)) else { continue };
             let Some(server) = self.expected(engine, lease, &way) else { continue };
-            let granted = Granted { ingress: &server.ingress, payload: &payload, lease, server: server.address };
+            let granted =
+                Granted { ingress: &server.ingress, payload: &payload, lease, server: server.address };
             let prediction = Prediction { form: way.form, payload: payload.clone() };
             match self.teach(engine, &granted, &prediction, work) {
                 Ok(form) => *slot = Some(form),

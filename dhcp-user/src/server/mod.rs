@@ -34,6 +34,7 @@ mod outbox;
 pub mod reload;
 pub mod sealing;
 pub mod service;
+mod shared_address;
 mod sites;
 pub mod start;
 pub mod takeover;

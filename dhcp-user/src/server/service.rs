@@ -31,6 +31,7 @@ use super::{
     outbox::Outbox,
     reload::swap::Order,
     sealing::Sealing,
+    shared_address::SharedAddresses,
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
@@ -123,6 +124,8 @@ pub struct Service {
     pub(super) journal: Option<Journal>,
     /// Where what the node of a cluster wants done is carried out.
     pub(super) sites: Option<ToPump>,
+    /// The addresses that the nodes of this site share, if there are such.
+    pub(super) shared: Option<SharedAddresses>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -153,7 +156,7 @@ impl Service {
     pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
         let mut clocks = ClockWatch::just_noted();
-        let mut swept_until_boot_ns = 0;
+        let (mut swept_until_boot_ns, mut stop_at) = (0, None);
         let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
         self.record(&inherited);
@@ -171,6 +174,9 @@ impl Service {
             }
             self.look_at_clocks(&mut clocks)?;
             if stop {
+                stop_at.get_or_insert_with(|| self.hand_addresses_on());
+            }
+            if stop_at.is_some_and(|at| Instant::now() >= at || self.addresses_are_handed_on()) {
                 return self.stop();
             }
         }
@@ -321,6 +327,7 @@ impl Service {
     }
 
     fn stop(mut self) -> Result<(), KeeperError> {
+        self.shared = None;
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
         if let Some(journal) = &mut self.journal {
             let now = self.clock.now();

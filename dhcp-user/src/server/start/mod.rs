@@ -37,6 +37,7 @@ use super::{
         decide::{AskingBy, Standing},
     },
     service::{Counts, Event, Service},
+    shared_address::SharedAddresses,
     takeover::{Surroundings, remember},
 };
 use crate::{
@@ -139,6 +140,12 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
     threads::start_answers(&probing, &events)?;
+    let shared = interfaces::shared_addresses(&config, &facts, &sockets);
+    let shared = if shared.is_empty() {
+        None
+    } else {
+        Some(SharedAddresses::start(shared).map_err(StartError::Thread)?)
+    };
     let (feed, flushes, latency) = (Arc::<Feed>::default(), keeper.store.times(), Arc::<Latency>::default());
     let service = Service {
         keeper,
@@ -155,6 +162,7 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
         echo: probing.echo,
         journal,
         sites: None,
+        shared,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
         latency: Arc::clone(&latency),

@@ -4,7 +4,7 @@
 //!
 //! * [`settings`]: what is fixed while it runs; [`message`]: what nodes tell each other; [`view`]: what is shown of it.
 //! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs;
-//!   `asked`: how clients ask for their renewals.
+//!   `asked`: how clients ask for their renewals; `shared`: who has a site's addresses.
 //!
 //! **How it is driven.** The node lives in the keeper, in the service's thread. The driver, which has the links and the
 //! consensus, hands [`Input`]s to the service and carries out the [`Output`]s that come back with each
@@ -24,6 +24,7 @@ mod hand_on;
 pub mod message;
 mod peer;
 pub mod settings;
+mod shared;
 mod tell;
 pub mod view;
 
@@ -140,6 +141,7 @@ pub struct Node {
     wishes: HashMap<usize, (Timestamp, usize)>,
     next_look: Timestamp,
     draining: bool,
+    stopping: bool,
     counts: Counts,
     out: Vec<Output>,
 }
@@ -182,6 +184,7 @@ impl Node {
             wishes: HashMap::new(),
             next_look: Timestamp::ZERO,
             draining: false,
+            stopping: false,
             counts: Counts::default(),
             out: Vec::new(),
         }
@@ -349,6 +352,7 @@ impl Node {
             blocks: count(self.state.blocks().len()),
             epoch: self.state.blocks().map(|held| held.epoch).max().unwrap_or(0),
             awaiting: self.awaiting.len() as u64,
+            shared_addresses_here: None,
             peers: peers.collect(),
             counts: Counts {
                 superseded: self.log.superseded(),

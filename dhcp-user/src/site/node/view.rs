@@ -45,6 +45,8 @@ pub struct View {
     pub epoch: u32,
     /// Leases that wait for acknowledgements before their horizons move.
     pub awaiting: u64,
+    /// Whether the addresses that the nodes of the site share are on this one; `None` without such.
+    pub shared_addresses_here: Option<bool>,
     /// All other nodes.
     pub peers: Vec<PeerView>,
     /// What was counted since the start.

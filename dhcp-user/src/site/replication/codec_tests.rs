@@ -29,7 +29,9 @@ fn identity() -> impl Strategy<Value = Identity> {
 
 /// One of a few templates, or none.
 fn template() -> impl Strategy<Value = Option<Arc<Template>>> {
-    prop::option::of((0..5_u8).prop_map(|n| Arc::new(Template::decode(&[0, 0, n, 0, 0, 0, 1, n, 1]).unwrap())))
+    prop::option::of(
+        (0..5_u8).prop_map(|n| Arc::new(Template::decode(&[0, 0, n, 0, 0, 0, 1, n, 1]).unwrap())),
+    )
 }
 
 prop_compose! {

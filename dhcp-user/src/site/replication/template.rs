@@ -6,9 +6,7 @@ use std::net::Ipv4Addr;
 
 use dhcp_common::{
     abi::Form,
-    wire::{
-        BOOTP_MIN_LEN, BOOTP_OPTIONS, BOOTREQUEST, COOKIE, HOPS_MAX, NAMES_LEN, REQUEST_OPTIONS_MAX,
-    },
+    wire::{BOOTP_MIN_LEN, BOOTP_OPTIONS, BOOTREQUEST, COOKIE, HOPS_MAX, NAMES_LEN, REQUEST_OPTIONS_MAX},
 };
 
 use super::{
