@@ -9,14 +9,14 @@ use dhcp_tests::{
     lab::{SERVER, SERVER_MAC, Stats, set},
     packet::Frame,
     parse::Message,
-    wait::wait_until,
+    wait::{wait_for, wait_until},
 };
 use serde_json::{Value, json};
 
 /// The relay agent, at any node.
 const RELAY: Ipv4Addr = Ipv4Addr::new(198, 19, 7, 1);
 /// How long a client waits for a reply on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// As a relay agent sends a client's message on.
 fn relayed(frame: Frame, circuit: u8) -> Frame {
@@ -32,8 +32,10 @@ fn relayed(frame: Frame, circuit: u8) -> Frame {
 
 /// A lease through the relay agent.
 fn lease_relayed(client: &Scripted<'_>, circuit: u8) -> Ipv4Addr {
+    // The node may not have been given addresses of this pool yet.
     let ask = |frame: Frame| -> Message {
-        client.ask_for(&relayed(frame, circuit), PATIENCE).unwrap().expect("a reply to the relay agent").0
+        let frame = relayed(frame, circuit);
+        wait_for(AGREED, "a reply to the relay agent", || Ok(client.ask_for(&frame, PATIENCE)?)).unwrap().0
     };
     let offer = ask(client.message(1, &[]));
     let ack = ask(client.message(3, &[(50, &offer.yiaddr.octets()), (54, &SERVER.octets())]));
