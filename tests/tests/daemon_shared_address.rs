@@ -45,7 +45,8 @@ fn wait_address(node: &Node, there: bool) {
     wait_until(AGREED, &what, || has_address(node) == there)
         .unwrap_or_else(|error| panic!("{error:#}\n{}", node.log()));
     if there {
-        node.wait("it to be shown", &["site", "sync"], |sync| sync["service_addresses_here"] == true).unwrap();
+        node.wait("it to be shown", &["site", "sync"], |sync| sync["service_addresses_here"] == true)
+            .unwrap();
     }
 }
 
@@ -64,7 +65,8 @@ fn hear_announcements(socket: &RawSocket, mac: [u8; 6]) {
 fn a_renewal_straight_to_a_dead_node_is_answered_by_its_neighbour() {
     let mut cluster = Cluster::new(&[("us-east", 2), ("us-west", 1)], |config| {
         set(config, "/dhcp/interfaces", json!([INTERFACE]));
-        for (key, value) in [("lease_secs", json!(60)), ("t1_percent", json!(10)), ("t2_percent", json!(80))] {
+        for (key, value) in [("lease_secs", json!(60)), ("t1_percent", json!(10)), ("t2_percent", json!(80))]
+        {
             set(config, &format!("/dhcp/{key}"), value);
         }
         set(

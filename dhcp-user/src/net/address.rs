@@ -9,9 +9,8 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// `struct nlmsghdr` and `struct ifaddrmsg`, octets.
+/// `struct nlmsghdr`, octets.
 const HEADER_LEN: usize = 16;
-const IFADDR_LEN: usize = 8;
 /// Every bit: the address is its own subnet, so that no route comes or goes with it.
 const PREFIX_LEN: u8 = 32;
 /// The kernel answers as soon as nobody else changes interfaces.
@@ -100,6 +99,9 @@ fn acknowledged(answer: &[u8]) -> Option<io::Result<()>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `struct ifaddrmsg`, octets.
+    const IFADDR_LEN: usize = 8;
 
     #[test]
     fn a_message_says_what_the_kernel_expects() {

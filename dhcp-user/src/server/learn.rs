@@ -1,7 +1,7 @@
 //! What the kernel is to be taught of a client's renewals: for each form the renewal may come in, how to know it again
 //! and what to answer.
 
-use std::net::Ipv4Addr;
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use dhcp_common::{
     abi::{Control, Form},
@@ -35,7 +35,12 @@ pub struct Learner {
     pub interfaces: Vec<Interface>,
     /// How many renewals could not be taught to the kernel.
     pub unpublishable: u64,
+    /// By which interface and with which tags relay agents' messages came in.
+    pub relays: HashMap<Ipv4Addr, Link>,
 }
+
+/// Relay agents whose ways are remembered, at most.
+const RELAYS_MAX: usize = 4_096;
 
 /// A REQUEST that was granted.
 #[derive(Clone, Copy, Debug)]
@@ -99,10 +104,11 @@ impl Learner {
         work: &mut Work,
     ) -> [Option<KnownForm>; 2] {
         let mut forms = lease.forms;
+        let relay = asked.iter().flatten().find_map(|template| template.relay());
         for (slot, template) in forms.iter_mut().zip(asked) {
             let Some(template) = template else { continue };
             let (Some(way), Some(payload)) = (template.way(), template.request(lease)) else { continue };
-            let Some(server) = self.expected(engine, lease, &way) else { continue };
+            let Some(server) = self.expected(engine, lease, &way, relay) else { continue };
             let granted =
                 Granted { ingress: &server.ingress, payload: &payload, lease, server: server.address };
             let prediction = Prediction { form: way.form, payload: payload.clone() };
@@ -118,12 +124,27 @@ impl Learner {
         forms
     }
 
-    /// Where a request that came in elsewhere will come in here: on the link of its subnet, if it is one of ours; else by
-    /// the interface of the same place in the configuration, or the only one. A guess that is wrong costs nothing.
-    fn expected(&self, engine: &Engine, lease: &LeaseRecord, way: &Way) -> Option<Expected> {
-        let link = engine.link_of(lease.address).filter(|_| way.form == Form::Direct);
+    /// Notes by which way a relay agent's messages come in here.
+    pub fn note_relay(&mut self, giaddr: Ipv4Addr, link: Link) {
+        if self.relays.len() < RELAYS_MAX || self.relays.contains_key(&giaddr) {
+            self.relays.insert(giaddr, link);
+        }
+    }
+
+    /// Where a request that came in elsewhere will come in here: on the link of its subnet, if it is one of ours; else as
+    /// other messages of its relay agent did; else by the interface of the same place in the configuration, or the only
+    /// one. A guess that is wrong costs nothing.
+    fn expected(
+        &self,
+        engine: &Engine,
+        lease: &LeaseRecord,
+        way: &Way,
+        relay: Option<Ipv4Addr>,
+    ) -> Option<Expected> {
+        let link = engine.link_of(lease.address).filter(|_| way.form == Form::Direct && relay.is_none());
+        let seen = || self.relays.get(&relay?).copied();
         let interface = Some(way.interface).filter(|index| *index < self.interfaces.len()).unwrap_or(0);
-        let Link { interface, vlans } = link.unwrap_or(Link { interface, vlans: way.vlans });
+        let Link { interface, vlans } = link.or_else(seen).unwrap_or(Link { interface, vlans: way.vlans });
         let address = engine.server_on(interface)?;
         let source_mac = lease.hardware.as_ethernet()?;
         // Both addresses are put in by form; the port is the client's or the relay agent's.
