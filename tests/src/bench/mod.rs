@@ -5,6 +5,7 @@
 //! * [`traffic`]: renewals per second over veth.
 //! * [`report`]: the figures as a table and as JSON; [`machine`]: what they were measured on.
 //! * [`overload`]: `cargo xtask bench overload`.
+//! * [`teach`]: for `cargo xtask bench sync`.
 //! * [`abi`]: what the bench-only programs share with this side.
 
 pub mod abi;
@@ -14,6 +15,7 @@ pub mod overload;
 pub mod programs;
 pub mod report;
 pub mod request;
+pub mod teach;
 pub mod traffic;
 pub mod world;
 

@@ -341,8 +341,8 @@ fn service_addresses_that_cannot_be_are_named() {
         [format!("{path}.interface: there are 2 interfaces; name the one of dhcp.interfaces it lives on")]
     );
     assert_eq!(
-        refused(r#""eth1""#, r#"{"address": "198.18.0.2", "interface": "eth2"}"#, ""),
-        [format!("{path}.interface: \"eth2\" is not in dhcp.interfaces; it may be `eth0`, `eth1`")]
+        refused(r#""eth1""#, r#"{"address": "198.18.0.2", "interface": "wlan7"}"#, ""),
+        [format!("{path}.interface: \"wlan7\" is not in dhcp.interfaces; it may be `eth0`, `eth1`")]
     );
     assert_eq!(
         refused(r#""eth1""#, r#"{"address": "198.18.1.2", "interface": "eth1"}"#, ""),
