@@ -178,7 +178,9 @@ fn applied_and_taken_back() {
     // A file that somebody is editing is not overwritten.
     fs::write(world.file(), "{").unwrap();
     world.refused(&["config", "apply", &other], "the file was changed and not reloaded");
+    world.refused(&["config", "rollback"], "the file was changed and not reloaded");
     assert_eq!(fs::read_to_string(world.file()).unwrap(), "{");
+    fs::copy(&other, world.file()).unwrap();
 
     world.daemon.ask(&["config", "rollback"]).unwrap();
     assert_eq!((fs::read_to_string(world.file()).unwrap(), secs()), (before, Some(20)));

@@ -206,13 +206,16 @@ impl Service {
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
         };
-        let now = self.clock.now();
+        let mut now = self.clock.now();
         let mut work = Work::default();
         let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
         let mut orders = Vec::new();
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
+            // Anew for each: this process may have stood still since the last, and what came meanwhile is not to be granted
+            // from before it was asked for.
+            now = self.clock.now();
             match event {
                 Event::Frames(interface, read, frames) => {
                     let count = frames.len();
@@ -224,6 +227,7 @@ impl Service {
                     room = room.saturating_sub(count.saturating_sub(1));
                 }
                 Event::InUse(address, mac) => {
+                    self.inbox.answer_taken();
                     self.keeper.core.found_in_use(now, address, mac, &mut work);
                 }
                 Event::Graced(withdrawn) => {
@@ -241,7 +245,7 @@ impl Service {
         self.keeper.core.tick(now, &mut work);
         self.settle(now, work)?;
         taken.done(&self.latency);
-        self.node_turn(now, for_node)?;
+        self.node_turn(self.clock.now(), for_node)?;
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,

@@ -4,12 +4,13 @@
 //! * [`cost`]: nanoseconds per frame by `BPF_PROG_TEST_RUN`.
 //! * [`traffic`]: renewals per second over veth.
 //! * [`report`]: the figures as a table and as JSON; [`machine`]: what they were measured on.
-//! * [`overload`]: `cargo xtask bench overload`.
+//! * [`overload`]: `cargo xtask bench overload`. [`gate`]: `cargo xtask bench gate`.
 //! * [`teach`]: for `cargo xtask bench sync`.
 //! * [`abi`]: what the bench-only programs share with this side.
 
 pub mod abi;
 pub mod cost;
+pub mod gate;
 pub mod machine;
 pub mod overload;
 pub mod programs;

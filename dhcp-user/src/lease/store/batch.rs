@@ -121,11 +121,13 @@ pub enum MetaKey {
     MarksKnownSince = 6,
     /// How far this node is in the change logs of its peers, see [`crate::site::node`].
     SiteCursors = 7,
+    /// The cluster whose member this store has been without a gap, see [`crate::site::node`].
+    SiteMember = 8,
 }
 
 impl MetaKey {
     /// Every key.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FingerprintKey,
         Self::ConfigDigest,
         Self::TimelineAnchor,
@@ -133,6 +135,7 @@ impl MetaKey {
         Self::NextAnswer,
         Self::MarksKnownSince,
         Self::SiteCursors,
+        Self::SiteMember,
     ];
 
     /// The key's number on disk.

@@ -1,15 +1,12 @@
-//! The configuration's file and the one it replaced: written beside and moved into place, so that there is a whole one at
-//! every moment, whatever dies.
+//! The configuration's file and the one it replaced.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::ReloadError;
-use crate::config::{self, model::Config};
+use crate::{
+    config::{self, model::Config},
+    whole_file,
+};
 
 /// Readable by the group that may look at it, and by nobody else.
 const MODE: u32 = 0o640;
@@ -43,61 +40,22 @@ impl Files {
     }
 
     pub fn write_current(&self, text: &str) -> Result<(), ReloadError> {
-        write(&self.current, text).map_err(|error| ReloadError::Write { path: self.current.clone(), error })
+        write(&self.current, text)
     }
 
     pub fn write_previous(&self, text: &str) -> Result<(), ReloadError> {
-        write(&self.previous, text).map_err(|error| ReloadError::Write { path: self.previous.clone(), error })
+        write(&self.previous, text)
     }
 }
 
-/// Durable when it returns.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    // Of a link, the file it leads to is replaced, not the link.
-    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = path.with_file_name(name);
-    // Left by a daemon that was killed here.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = (|| {
-        let mut file = File::options().write(true).create_new(true).mode(MODE).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-    })();
-    if written.is_err() {
-        // What stays of it is replaced the next time.
-        let _ = fs::remove_file(&beside);
-    }
-    written
+fn write(path: &Path, text: &str) -> Result<(), ReloadError> {
+    whole_file::replace(path, text.as_bytes(), MODE)
+        .map_err(|error| ReloadError::Write { path: path.to_owned(), error })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
     use super::*;
-
-    #[test]
-    fn a_file_is_replaced_whole_and_closed_to_others_and_links_stay() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, link) = (folder.path().join("real.json"), folder.path().join("dhcp.json"));
-        fs::write(&file, "old").unwrap();
-        symlink(&file, &link).unwrap();
-        fs::write(folder.path().join("real.json.new"), "torn").unwrap();
-        write(&link, "new").unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o137, 0);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-        assert!(write(&folder.path().join("gone/x"), "new").is_err());
-    }
 
     #[test]
     fn there_is_nothing_to_go_back_to_at_first() {

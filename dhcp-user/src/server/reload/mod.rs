@@ -216,9 +216,6 @@ impl Reloader {
             if expected.is_some_and(|expected| expected != version) {
                 return Err(ReloadError::Changed(version));
             }
-            if this.files.current_text().as_deref() != Some(&*before.text) {
-                return Err(ReloadError::Edited { path: this.files.current.clone() });
-            }
             this.write_and_take_up(&text)
         })
         .await
@@ -238,13 +235,14 @@ impl Reloader {
 
     fn write_and_take_up(&self, text: &str) -> Result<Reloaded, ReloadError> {
         // Everything that can be refused is, before the file is touched.
+        let before = self.in_force.standing();
+        if self.files.current_text().as_deref() != Some(&*before.text) {
+            return Err(ReloadError::Edited { path: self.files.current.clone() });
+        }
         let (next, decision) = self.judge(text)?;
-        let before = self.files.current_text();
         self.files.write_current(text)?;
         self.put_in_force(next, decision).inspect_err(|_| {
-            if let Some(before) = before
-                && let Err(error) = self.files.write_current(&before)
-            {
+            if let Err(error) = self.files.write_current(&before.text) {
                 tracing::error!(%error, "the configuration file has what could not be put in force");
             }
         })
@@ -290,15 +288,10 @@ impl Reloader {
                 done?
             }
         };
-        if before.text != next.text {
-            self.in_force.set(next);
-            if !before.text.is_empty()
-                && let Err(error) = self.files.write_previous(&before.text)
-            {
-                tracing::warn!(%error, "the configuration before this one is not kept");
-            }
-        } else {
-            self.in_force.set(next);
+        let replaced = before.text != next.text && !before.text.is_empty();
+        self.in_force.set(next);
+        if replaced && let Err(error) = self.files.write_previous(&before.text) {
+            tracing::warn!(%error, "the configuration before this one is not kept");
         }
         Ok(reloaded)
     }

@@ -1,5 +1,5 @@
-//! Which node of a site has the addresses its nodes share: the first that is in and does not stand aside, as all of them
-//! read it from the same log. Whether clients reach somebody depends on it, and nothing else.
+//! Which node of a site has the addresses its nodes share: the one with the lowest number of those that are in and do not
+//! stand aside, as all of them read it from the same log. Whether clients reach somebody depends on it, and nothing else.
 
 use super::{Node, Output};
 use crate::{
@@ -42,7 +42,7 @@ impl Node {
             of_site.map(|place| place.node).filter(|node| self.state.is_in(*node))
         };
         // Better one that is drained than none.
-        there().find(|node| !self.state.stands_aside(*node)).or_else(|| there().next())
+        there().filter(|node| !self.state.stands_aside(*node)).min().or_else(|| there().min())
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
         let span = Span::from_secs(60);
         let settings = Settings::of(&section, me, span, span).unwrap();
         assert!(settings.shares_addresses);
-        Node::new(settings, 1, None)
+        Node::new(settings, 1, None, None)
     }
 
     /// Who has its site's addresses, as each node reads it from the same state.
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_is_in_and_does_not_stand_aside_has_them_until_its_delegations_end() {
+    fn the_lowest_that_is_in_and_does_not_stand_aside_has_them_until_its_delegations_end() {
         let now = Timestamp(99);
         let mut state = Delegations::default();
         assert_eq!(who(&state, now), [0; 0]);
