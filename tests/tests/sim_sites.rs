@@ -18,6 +18,7 @@ fn three_sites_break_no_promise() {
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
     // Nothing of that was idle.
     assert!(report.renewals_by_kernel > 10_000 && report.acks_by_daemon > 5_000, "{report:?}");
+    assert!(report.warm_renewals > 500, "{report:?}");
     assert!(
         report.crashes > 100 && report.disks_lost > 10 && report.takeovers > 100 && report.updates > 10_000,
         "{report:?}"

@@ -124,6 +124,13 @@ pub enum Command {
         /// The node.
         node: NodeId,
     },
+    /// A node wants no clients sent to it by the addresses its site shares, for it is drained or stops; or it does again.
+    Stand {
+        /// The node.
+        node: NodeId,
+        /// Whether it stands aside.
+        aside: bool,
+    },
 }
 
 /// Why a command had no effect.
@@ -158,6 +165,8 @@ pub struct Delegations {
     members: BTreeMap<NodeId, Member>,
     blocks: Vec<Delegation>,
     digest: u64,
+    /// Members that stand aside ([`Command::Stand`]).
+    aside: BTreeSet<NodeId>,
 }
 
 impl Delegations {
@@ -170,6 +179,7 @@ impl Delegations {
             members: nodes.iter().map(|node| (*node, member.clone())).collect(),
             blocks: holders.take(usize::try_from(blocks).unwrap_or(0)).map(delegation).collect(),
             digest,
+            aside: BTreeSet::new(),
         }
     }
 
@@ -230,7 +240,15 @@ impl Delegations {
                     return Err(Void::NotGone);
                 }
                 self.members.remove(node);
+                self.aside.remove(node);
                 Ok(())
+            }
+            Command::Stand { node, aside } => {
+                if !self.members.contains_key(node) {
+                    return Err(Void::Unknown);
+                }
+                let news = if *aside { self.aside.insert(*node) } else { self.aside.remove(node) };
+                if news { Ok(()) } else { Err(Void::Overtaken) }
             }
         }
     }
@@ -355,6 +373,11 @@ impl Delegations {
     /// All nodes.
     pub fn members(&self) -> impl Iterator<Item = (NodeId, &Member)> {
         self.members.iter().map(|(node, member)| (*node, member))
+    }
+
+    /// Whether a node stands aside where addresses are shared.
+    pub fn stands_aside(&self, node: NodeId) -> bool {
+        self.aside.contains(&node)
     }
 
     /// Whether there are enough nodes for a majority without one of them. If not, delegations have no end, and only an

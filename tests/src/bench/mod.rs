@@ -6,6 +6,7 @@
 //! * [`report`]: the figures as a table and as JSON; [`machine`]: what they were measured on.
 //! * [`overload`]: `cargo xtask bench overload`. [`gate`]: `cargo xtask bench gate`.
 //! * [`catch_up`]: a node is told a million leases, for `cargo xtask bench sync`; [`leases`]: what these are like.
+//! * [`teach`]: for `cargo xtask bench sync`.
 //! * [`abi`]: what the bench-only programs share with this side.
 
 pub mod abi;
@@ -18,6 +19,7 @@ pub mod overload;
 pub mod programs;
 pub mod report;
 pub mod request;
+pub mod teach;
 pub mod traffic;
 pub mod world;
 

@@ -2,21 +2,21 @@
 //! change log, columns, zstd, and on the other side record, table and durable store, without links; then a node that is told
 //! everything by a real daemon over a real link, without a cap and under one.
 
-use std::{net::Ipv4Addr, time::Instant};
+use std::{collections::HashMap, net::Ipv4Addr, time::Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use dhcp_tests::bench::{
     catch_up,
     leases::{LEASE_SECS, lease},
-    median,
+    median, teach,
 };
 use dhcp_user::{
     lease::{
         store::{Batch, LeaseStore as _, LogStore, Options},
         table::LeaseTable,
     },
-    site::replication::{self, ChangeLog, Cursor, Update},
+    site::replication::{self, Asked, ChangeLog, Cursor, Update},
     time::{Span, Timestamp},
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
@@ -26,6 +26,8 @@ const FIRST: u32 = 0xc612_0000;
 const COMMIT: usize = 4_096;
 const SNAPSHOT_BATCH: usize = 32_768;
 const RECEIVER: usize = 0;
+/// Leases by which it is measured how fast a kernel is taught.
+const TAUGHT: usize = 20_000;
 
 /// Measures replication. `cargo xtask bench sync` starts this.
 #[derive(Debug, Parser)]
@@ -59,6 +61,7 @@ struct Figures {
     catchup_bytes_per_lease: f64,
     catchup_secs: f64,
     applied_per_s: f64,
+    taught_per_s: f64,
     #[serde(flatten)]
     linked: Option<Linked>,
 }
@@ -102,13 +105,15 @@ fn main() -> Result<()> {
     } else {
         println!(
             "steady renewals: {:.2} octets an update ({:.2} without compression and deduplication)\n\
-             catch-up of {} leases: {:.2} octets a lease, {:.2} s, {:.0} applied a second, durably",
+             catch-up of {} leases: {:.2} octets a lease, {:.2} s, {:.0} applied a second, durably\n\
+             {:.0} renewals a second taught to a standby's kernel before they come",
             figures.bytes_per_update,
             figures.bytes_per_update_plain,
             figures.leases,
             figures.catchup_bytes_per_lease,
             figures.catchup_secs,
             figures.applied_per_s,
+            figures.taught_per_s,
         );
         if let Some(linked) = &figures.linked {
             println!(
@@ -129,11 +134,12 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
     let mut rng = SmallRng::seed_from_u64(1);
     let start = Timestamp::ZERO + Span::from_secs(1_764_000_000);
     let mut sender = LeaseTable::default();
-    let mut log = ChangeLog::new(1);
+    let (mut log, mut asked) = (ChangeLog::new(1), HashMap::new());
     for index in 0..arguments.leases {
         let granted_at = start - Span(rng.random_range(0..LEASE_SECS / 2 * 1_000_000_000));
         let lease = lease(Ipv4Addr::from_bits(FIRST + index), index, granted_at, &mut rng);
         log.touch(lease.address, 1);
+        asked.insert(lease.address, teach::asked(&lease)?);
         sender.put(lease);
     }
     let mut cursor = log.resume(RECEIVER, Cursor::default());
@@ -145,7 +151,7 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
     let (mut octets, mut applying) = (0, 0.0);
     let began = Instant::now();
     loop {
-        let (packed, next, count) = batch(&mut log, &sender, cursor, SNAPSHOT_BATCH, start)?;
+        let (packed, next, count) = batch(&mut log, &sender, &asked, cursor, SNAPSHOT_BATCH, start)?;
         if count == 0 {
             break;
         }
@@ -173,13 +179,14 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
             singly.push(Update::of(renewed, 1, true));
             log.touch(address, 1);
         }
-        let (packed, next, count) = batch(&mut log, &sender, cursor, arguments.batch_size, now)?;
+        let (packed, next, count) = batch(&mut log, &sender, &asked, cursor, arguments.batch_size, now)?;
         cursor = next;
         apply(&packed, &mut receiver, &mut store)?;
         sizes.push(packed.len() as f64 / count as f64);
         let updates = singly.len();
         plains.push(replication::encode(&mut singly, now).len() as f64 / updates as f64);
     }
+    let teachable = receiver.iter().filter(|lease| lease.address >= teach::FIRST);
     Ok(Figures {
         leases: arguments.leases,
         batch_size: arguments.batch_size,
@@ -188,6 +195,7 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
         catchup_bytes_per_lease: octets as f64 / f64::from(arguments.leases),
         catchup_secs,
         applied_per_s: f64::from(arguments.leases) / applying,
+        taught_per_s: teach::taught_per_s(teachable.take(TAUGHT), LEASE_SECS)?,
         linked: None,
     })
 }
@@ -196,15 +204,19 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
 fn batch(
     log: &mut ChangeLog,
     leases: &LeaseTable,
+    asked: &HashMap<Ipv4Addr, Asked>,
     cursor: Cursor,
     max: usize,
     now: Timestamp,
 ) -> Result<(Vec<u8>, Cursor, usize)> {
     let (changes, next) = log.after(RECEIVER, cursor, max);
-    let mut updates: Vec<Update> = changes
-        .iter()
-        .filter_map(|change| Some(Update::of(leases.get(change.address)?, 1, change.anew)))
-        .collect();
+    let mut updates = Vec::with_capacity(changes.len());
+    for change in &changes {
+        let lease = leases.get(change.address).context("no such lease")?;
+        let known = asked.get(&change.address).filter(|_| change.anew);
+        let asked = known.cloned().unwrap_or_default();
+        updates.push(Update { asked, ..Update::of(lease, 1, change.anew) });
+    }
     let plain = replication::encode(&mut updates, now);
     for change in &changes {
         log.acknowledged(RECEIVER, change.address, change.identity);

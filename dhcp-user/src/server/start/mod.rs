@@ -41,6 +41,7 @@ use super::{
         tell_left_out,
     },
     service::{Counts, Event, Service},
+    shared_address::SharedAddresses,
     takeover::{Surroundings, remember},
 };
 use crate::{
@@ -148,6 +149,12 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
     threads::start_answers(&probing, &events, &inbox)?;
+    let shared = interfaces::shared_addresses(&config, &facts, &sockets);
+    let shared = if shared.is_empty() {
+        None
+    } else {
+        Some(SharedAddresses::start(shared).map_err(StartError::Thread)?)
+    };
     let feed = Arc::new(Feed::begun_at(Timestamp(clock::wall_ns())));
     let (flushes, latency) = (keeper.store.times(), Arc::<Latency>::default());
     let service = Service {
@@ -166,6 +173,7 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
         journal,
         sites: None,
         running_tap: None,
+        shared,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
         latency: Arc::clone(&latency),

@@ -125,6 +125,8 @@ pub struct SyncDetail {
     pub blocks_held: Option<u32>,
     /// How many of these it has taken over and may not give out of yet.
     pub blocks_closed: Option<u32>,
+    /// Whether the addresses that the nodes of its site share are on this one; null without such.
+    pub service_addresses_here: Option<bool>,
     /// Until when it may give addresses out without another word of the majority, UTC.
     pub held_until: Option<String>,
     /// The cap on what is sent, octets a second; null without.
@@ -355,6 +357,7 @@ impl Sites {
             blocks: view.map(|view| view.blocks),
             blocks_held: view.map(|view| view.blocks_held),
             blocks_closed: view.map(|view| view.blocks_closed),
+            service_addresses_here: view.and_then(|view| view.shared_addresses_here),
             held_until: view.map(|view| utc(view.held_until)),
             bandwidth_cap: cap,
             bandwidth_used: used,

@@ -198,6 +198,7 @@ impl Node {
         if !self.state.is_in(me) {
             return;
         }
+        self.propose_standing(now);
         if self.again(now, "confirm") {
             self.propose_confirmations();
         }

@@ -3,7 +3,8 @@
 //! the engine for, through the keeper.
 //!
 //! * [`settings`]: what is fixed while it runs; [`message`]: what nodes tell each other; [`view`]: what is shown of it.
-//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs.
+//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs;
+//!   `asked`: how clients ask for their renewals; `shared`: who has a site's addresses.
 //!
 //! **How it is driven.** The node lives in the keeper, in the service's thread. The driver, which has the links and the
 //! consensus, hands [`Input`]s to the service and carries out the [`Output`]s that come back with each
@@ -17,12 +18,14 @@
 //!   A peer whose queue is full is disconnected.
 
 mod adopt;
+mod asked;
 mod delegate;
 mod hand_on;
 mod membership;
 pub mod message;
 mod peer;
 pub mod settings;
+mod shared;
 mod tell;
 pub mod view;
 
@@ -45,7 +48,7 @@ use self::{
 };
 use super::{
     delegation::{Command, Delegations, NodeId, Presence},
-    replication::{ChangeLog, Cursor},
+    replication::{Book, ChangeLog, Cursor},
 };
 use crate::{engine::Engine, server::work::Work, time::Timestamp};
 
@@ -147,12 +150,17 @@ pub struct Node {
     /// Peers of whom something was taken up that is not durable yet, with where we were before.
     undurable: Vec<(usize, Cursor)>,
     moving: Option<Moving>,
+    /// How clients ask for their renewals.
+    asked: Book,
+    /// Leases whose renewals the kernel is to be taught from that.
+    untaught: BTreeSet<Ipv4Addr>,
     /// When blocks of a pool were last asked for, and how many have been asked.
     wishes: HashMap<usize, (Timestamp, usize)>,
     /// Who is short of addresses in which pool: since when, and by how many blocks.
     wanted: BTreeMap<(NodeId, usize), (Timestamp, u32)>,
     next_look: Timestamp,
     draining: bool,
+    stopping: bool,
     counts: Counts,
     out: Vec<Output>,
 }
@@ -196,10 +204,13 @@ impl Node {
             forgetting: BTreeSet::new(),
             undurable: Vec::new(),
             moving: None,
+            asked: Book::default(),
+            untaught: BTreeSet::new(),
             wishes: HashMap::new(),
             wanted: BTreeMap::new(),
             next_look: Timestamp::ZERO,
             draining: false,
+            stopping: false,
             counts: Counts::default(),
             out: Vec::new(),
         };
@@ -380,8 +391,14 @@ impl Node {
             blocks: count(self.state.blocks().len()),
             epoch: self.state.blocks().map(|held| held.epoch).max().unwrap_or(0),
             awaiting: self.awaiting.len() as u64,
+            shared_addresses_here: None,
             peers: peers.collect(),
-            counts: Counts { superseded: self.log.superseded(), ..self.counts },
+            counts: Counts {
+                superseded: self.log.superseded(),
+                templates: self.asked.len() as u64,
+                templates_left_out: self.asked.left_out(),
+                ..self.counts
+            },
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     server::work::Work,
     site::{
         delegation::{NodeId, Presence},
-        replication::{Cursor, Identity, UPDATES_MAX, Update, encode},
+        replication::{Cursor, UPDATES_MAX, Update, encode},
     },
     time::{Span, Timestamp},
 };
@@ -60,7 +60,10 @@ impl Node {
     pub(super) fn touch(&mut self, engine: &Engine, address: Ipv4Addr, anew: bool) -> u64 {
         let Some(lease) = engine.leases().get(address) else { return self.log.end().seq };
         let shown = self.shown(engine, lease);
-        let identity = Identity::of(&shown).digest();
+        if shown.state != LeaseState::Bound {
+            self.asked.forget(address);
+        }
+        let identity = self.digest_of(&shown);
         let seq = match anew {
             true => self.log.touch_anew(address, identity),
             false => self.log.touch(address, identity),
@@ -204,9 +207,10 @@ impl Node {
             }
             // What we granted without holding the block is told whole: the holder may not know the client.
             let anew = change.anew || epoch == 0;
-            updates.push(Update::of(&shown, epoch, anew));
+            let asked = if anew { self.asked_of(&shown) } else { [None, None] };
+            updates.push(Update { asked, ..Update::of(&shown, epoch, anew) });
             if anew {
-                told.push((change.address, Identity::of(&shown).digest()));
+                told.push((change.address, self.digest_of(&shown)));
             }
         }
         let count = updates.len() as u64;

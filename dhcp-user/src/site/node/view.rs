@@ -47,6 +47,8 @@ pub struct View {
     pub epoch: u32,
     /// Leases that wait for acknowledgements before their horizons move.
     pub awaiting: u64,
+    /// Whether the addresses that the nodes of the site share are on this one; `None` without such.
+    pub shared_addresses_here: Option<bool>,
     /// All other nodes.
     pub peers: Vec<PeerView>,
     /// What was counted since the start.
@@ -127,4 +129,10 @@ pub struct Counts {
     pub taken_over: u64,
     /// Blocks handed on.
     pub handed_on: u64,
+    /// Ways in which clients ask for renewals that are known at present, each once.
+    pub templates: u64,
+    /// Ways there was no room for: these clients' first renewal after a take-over goes through the daemon.
+    pub templates_left_out: u64,
+    /// Leases of other nodes whose renewals the kernel here was taught before their clients ever came.
+    pub taught: u64,
 }

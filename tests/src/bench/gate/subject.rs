@@ -97,6 +97,7 @@ impl Subject {
             answers: AnswerTable::new(ANSWERS_MAX),
             interfaces: vec![INTERFACE],
             unpublishable: 0,
+            relays: Default::default(),
         };
         let engine = Engine::new(config, vec![SERVER], LeaseTable::default());
         let (timeline, _) = Timeline::resume(None, BootId::new([7; 16]), boot_ns, WALL_NS);

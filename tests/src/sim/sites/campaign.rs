@@ -54,6 +54,8 @@ pub struct Report {
     pub seeds_per_s: f64,
     /// Renewals the kernels granted.
     pub renewals_by_kernel: u64,
+    /// Those of clients whom the daemon of that node had never answered.
+    pub warm_renewals: u64,
     /// ACKs of the daemons.
     pub acks_by_daemon: u64,
     /// How often a daemon died.
@@ -102,6 +104,7 @@ impl Campaign {
                 total.seeds += 1;
                 total.steps += outcome.steps;
                 total.renewals_by_kernel += outcome.renewals_by_kernel;
+                total.warm_renewals += outcome.warm_renewals;
                 total.acks_by_daemon += outcome.acks_by_daemon;
                 total.crashes += outcome.crashes;
                 total.disks_lost += outcome.disks_lost;

@@ -26,6 +26,8 @@ pub struct Outcome {
     pub steps: u64,
     /// Renewals the kernels granted.
     pub renewals_by_kernel: u64,
+    /// Those of clients whom the daemon of that node had never answered: other nodes told how they ask.
+    pub warm_renewals: u64,
     /// ACKs of the daemons.
     pub acks_by_daemon: u64,
     /// How often a daemon died.

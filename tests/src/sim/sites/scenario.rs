@@ -152,6 +152,7 @@ impl Scenario {
             failover_timeout: Span::from_secs(self.delegation_secs + 1),
             heirs: (0..self.sites).collect(),
             donors,
+            shares_addresses: true,
             balanced: self.base.seed.is_multiple_of(3),
         }
     }

@@ -7,7 +7,10 @@ mod verdicts;
 mod visitors;
 mod wires;
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::Ipv4Addr,
+};
 
 use dhcp_user::{
     lease::record::LeaseState,
@@ -85,6 +88,8 @@ pub struct World {
     attached: Vec<usize>,
     oracle: Oracle,
     violation: Option<Violation>,
+    /// Which clients each machine's daemon has answered, with which address.
+    served: HashSet<(usize, u16, Ipv4Addr)>,
     /// When each machine had no address free, by subnet.
     full_ns: Vec<[u64; 2]>,
     outcome: Outcome,
@@ -123,6 +128,7 @@ impl World {
             attached: Vec::new(),
             oracle: Oracle::default(),
             violation: None,
+            served: HashSet::new(),
             full_ns: vec![[0; 2]; nodes],
             outcome: Outcome::default(),
             tracing,
