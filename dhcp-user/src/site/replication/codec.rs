@@ -172,7 +172,7 @@ pub fn encode(updates: &mut [Update], now: Timestamp) -> Vec<u8> {
     let known: Vec<&Identity> = updates.iter().filter_map(|update| update.identity.as_ref()).collect();
     encode_identities(&known, &mut out);
     dictionary::put(
-        updates.iter().filter(|update| update.identity.is_some()).map(|update| &update.asked),
+        &updates.iter().filter(|update| update.identity.is_some()).map(|update| &update.asked),
         &mut out,
     );
     out

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Appends the templates of these clients, and who asks by which.
-pub(super) fn put<'a>(asked: impl Iterator<Item = &'a Asked> + Clone, out: &mut Vec<u8>) {
+pub(super) fn put<'a>(asked: &(impl Iterator<Item = &'a Asked> + Clone), out: &mut Vec<u8>) {
     let mut numbers: HashMap<&Template, u64> = HashMap::new();
     let mut listed: Vec<&Template> = Vec::new();
     // A book holds no more templates than a batch may have: the bound is for callers that made theirs otherwise.
