@@ -18,7 +18,7 @@ use crate::{
     server::work::Work,
     site::{
         delegation::{NodeId, Presence},
-        replication::{Cursor, Identity, UPDATES_MAX, Update, encode},
+        replication::{BATCH_OCTETS_MAX, Cursor, Identity, UPDATES_MAX, Update, encode},
     },
     time::{Span, Timestamp},
 };
@@ -193,7 +193,7 @@ impl Node {
             return false;
         }
         let receiver = self.settings.receiver(node);
-        let (changes, end) = self.log.after(receiver, since, batch_max);
+        let (changes, mut end) = self.log.after(receiver, since, batch_max);
         let (mut updates, mut told) = (Vec::with_capacity(changes.len()), Vec::new());
         for change in changes {
             let Some(lease) = engine.leases().get(change.address) else { continue };
@@ -204,7 +204,14 @@ impl Node {
             }
             // What we granted without holding the block is told whole: the holder may not know the client.
             let anew = change.anew || epoch == 0;
-            updates.push(Update::of(&shown, epoch, anew));
+            let update = Update::of(&shown, epoch, anew);
+            octets_max += update.octets_max();
+            if octets_max > BATCH_OCTETS_MAX {
+                end.seq = last;
+                break;
+            }
+            last = change.seq;
+            updates.push(update);
             if anew {
                 told.push((change.address, Identity::of(&shown).digest()));
             }
@@ -212,6 +219,7 @@ impl Node {
         let count = updates.len() as u64;
         let octets = encode(&mut updates, now);
         if let Some(peer) = self.peers.get_mut(index) {
+        let (mut octets_max, mut last) = (0, since.seq);
             peer.traffic.updates_sent += count;
             peer.traffic.octets_sent += octets.len() as u64;
             peer.sent = end.seq;
