@@ -105,11 +105,19 @@ impl Node {
         let trusted = sound && self.state.is_in(me) && self.is_marked();
         let blocks = authority.blocks().len();
         self.mine.resize(blocks, None);
-        let mut changed = false;
+        self.epochs.resize(blocks, 0);
+        let (mut changed, mut moved) = (false, Vec::new());
         for index in 0..blocks {
             let Ok(block) = u32::try_from(index).map(BlockId) else { break };
             let delegation = self.state.block(block);
             let ours = delegation.filter(|held| held.holder == me && trusted);
+            let epoch = delegation.map_or(0, |held| held.epoch);
+            if let Some(known) = self.epochs.get_mut(index).filter(|known| **known != epoch) {
+                *known = epoch;
+                if ours.is_none() {
+                    moved.push(block);
+                }
+            }
             let before = self.mine.get(index).copied().flatten();
             if before == ours.map(|held| held.epoch) {
                 continue;
@@ -143,8 +151,11 @@ impl Node {
                 }
             }
         }
-        if changed {
+        if changed || !moved.is_empty() {
             self.drop_suspended(engine, work);
+        }
+        for block in moved {
+            self.tell_again(engine, block);
         }
         // Where a newcomer's acknowledgements begin to count: after all that is ours is in the log.
         let joining: Vec<(NodeId, u32)> = self

@@ -127,6 +127,8 @@ pub struct Node {
     peers: Vec<Peer>,
     /// The epochs under which blocks are held, as the engine was told.
     mine: Vec<Option<u32>>,
+    /// The epochs of all blocks when they were last looked at.
+    epochs: Vec<u32>,
     held_until: Timestamp,
     /// Since when that has been without a gap.
     entitled_since: Timestamp,
@@ -140,7 +142,7 @@ pub struct Node {
     unfounded_since: Option<Timestamp>,
     proposed: HashMap<&'static str, Timestamp>,
     /// Leases whose horizons move when everybody has acknowledged a change, by address and by change.
-    awaiting: HashMap<Ipv4Addr, u64>,
+    awaiting: BTreeMap<Ipv4Addr, u64>,
     awaiting_by_seq: BTreeMap<u64, Ipv4Addr>,
     returned: BTreeMap<Ipv4Addr, Returned>,
     /// Rises when a peer turns out to have been started anew.
@@ -191,13 +193,14 @@ impl Node {
             mine: Vec::new(),
             held_until: Timestamp::ZERO,
             entitled_since: Timestamp::ZERO,
+            epochs: Vec::new(),
             stamps: VecDeque::new(),
             renewals_proposed: 0,
             heard: BTreeMap::new(),
             began: BTreeMap::new(),
             unfounded_since: None,
             proposed: HashMap::new(),
-            awaiting: HashMap::new(),
+            awaiting: BTreeMap::new(),
             awaiting_by_seq: BTreeMap::new(),
             returned: BTreeMap::new(),
             incarnation: 0,

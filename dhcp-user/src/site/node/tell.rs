@@ -17,8 +17,9 @@ use crate::{
     },
     server::work::Work,
     site::{
+        blocks::BlockId,
         delegation::{NodeId, Presence},
-        replication::{Cursor, UPDATES_MAX, Update, encode},
+        replication::{BATCH_OCTETS_MAX, Cursor, UPDATES_MAX, Update, encode},
     },
     time::{Span, Timestamp},
 };
@@ -71,8 +72,8 @@ impl Node {
         if let Some(before) = self.awaiting.remove(&address) {
             self.awaiting_by_seq.remove(&before);
         }
-        if lease.state == LeaseState::Bound && lease.kept_until > lease.horizon && self.holds(address, engine)
-        {
+        let held = engine.authority().is_some_and(|authority| authority.holds(address));
+        if lease.state == LeaseState::Bound && lease.kept_until > lease.horizon && held {
             self.awaiting.insert(address, seq);
             self.awaiting_by_seq.insert(seq, address);
         }
@@ -91,11 +92,6 @@ impl Node {
             true => LeaseRecord { state: LeaseState::Free, ..lease.clone() },
             false => lease.clone(),
         }
-    }
-
-    fn holds(&self, address: Ipv4Addr, engine: &Engine) -> bool {
-        let authority = engine.authority();
-        authority.and_then(|authority| authority.held(authority.blocks().of_address(address)?)).is_some()
     }
 
     /// The last change that every node which is counted on has; the end of the log if there is none.
@@ -149,13 +145,34 @@ impl Node {
     }
 
     pub(super) fn forget_returned(&mut self, first: Ipv4Addr, last: Ipv4Addr) {
-        self.returned.retain(|address, _| !(first..=last).contains(address));
-        let gone: Vec<Ipv4Addr> =
-            self.awaiting.keys().copied().filter(|address| (first..=last).contains(address)).collect();
+        let gone: Vec<Ipv4Addr> = self.returned.range(first..=last).map(|(address, _)| *address).collect();
         for address in gone {
-            if let Some(seq) = self.awaiting.remove(&address) {
-                self.awaiting_by_seq.remove(&seq);
-            }
+            self.returned.remove(&address);
+        }
+        let gone: Vec<(Ipv4Addr, u64)> =
+            self.awaiting.range(first..=last).map(|(address, seq)| (*address, *seq)).collect();
+        for (address, seq) in gone {
+            self.awaiting.remove(&address);
+            self.awaiting_by_seq.remove(&seq);
+        }
+    }
+
+    /// A block is another's, or under another epoch: what was granted of it here is told once more. Whoever heard of it
+    /// before may have been overtaken, and have acknowledged it without taking it up.
+    pub(super) fn tell_again(&mut self, engine: &Engine, block: BlockId) {
+        let range = engine.authority().and_then(|authority| authority.blocks().get(block).copied());
+        let Some(range) = range.filter(|_| self.log.end().seq != 0) else { return };
+        let leases = engine.leases();
+        // Nothing was granted here of what its client gave back here.
+        let here = |lease: &&LeaseRecord| {
+            lease.state == LeaseState::Bound
+                && self.log.seq_of(lease.address).is_some()
+                && !matches!(leases.leaving(lease.address), Some(Leaving::Returned(_)))
+        };
+        let granted: Vec<Ipv4Addr> =
+            leases.between(range.first, range.last).filter(here).map(|lease| lease.address).collect();
+        for address in granted {
+            self.touch(engine, address, true);
         }
     }
 
@@ -196,8 +213,9 @@ impl Node {
             return false;
         }
         let receiver = self.settings.receiver(node);
-        let (changes, end) = self.log.after(receiver, since, batch_max);
+        let (changes, mut end) = self.log.after(receiver, since, batch_max);
         let (mut updates, mut told) = (Vec::with_capacity(changes.len()), Vec::new());
+        let (mut octets_max, mut last) = (0, since.seq);
         for change in changes {
             let Some(lease) = engine.leases().get(change.address) else { continue };
             let Some(epoch) = self.epoch_for(engine, change.address, node) else { continue };
@@ -208,7 +226,14 @@ impl Node {
             // What we granted without holding the block is told whole: the holder may not know the client.
             let anew = change.anew || epoch == 0;
             let asked = if anew { self.asked_of(&shown) } else { [None, None] };
-            updates.push(Update { asked, ..Update::of(&shown, epoch, anew) });
+            let update = Update { asked, ..Update::of(&shown, epoch, anew) };
+            octets_max += update.octets_max();
+            if octets_max > BATCH_OCTETS_MAX {
+                end.seq = last;
+                break;
+            }
+            last = change.seq;
+            updates.push(update);
             if anew {
                 told.push((change.address, self.digest_of(&shown)));
             }

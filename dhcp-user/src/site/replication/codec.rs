@@ -18,8 +18,11 @@ use crate::{
 
 /// Updates in a batch, at most.
 pub const UPDATES_MAX: usize = 65_536;
-/// Octets of a batch before compression, at most; an encoder that comes near sends fewer updates.
+/// Octets of a message before compression, at most.
 pub const PLAIN_OCTETS_MAX: usize = 32 << 20;
+/// The most that the updates of a batch may come to ([`Update::octets_max`]), so that the message they go in stays below
+/// [`PLAIN_OCTETS_MAX`]: a sender stops before.
+pub const BATCH_OCTETS_MAX: usize = PLAIN_OCTETS_MAX - 4_096;
 const LEVEL: i32 = 3;
 
 const BY_HARDWARE: u8 = 0;
@@ -76,6 +79,22 @@ impl Update {
             identity: anew.then(|| Identity::of(lease)),
             asked: [None, None],
         }
+    }
+
+    /// How many octets it takes at most: five numbers of 64 bits at ten octets, one of 32, the head; of the client type,
+    /// length and address of its hardware, what has any length, and the templates, as if no other client had them.
+    pub fn octets_max(&self) -> usize {
+        self.identity.as_ref().map_or(64, |identity| {
+            let client = match &identity.client {
+                ClientKey::Hardware(_) => 32,
+                ClientKey::Id(id) => id.len(),
+            };
+            let templates = self.asked.iter().flatten().map(|template| template.octets().len());
+            144 + templates.sum::<usize>()
+                + client
+                + identity.hostname.len()
+                + identity.relay_information.len()
+        })
     }
 }
 

@@ -72,6 +72,7 @@ proptest! {
     fn reads_back_what_it_wrote(updates in batch(), now in 0..1_u64 << 33) {
         let now = Timestamp::ZERO + Span::from_secs(now);
         let plain = encode(&mut updates.clone(), now);
+        prop_assert!(plain.len() <= 20 + updates.iter().map(Update::octets_max).sum::<usize>());
         prop_assert_eq!(decode(&decompress(&compress(&plain).unwrap()).unwrap()).unwrap(), (updates, now));
         for cut in 0..plain.len() {
             prop_assert!(decode(&plain[..cut]).is_err());

@@ -10,7 +10,8 @@ mod template;
 
 pub use book::{Asked, Book, TEMPLATES_MAX};
 pub use codec::{
-    Identity, PLAIN_OCTETS_MAX, UPDATES_MAX, Update, WireError, compress, decode, decompress, encode,
+    BATCH_OCTETS_MAX, Identity, PLAIN_OCTETS_MAX, UPDATES_MAX, Update, WireError, compress, decode,
+    decompress, encode,
 };
 pub use columns::{Reader, put_number};
 pub use log::{ChangeLog, Changed, Cursor, RECEIVERS_MAX};
