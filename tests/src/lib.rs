@@ -30,3 +30,4 @@ pub mod tools;
 pub mod torture;
 pub mod veth;
 pub mod wait;
+pub mod wan;

@@ -108,8 +108,9 @@ pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
 
 fn sync(workspace: &Workspace, args: &SyncArgs) -> Result<()> {
     ebpf::build(workspace)?;
+    workspace.build_daemon(true)?;
     build_bin(workspace, "bench_sync")?;
-    let mut command = Command::new(workspace.target.join("release/bench_sync"));
+    let mut command = as_root(&workspace.target.join("release/bench_sync"))?;
     command.arg("--leases").arg(args.leases.to_string());
     if args.json {
         command.arg("--json");

@@ -16,6 +16,7 @@ pub use self::sites::{
     Allocation, Bandwidth, Failover, MultiSite, SharedAddress, Site, SiteLink, Strategy, SyncMode,
     Synchronization,
 };
+use super::made::{LeftOut, Made};
 use crate::time::Span;
 
 /// The whole configuration of one node.
@@ -43,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// The guide's multi-site keys, if present.
     pub multi_site: Option<MultiSite>,
+    /// Reservations made by the API that do not fit the file and are not in force, by address.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Config {
@@ -135,6 +138,8 @@ pub struct Reservation {
     pub hostname: Option<String>,
     /// Settings for this client.
     pub policy: Arc<Policy>,
+    /// As it was made by the API; `None` if it is in the configuration file.
+    pub made: Option<Made>,
 }
 
 /// What identifies a reservation's client.

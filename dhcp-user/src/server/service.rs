@@ -30,8 +30,10 @@ use super::{
     latency::{Latency, Taken},
     outbox::Outbox,
     reload::swap::Order,
+    reserve,
     sealing::Sealing,
     shared_address::SharedAddresses,
+    tap::{Running, TapOrder},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
@@ -72,6 +74,8 @@ pub enum Event {
     Query(Query),
     /// To take up another configuration.
     Reload(Box<Order>),
+    /// To change reservations.
+    Reserve(Box<reserve::Order>),
     /// What the node of a cluster is told.
     Site(Input),
     /// There is a link to this node, and this is its number.
@@ -99,6 +103,8 @@ pub enum Query {
     Sites(oneshot::Sender<Option<View>>),
     /// A change to a lease.
     Change(Change),
+    /// A capture of what the kernel answers.
+    Tap(TapOrder),
 }
 
 /// The parts the thread works with.
@@ -124,6 +130,8 @@ pub struct Service {
     pub(super) journal: Option<Journal>,
     /// Where what the node of a cluster wants done is carried out.
     pub(super) sites: Option<ToPump>,
+    /// The capture that is on, if one is.
+    pub(super) running_tap: Option<Running>,
     /// The addresses that the nodes of this site share, if there are such.
     pub(super) shared: Option<SharedAddresses>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
@@ -209,7 +217,7 @@ impl Service {
         let mut now = self.clock.now();
         let mut work = Work::default();
         let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
-        let mut orders = Vec::new();
+        let (mut orders, mut reservations) = (Vec::new(), Vec::new());
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
@@ -237,6 +245,7 @@ impl Service {
                 Event::Linked(node, number) => for_node.push((Input::Connected(node), Some(number))),
                 Event::Query(query) => queries.push(query),
                 Event::Reload(order) => orders.push(order),
+                Event::Reserve(order) => reservations.push(order),
                 Event::Stop => stop = true,
             }
             room = room.saturating_sub(1);
@@ -249,8 +258,12 @@ impl Service {
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,
+                Query::Tap(order) => self.tap(order),
                 other => self.answer(other),
             }
+        }
+        for order in reservations {
+            self.carry_out(now, *order)?;
         }
         for order in orders {
             self.change_configuration(*order)?;
@@ -331,6 +344,7 @@ impl Service {
     }
 
     fn stop(mut self) -> Result<(), KeeperError> {
+        self.end_tap();
         self.shared = None;
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
         if let Some(journal) = &mut self.journal {
@@ -357,8 +371,8 @@ impl Service {
             Query::Health(to) => drop(to.send(self.health())),
             Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
             Query::Sites(to) => drop(to.send(self.node_view())),
-            // A change is made between batches, not answered.
-            Query::Change(_) => {}
+            // What changes something is done between batches, not answered.
+            Query::Change(_) | Query::Tap(_) => {}
             Query::Lease(address, to) => {
                 drop(
                     to.send(

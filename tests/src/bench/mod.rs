@@ -5,12 +5,15 @@
 //! * [`traffic`]: renewals per second over veth.
 //! * [`report`]: the figures as a table and as JSON; [`machine`]: what they were measured on.
 //! * [`overload`]: `cargo xtask bench overload`. [`gate`]: `cargo xtask bench gate`.
+//! * [`catch_up`]: a node is told a million leases, for `cargo xtask bench sync`; [`leases`]: what these are like.
 //! * [`teach`]: for `cargo xtask bench sync`.
 //! * [`abi`]: what the bench-only programs share with this side.
 
 pub mod abi;
+pub mod catch_up;
 pub mod cost;
 pub mod gate;
+pub mod leases;
 pub mod machine;
 pub mod overload;
 pub mod programs;

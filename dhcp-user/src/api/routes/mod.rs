@@ -3,6 +3,7 @@
 #![allow(unused_qualifications, reason = "what utoipa's macro makes of `params(T)`")]
 
 pub mod audit;
+pub mod capture;
 pub mod config;
 pub mod events;
 pub mod explain;
@@ -12,6 +13,7 @@ pub mod history;
 pub mod leases;
 pub mod openapi;
 pub mod options;
+pub mod reservation_changes;
 pub mod reservations;
 pub mod sites;
 pub mod stats;
@@ -64,11 +66,14 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(history::history))
         .routes(routes!(subnets::list))
         .routes(routes!(options::list))
-        .routes(routes!(reservations::list))
+        .routes(routes!(reservations::list, reservation_changes::make))
+        .routes(routes!(reservations::get, reservation_changes::change, reservation_changes::remove))
+        .routes(routes!(reservation_changes::from_lease))
         .routes(routes!(stats::stats))
         .routes(routes!(stats::rates))
         .routes(routes!(stats::latency))
         .routes(routes!(whoami::whoami))
+        .routes(routes!(capture::capture))
         .routes(routes!(sites::status))
         .routes(routes!(sites::site))
         .routes(routes!(sites::drain))

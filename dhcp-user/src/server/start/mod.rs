@@ -5,6 +5,7 @@
 //! and what the old program renewed in the meantime is read once it certainly runs no more.
 
 mod error;
+mod found;
 pub(super) mod interfaces;
 pub(super) mod succession;
 mod threads;
@@ -25,6 +26,8 @@ use rand::{TryRngCore, rngs::OsRng};
 
 pub use error::StartError;
 
+use self::found::Found;
+
 use super::{
     clock::{self, Clock},
     feed::Feed,
@@ -35,6 +38,7 @@ use super::{
     reload::{
         InForce, Prospects,
         decide::{AskingBy, Standing},
+        tell_left_out,
     },
     service::{Counts, Event, Service},
     shared_address::SharedAddresses,
@@ -42,9 +46,12 @@ use super::{
 };
 use crate::{
     audit::{Journal, Kind, Line, Moment},
-    config::model::{AttachMode, Config},
+    config::{
+        self,
+        model::{AttachMode, Config},
+    },
     fastpath::{kernel::KernelPath, pins::PinDirectory, stored},
-    lease::store::{FlushTimes, LogStore, MetaKey, Options, Recovered, TimedStore},
+    lease::store::{FlushTimes, MetaKey, Recovered, TimedStore},
     privilege::capability,
     server::memory::meta,
     site::{
@@ -83,12 +90,14 @@ pub struct Started {
 ///
 /// # Errors
 /// What is in the way. Nothing an earlier daemon left has been changed then, unless the kernel refused at the last step.
-pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
-    let config = Arc::new(config);
+pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     if config.interfaces.is_empty() {
         return Err(StartError::NoInterface);
     }
-    let (facts, servers) = interfaces::look_up(&config)?;
+    let (facts, servers) = interfaces::look_up(config)?;
+    let found = Found::open(config)?;
+    let config = Arc::new(config::parse_with(text, "the configuration", &found.reservations())?);
+    tell_left_out(&config);
     let standing = Standing {
         text: text.into(),
         config: Arc::clone(&config),
@@ -97,7 +106,7 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     };
     let interfaces = interfaces::numbered(&facts);
     let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
-    let (mut keeper, until) = open_store(&config, servers, interfaces.clone(), local)?;
+    let (mut keeper, until) = open_store(found, &config, servers, interfaces.clone(), local)?;
     let mut journal = config.audit.as_ref().map(Journal::open).transpose()?;
     let clock = Clock::new(keeper.timeline);
     let pins = if config.interfaces.iter().any(|interface| interface.mode != AttachMode::Off) {
@@ -163,6 +172,7 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
         echo: probing.echo,
         journal,
         sites: None,
+        running_tap: None,
         shared,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
@@ -193,16 +203,15 @@ fn note_start(
     }
 }
 
-/// Opens the store and decides what of it still holds under this configuration.
+/// Decides what of the store still holds under this configuration.
 fn open_store(
+    found: Found,
     config: &Arc<Config>,
     servers: Vec<Ipv4Addr>,
     interfaces: Vec<Interface>,
     local: Vec<Ipv4Addr>,
 ) -> Result<(Keeper<TimedStore, KernelPath>, Option<Timestamp>), StartError> {
-    let mut leases = Vec::new();
-    let (store, recovered) =
-        LogStore::open(&config.store.path, &Options::default(), &mut |lease| leases.push(lease))?;
+    let Found { store, recovered, leases } = found;
     let (mut random_key, mut seed) = (vec![0; stored::KEY_LEN], [0; 8]);
     OsRng
         .try_fill_bytes(&mut random_key)

@@ -86,6 +86,10 @@ pub struct NodeStatus {
     pub lag_secs: Option<u64>,
     /// When either last had everything of the other, UTC.
     pub last_sync: Option<String>,
+    /// Updates sent to it since this node's start.
+    pub updates_sent: Option<u64>,
+    /// Updates of it that were taken up here.
+    pub updates_received: Option<u64>,
 }
 
 /// How this node and the others keep in step.
@@ -280,6 +284,8 @@ impl Seen<'_> {
             lag_updates: viewed.map(|viewed| viewed.lag_updates),
             lag_secs: viewed.map(|viewed| viewed.lag_secs),
             last_sync: self.last_sync(node).map(utc),
+            updates_sent: viewed.map(|viewed| viewed.updates_sent),
+            updates_received: viewed.map(|viewed| viewed.updates_received),
         }
     }
 }

@@ -209,12 +209,12 @@ impl Node {
 
     fn take(&mut self, now: Timestamp, engine: &mut Engine, index: usize, taken: Taken, work: &mut Work) {
         self.counts.overtaken += taken.overtaken;
-        let told = taken.told.len();
         let suspended = self.peers.get_mut(index).map(|peer| std::mem::take(&mut peer.suspended));
         for address in suspended.unwrap_or_default() {
             engine.unsuspend(address);
             work.publish.push(address);
         }
+        let count = taken.adopted.len() + taken.told.len();
         for (record, asked) in taken.adopted {
             self.forgetting.remove(&record.address);
             self.learn_of(&record, asked, engine.leases().get(record.address));
@@ -235,7 +235,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(index) else { return };
         let Some(first) = peer.arrived.pop_front() else { return };
         peer.traffic.octets_received += first.octets.len() as u64;
-        peer.traffic.updates_received += (work.adopted.len() + told) as u64;
+        peer.traffic.updates_received += count as u64;
         let before = peer.cursor;
         peer.cursor = Cursor { log: first.after.log, seq: first.until };
         if peer.arrived.is_empty() {

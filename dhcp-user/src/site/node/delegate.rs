@@ -281,10 +281,21 @@ impl Node {
         }
     }
 
-    /// Who takes a node's blocks: the others of its site, else those of the first site that has any.
+    /// Who takes a node's blocks: the others of its site, else those of the first site of `preferred_sites` that has any.
     pub(super) fn heirs_of(&self, now: Timestamp, node: NodeId) -> Vec<NodeId> {
         let site = self.settings.place(node).map(|place| place.site);
-        for site in site.into_iter().chain(self.settings.heirs.iter().copied()) {
+        self.heirs_in(now, node, site.into_iter().chain(self.settings.heirs.iter().copied()))
+    }
+
+    /// Who takes this node's blocks when its site is taken out of service: the others of the site are on their way out too.
+    pub(super) fn heirs_elsewhere(&self, now: Timestamp) -> Vec<NodeId> {
+        let me = self.settings.me;
+        let site = self.settings.place(me).map(|place| place.site);
+        self.heirs_in(now, me, self.settings.heirs.iter().copied().filter(|heir| Some(*heir) != site))
+    }
+
+    fn heirs_in(&self, now: Timestamp, node: NodeId, sites: impl Iterator<Item = usize>) -> Vec<NodeId> {
+        for site in sites {
             let heirs: Vec<NodeId> = self
                 .settings
                 .nodes

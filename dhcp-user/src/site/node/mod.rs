@@ -156,6 +156,8 @@ pub struct Node {
     untaught: BTreeSet<Ipv4Addr>,
     /// When blocks of a pool were last asked for, and how many have been asked.
     wishes: HashMap<usize, (Timestamp, usize)>,
+    /// Who is short of addresses in which pool: since when, and by how many blocks.
+    wanted: BTreeMap<(NodeId, usize), (Timestamp, u32)>,
     next_look: Timestamp,
     draining: bool,
     stopping: bool,
@@ -205,6 +207,7 @@ impl Node {
             asked: Book::default(),
             untaught: BTreeSet::new(),
             wishes: HashMap::new(),
+            wanted: BTreeMap::new(),
             next_look: Timestamp::ZERO,
             draining: false,
             stopping: false,

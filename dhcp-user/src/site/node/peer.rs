@@ -40,6 +40,8 @@ pub struct Flight {
     pub until: u64,
     /// The leases that were told whole, with what was told of them.
     pub told: Vec<(Ipv4Addr, u64)>,
+    /// If nothing is left to tell after it: when that was so.
+    pub complete_at: Option<Timestamp>,
 }
 
 /// A batch that came and is not taken up yet.

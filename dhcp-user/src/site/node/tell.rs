@@ -219,7 +219,8 @@ impl Node {
             peer.traffic.updates_sent += count;
             peer.traffic.octets_sent += octets.len() as u64;
             peer.sent = end.seq;
-            peer.flights.push_back(Flight { until: end.seq, told });
+            let complete_at = (end.seq >= log_end.seq).then_some(now);
+            peer.flights.push_back(Flight { until: end.seq, told, complete_at });
         }
         let message = Message::Updates { after: since, until: end.seq, octets };
         self.out.push(Output::Send(node, message));
@@ -268,6 +269,8 @@ impl Node {
         peer.acked = peer.acked.max(cursor.seq);
         while peer.flights.front().is_some_and(|flight| flight.until <= cursor.seq) {
             let Some(flight) = peer.flights.pop_front() else { break };
+            // Where something changes all the time, nobody ever has everything that is there now.
+            peer.last_sync = peer.last_sync.max(flight.complete_at);
             for (address, identity) in flight.told {
                 self.log.acknowledged(receiver, address, identity);
             }

@@ -171,8 +171,10 @@ pub fn encode(updates: &mut [Update], now: Timestamp) -> Vec<u8> {
     updates.iter().for_each(|update| out.push(head(update)));
     let known: Vec<&Identity> = updates.iter().filter_map(|update| update.identity.as_ref()).collect();
     encode_identities(&known, &mut out);
-    let told = updates.iter().filter(|update| update.identity.is_some());
-    dictionary::put(&told.map(|update| &update.asked).collect::<Vec<_>>(), &mut out);
+    dictionary::put(
+        &updates.iter().filter(|update| update.identity.is_some()).map(|update| &update.asked),
+        &mut out,
+    );
     out
 }
 

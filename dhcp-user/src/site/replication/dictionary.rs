@@ -11,11 +11,11 @@ use super::{
 };
 
 /// Appends the templates of these clients, and who asks by which.
-pub(super) fn put(asked: &[&Asked], out: &mut Vec<u8>) {
+pub(super) fn put<'a>(asked: &(impl Iterator<Item = &'a Asked> + Clone), out: &mut Vec<u8>) {
     let mut numbers: HashMap<&Template, u64> = HashMap::new();
     let mut listed: Vec<&Template> = Vec::new();
     // A book holds no more templates than a batch may have: the bound is for callers that made theirs otherwise.
-    for template in asked.iter().flat_map(|asked| asked.iter().flatten()) {
+    for template in asked.clone().flatten().flatten() {
         if listed.len() < TEMPLATES_MAX && !numbers.contains_key(&**template) {
             listed.push(template);
             numbers.insert(template, listed.len() as u64);
@@ -27,7 +27,7 @@ pub(super) fn put(asked: &[&Asked], out: &mut Vec<u8>) {
         out.extend_from_slice(template.octets());
     }
     for form in 0..2 {
-        for asked in asked {
+        for asked in asked.clone() {
             let template = asked.get(form).and_then(Option::as_deref);
             put_number(template.and_then(|template| numbers.get(template)).copied().unwrap_or(0), out);
         }

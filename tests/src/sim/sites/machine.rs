@@ -264,7 +264,7 @@ impl Machine {
             let recovered = Recovered {
                 answers: answers.collect(),
                 meta: durable.meta.iter().map(|(key, value)| (*key, value.clone())).collect(),
-                report: Default::default(),
+                ..Recovered::default()
             };
             (recovered, durable.leases.values().cloned().collect())
         };
