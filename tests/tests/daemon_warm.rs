@@ -35,7 +35,8 @@ fn lease_relayed(client: &Scripted<'_>, circuit: u8) -> Ipv4Addr {
     // The node may not have been given addresses of this pool yet.
     let ask = |frame: Frame| -> Message {
         let frame = relayed(frame, circuit);
-        wait_for(AGREED, "a reply to the relay agent", || Ok(client.ask_for(&frame, PATIENCE)?)).unwrap().0
+        let reply = wait_for(AGREED, "a reply to the relay agent", || client.ask_for(&frame, PATIENCE));
+        reply.expect("it has addresses in the end").0
     };
     let offer = ask(client.message(1, &[]));
     let ack = ask(client.message(3, &[(50, &offer.yiaddr.octets()), (54, &SERVER.octets())]));

@@ -229,7 +229,6 @@ impl Node {
             if let Some(lease) = lease.filter(|lease| lease.state == LeaseState::Bound)
                 && (&lease.client, &lease.hardware) == (&told.client, &told.hardware)
             {
-                let asked = asked.filter(|asked| asked.iter().any(Option::is_some));
                 self.learn_of(lease, asked, Some(lease));
             }
         }

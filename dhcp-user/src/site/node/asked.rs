@@ -42,6 +42,9 @@ impl Node {
             self.untaught.remove(&address);
             return;
         }
+        if before.is_some_and(|before| before.client != record.client) {
+            self.asked.forget(address);
+        }
         let whole = told.is_some();
         let news = told.is_some_and(|told| self.asked.adopt(address, told));
         let known = |forms: &[Option<_>; 2]| forms.iter().any(Option::is_some);

@@ -58,10 +58,16 @@ impl Book {
         self.put(address, asked);
     }
 
-    /// Takes over what another node says of a client's renewals; whether that is news.
+    /// Takes over what another node says of a client's renewals; whether that is news. Who says nothing knows no better.
     pub fn adopt(&mut self, address: Ipv4Addr, told: Asked) -> bool {
-        let asked = told.map(|template| template.and_then(|template| self.shared(template)));
-        let news = self.of(address) != asked;
+        let before = self.of(address);
+        let mut asked = before.clone();
+        for (slot, told) in asked.iter_mut().zip(told) {
+            if let Some(template) = told.and_then(|template| self.shared(template)) {
+                *slot = Some(template);
+            }
+        }
+        let news = before != asked;
         if news {
             self.put(address, asked);
         }
@@ -138,6 +144,7 @@ mod tests {
         }
         let relayed = [None, Some(Arc::new(template(3)))];
         assert!(book.adopt(address(9_999), relayed.clone()) && !book.adopt(address(9_999), relayed));
+        assert!(!book.adopt(address(9_999), [None, None]), "nothing said is nothing new");
         assert_eq!((book.len(), book.left_out()), (TEMPLATES_MAX, 0));
         assert!(book.digest(address(3)) != book.digest(address(9_999)) && book.digest(address(3)) != 0);
         book.note(address(10_000), Form::Direct, Some(template(10_000)));
