@@ -21,3 +21,4 @@ pub mod server;
 pub mod site;
 pub mod time;
 pub mod timeline;
+pub mod whole_file;

@@ -5,6 +5,7 @@
 //! here. Root is needed.
 
 pub mod bench;
+pub mod bpf;
 pub mod client;
 pub mod cluster;
 pub mod daemon;

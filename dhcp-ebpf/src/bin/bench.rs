@@ -105,7 +105,7 @@ pub fn restored_renew(ctx: XdpContext) -> u32 {
     if !next_request(&mut XdpFrame::new(&ctx)) {
         return xdp_action::XDP_ABORTED;
     }
-    answer::renew(&ctx)
+    answer::renew::<()>(&ctx)
 }
 
 /// Sends the next client's request, for live frames.

@@ -20,8 +20,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::access::tokens::replace_file;
-use crate::config::model;
+use crate::{config::model, whole_file};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -118,19 +117,24 @@ impl Certificate {
     /// Reloads whenever the files change, for ever.
     pub async fn follow(self: Arc<Self>) {
         let mut seen = self.stamp();
+        let mut told = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = self.stamp();
             if now == seen {
                 continue;
             }
-            seen = now;
             match self.reload() {
                 Ok(()) => {
+                    seen = now;
                     tracing::info!(certificate = %self.certificate.display(), "a new certificate is in use");
                 }
-                // Often only one of the two files is new yet: the other follows, and this is tried again.
-                Err(error) => tracing::warn!(%error, "the certificate in use stays"),
+                // Often only one of the two files is new yet, or not readable yet: this is tried again until it works.
+                Err(error) if told != now => {
+                    tracing::warn!(%error, "the certificate in use stays");
+                    told = now;
+                }
+                Err(_) => {}
             }
         }
     }
@@ -253,7 +257,7 @@ fn self_signed(folder: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
     let pair = rcgen::KeyPair::generate()?;
     let made = parameters.self_signed(&pair)?;
     let write = |path: &Path, content: &str, mode| {
-        replace_file(path, content.as_bytes(), mode).map_err(|error| TlsError::Io {
+        whole_file::replace(path, content.as_bytes(), mode).map_err(|error| TlsError::Io {
             action: "write",
             path: path.to_owned(),
             error,

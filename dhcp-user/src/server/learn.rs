@@ -98,7 +98,7 @@ impl Learner {
             return Err(Untaught::NotRenewable);
         }
         let to_all = Ingress { destination_ip: BROADCAST.into(), ..ingress };
-        let broadcast = engine.renewal_reply(&to_all, &request, lease).as_ref() == Some(&reply)
+        let broadcast = engine.renews_alike(&ingress, &to_all, &request, lease)
             && engine.renewal_source(&to_all, &request) == Some(granted.server);
 
         let (request_frame, reply_frame) =

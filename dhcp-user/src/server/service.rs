@@ -30,7 +30,9 @@ use super::{
     latency::{Latency, Taken},
     outbox::Outbox,
     reload::swap::Order,
+    reserve,
     sealing::Sealing,
+    tap::{Running, TapOrder},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
@@ -71,6 +73,8 @@ pub enum Event {
     Query(Query),
     /// To take up another configuration.
     Reload(Box<Order>),
+    /// To change reservations.
+    Reserve(Box<reserve::Order>),
     /// What the node of a cluster is told.
     Site(Input),
     /// There is a link to this node, and this is its number.
@@ -98,6 +102,8 @@ pub enum Query {
     Sites(oneshot::Sender<Option<View>>),
     /// A change to a lease.
     Change(Change),
+    /// A capture of what the kernel answers.
+    Tap(TapOrder),
 }
 
 /// The parts the thread works with.
@@ -123,6 +129,8 @@ pub struct Service {
     pub(super) journal: Option<Journal>,
     /// Where what the node of a cluster wants done is carried out.
     pub(super) sites: Option<ToPump>,
+    /// The capture that is on, if one is.
+    pub(super) running_tap: Option<Running>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -199,13 +207,16 @@ impl Service {
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
         };
-        let now = self.clock.now();
+        let mut now = self.clock.now();
         let mut work = Work::default();
         let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
-        let mut orders = Vec::new();
+        let (mut orders, mut reservations) = (Vec::new(), Vec::new());
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
+            // Anew for each: this process may have stood still since the last, and what came meanwhile is not to be granted
+            // from before it was asked for.
+            now = self.clock.now();
             match event {
                 Event::Frames(interface, read, frames) => {
                     let count = frames.len();
@@ -217,6 +228,7 @@ impl Service {
                     room = room.saturating_sub(count.saturating_sub(1));
                 }
                 Event::InUse(address, mac) => {
+                    self.inbox.answer_taken();
                     self.keeper.core.found_in_use(now, address, mac, &mut work);
                 }
                 Event::Graced(withdrawn) => {
@@ -226,6 +238,7 @@ impl Service {
                 Event::Linked(node, number) => for_node.push((Input::Connected(node), Some(number))),
                 Event::Query(query) => queries.push(query),
                 Event::Reload(order) => orders.push(order),
+                Event::Reserve(order) => reservations.push(order),
                 Event::Stop => stop = true,
             }
             room = room.saturating_sub(1);
@@ -234,12 +247,16 @@ impl Service {
         self.keeper.core.tick(now, &mut work);
         self.settle(now, work)?;
         taken.done(&self.latency);
-        self.node_turn(now, for_node)?;
+        self.node_turn(self.clock.now(), for_node)?;
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,
+                Query::Tap(order) => self.tap(order),
                 other => self.answer(other),
             }
+        }
+        for order in reservations {
+            self.carry_out(now, *order)?;
         }
         for order in orders {
             self.change_configuration(*order)?;
@@ -320,6 +337,7 @@ impl Service {
     }
 
     fn stop(mut self) -> Result<(), KeeperError> {
+        self.end_tap();
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
         if let Some(journal) = &mut self.journal {
             let now = self.clock.now();
@@ -345,8 +363,8 @@ impl Service {
             Query::Health(to) => drop(to.send(self.health())),
             Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
             Query::Sites(to) => drop(to.send(self.node_view())),
-            // A change is made between batches, not answered.
-            Query::Change(_) => {}
+            // What changes something is done between batches, not answered.
+            Query::Change(_) | Query::Tap(_) => {}
             Query::Lease(address, to) => {
                 drop(
                     to.send(

@@ -14,7 +14,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 
-use crate::{api::access::tokens::replace_file, server::clock};
+use crate::{server::clock, whole_file};
 
 /// The authority's certificate, beside its key and in every node's folder.
 pub const CA_FILE: &str = "ca.pem";
@@ -159,7 +159,7 @@ fn make_folder(path: &Path) -> Result<(), PkiError> {
 }
 
 fn write(path: &Path, content: &str, mode: u32) -> Result<(), PkiError> {
-    replace_file(path, content.as_bytes(), mode).map_err(|error| PkiError::Io {
+    whole_file::replace(path, content.as_bytes(), mode).map_err(|error| PkiError::Io {
         action: "write",
         path: path.to_owned(),
         error,

@@ -2,10 +2,8 @@
 //! is right because there is nothing to guess.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    fs, io,
+    path::PathBuf,
     sync::{Mutex, PoisonError, RwLock},
 };
 
@@ -16,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::caller::Caller;
-use crate::config::model::ApiRole;
+use crate::{config::model::ApiRole, whole_file};
 
 /// The most tokens there can be.
 pub const TOKENS_MAX: usize = 1_024;
@@ -193,7 +191,7 @@ impl Tokens {
         change(&mut list)?;
         let text = serde_json::to_vec_pretty(&list)
             .map_err(|error| TokenError::Damaged { path: self.path.clone(), error: error.to_string() })?;
-        replace_file(&self.path, &text, 0o600).map_err(|error| TokenError::Io {
+        whole_file::replace(&self.path, &text, 0o600).map_err(|error| TokenError::Io {
             action: "write",
             path: self.path.clone(),
             error,
@@ -203,27 +201,14 @@ impl Tokens {
     }
 }
 
-/// Puts a file in the place of another, durably and at once.
-///
-/// # Errors
-/// If the system refuses; then the old file is still there.
-pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let next = path.with_extension("next");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&next)?;
-    // The mode above is for a new file only: one left behind may have had another.
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-}
-
 fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -99,6 +99,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
         stats,
         subnets,
         flushes: api.flushes.snapshot(),
+        latency: api.latency.snapshot(),
         certificate_expires_secs: api.expiry.secs(),
         changes_lost: api.changes.lost(),
         requests: api.requests.load(std::sync::atomic::Ordering::Relaxed),

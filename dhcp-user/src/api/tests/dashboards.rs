@@ -12,6 +12,7 @@ use crate::{
     lease::store::FlushSnapshot,
     server::{
         desk::{self, ServiceHealth},
+        latency::Latency,
         view::{KernelStats, ProbeStats},
     },
 };
@@ -64,6 +65,7 @@ fn scrape() -> String {
         stats,
         subnets: desk::subnets(&config, |_, _| 3),
         flushes: FlushSnapshot::default(),
+        latency: Latency::default().snapshot(),
         certificate_expires_secs: Some(1),
         changes_lost: 0,
         requests: 8,

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use self::reservation::Beside;
 use super::{
+    made::Made,
     model::{AttachMode, Audit, Config, ConflictDetection, Control, FastPath, Interface, Store},
     problem::{Path, Problems, quoted},
     wire::{self, InterfaceEntry},
@@ -23,13 +25,15 @@ pub(super) mod text;
 const ADDRESSES_MAX: u64 = 1 << 24;
 
 /// The validated configuration. `None`, or problems noted, if there is any fault; a caller must look at both.
-pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Config> {
+pub(super) fn validate(file: &wire::File, made: &[Made], problems: &mut Problems) -> Option<Config> {
     let dhcp = &file.dhcp;
     let path = Path::ROOT.key("dhcp");
     let interfaces = interfaces(&dhcp.interfaces, dhcp.fastpath.enabled, &path.key("interfaces"), problems);
     let mut resolver = policy::Resolver::default();
     let global = policy::Draft::global(&dhcp.settings(), &path, problems);
-    let subnets = subnet::subnets(&dhcp.subnets, &interfaces, &global, &mut resolver, &path, problems);
+    let mut beside = Beside::of(made);
+    let subnets =
+        subnet::subnets(&dhcp.subnets, &interfaces, &global, &mut beside, &mut resolver, &path, problems);
     let store = Store { path: absolute(&dhcp.store.path, &path.key("store").key("path"), problems) };
     let socket_path = path.key("control");
     let control = Control { socket: absolute(&dhcp.control.socket, &socket_path.key("socket"), problems) };
@@ -68,6 +72,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         audit,
         limits,
         multi_site,
+        left_out: beside.left_out(),
     })
 }
 

@@ -7,7 +7,8 @@ use ipnet::Ipv4Net;
 use super::{
     ADDRESSES_MAX,
     policy::{Draft, Level, Resolver},
-    reservation, text,
+    reservation::{self, Beside},
+    text,
 };
 use crate::config::{
     model::{Interface, Link, Pool, Subnet, VlanTags},
@@ -52,6 +53,7 @@ pub(super) fn subnets(
     written: &[Object<wire::Subnet>],
     interfaces: &[Interface],
     global: &Draft,
+    beside: &mut Beside<'_>,
     resolver: &mut Resolver,
     dhcp: &Path<'_>,
     problems: &mut Problems,
@@ -62,7 +64,7 @@ pub(super) fn subnets(
     let mut addresses = 0_u64;
     for (index, entry) in written.iter().enumerate() {
         let path = path.index(index);
-        if let Some(subnet) = subnet(entry, interfaces, &own, global, resolver, &path, problems) {
+        if let Some(subnet) = subnet(entry, interfaces, &own, global, beside, resolver, &path, problems) {
             addresses = addresses.saturating_add(address_count(&subnet));
             subnets.push((index, subnet));
         }
@@ -111,6 +113,7 @@ fn subnet(
     interfaces: &[Interface],
     own: &[Ipv4Addr],
     global: &Draft,
+    beside: &mut Beside<'_>,
     resolver: &mut Resolver,
     path: &Path<'_>,
     problems: &mut Problems,
@@ -135,15 +138,10 @@ fn subnet(
     }
     let surroundings = Surroundings { prefix, own };
     let pools = pools(&entry.pools, &surroundings, &draft, resolver, &path.key("pools"), problems);
-    let reservations = reservation::reservations(
-        &entry.reservations,
-        &surroundings,
-        &pools,
-        &draft,
-        resolver,
-        &path.key("reservations"),
-        problems,
-    );
+    let room = reservation::Room { surroundings: &surroundings, pools: &pools, subnet: &draft };
+    let mut reservations =
+        reservation::reservations(&entry.reservations, &room, resolver, &path.key("reservations"), problems);
+    beside.add(&mut reservations, &room, resolver);
     let policy = resolver.policy(&draft, prefix.netmask());
     let pools = pools.into_iter().map(|drafted| drafted.pool).collect();
     Some(Subnet { prefix, link: link?, relays, pools, reservations, policy })

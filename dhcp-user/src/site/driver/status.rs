@@ -401,6 +401,11 @@ impl Sites {
                 problems
                     .push("this node's pools are not the cluster's: it gives no addresses out".to_owned());
             }
+            Some(Role::HasLeases) => problems.push(
+                "this node has leases from before there was a cluster, and others may give their addresses away: only one \
+                 node may begin with leases; let these end elsewhere, and start it with an empty store"
+                    .to_owned(),
+            ),
             Some(Role::Cut) => {
                 problems.push("cut off from the majority: no addresses are given to new clients".to_owned());
             }

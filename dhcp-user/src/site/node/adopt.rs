@@ -236,6 +236,7 @@ impl Node {
 
     /// What was taken up is durable, or could not be made so for want of room: then it is asked for again.
     pub fn settled(&mut self, durable: bool) {
+        self.mark_settled(durable);
         let own_log = self.log.end().log;
         for (index, before) in std::mem::take(&mut self.undurable) {
             let Some(peer) = self.peers.get_mut(index) else { continue };

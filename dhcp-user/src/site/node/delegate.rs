@@ -66,7 +66,7 @@ impl Node {
     /// Our own renewal is applied: what we hold lasts from when it was proposed.
     fn renewed(&mut self, now: Timestamp, stamp: u64, engine: &mut Engine) {
         let Some(&(_, proposed_at)) = self.stamps.iter().find(|(known, _)| *known == stamp) else { return };
-        let until = match self.settings.has_majority() {
+        let until = match self.state.moves_by_itself() {
             true => proposed_at + self.settings.delegation,
             // Nothing moves by itself then.
             false => Timestamp(u64::MAX),
@@ -74,14 +74,18 @@ impl Node {
         if now >= self.held_until {
             self.entitled_since = now;
         }
-        self.held_until = self.held_until.max(until);
+        // From for ever back to a time: there are more nodes now, and they wait for this renewal before they put us out.
+        self.held_until = match self.held_until {
+            Timestamp(u64::MAX) => until,
+            before => before.max(until),
+        };
         if let Some(authority) = engine.authority_mut() {
             authority.set_held_until(self.held_until);
         }
     }
 
     /// Brings everything in line with the cluster's state.
-    fn follow(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+    pub(super) fn follow(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
         let me = self.settings.me;
         for (node, member) in self.state.members() {
             let heard = self.heard.entry(node).or_insert((member.renewals, now));
@@ -98,13 +102,14 @@ impl Node {
         authority.set_alone(alone, others == 0);
         authority.set_held_until(self.held_until);
         let sound = authority.blocks().digest() == self.state.digest();
+        let trusted = sound && self.state.is_in(me) && self.is_marked();
         let blocks = authority.blocks().len();
         self.mine.resize(blocks, None);
         let mut changed = false;
         for index in 0..blocks {
             let Ok(block) = u32::try_from(index).map(BlockId) else { break };
             let delegation = self.state.block(block);
-            let ours = delegation.filter(|held| held.holder == me && sound && self.state.is_in(me));
+            let ours = delegation.filter(|held| held.holder == me && trusted);
             let before = self.mine.get(index).copied().flatten();
             if before == ours.map(|held| held.epoch) {
                 continue;
@@ -158,13 +163,13 @@ impl Node {
     }
 
     /// Proposes what is due.
-    pub(super) fn propose(&mut self, now: Timestamp, engine: &Engine) {
+    pub(super) fn propose(&mut self, now: Timestamp, engine: &Engine, work: &mut Work) {
         let me = self.settings.me;
         if !self.restored {
             return;
         }
         if !self.state.is_founded() {
-            self.propose_founding(now, engine);
+            self.propose_founding(now, engine, work);
             return;
         }
         let digest = engine.authority().map(|authority| authority.blocks().digest());
@@ -175,8 +180,16 @@ impl Node {
             None => return,
             Some(Presence::Out) => {
                 if self.again(now, "join") {
+                    self.own_leases = self.has_leases_of_its_own(engine);
+                    if self.own_leases || !self.mark_first(work) {
+                        return;
+                    }
                     self.out.push(Output::Propose(Command::Join { node: me }));
                 }
+                return;
+            }
+            Some(Presence::Joining { .. } | Presence::In) if !self.is_marked() => {
+                self.propose_after_loss(now, work);
                 return;
             }
             Some(Presence::Joining { .. } | Presence::In) => {}
@@ -194,11 +207,17 @@ impl Node {
         }
     }
 
-    fn propose_founding(&mut self, now: Timestamp, engine: &Engine) {
+    fn propose_founding(&mut self, now: Timestamp, engine: &Engine, work: &mut Work) {
         let Some(blocks) = engine.authority().map(Authority::blocks) else { return };
-        let rank = self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
+        let mut rank =
+            self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
         let since = *self.unfounded_since.get_or_insert(now);
-        if now >= since + Span(FOUND_AFTER.0.saturating_mul(rank)) && self.again(now, "found") {
+        // Who has leases goes first: the founder's are the only ones from before that are kept.
+        if !self.has_leases_of_its_own(engine) {
+            rank += 1;
+        }
+        let due = now >= since + Span(FOUND_AFTER.0.saturating_mul(rank));
+        if due && self.mark_first(work) && self.again(now, "found") {
             let nodes = self.settings.nodes.iter().map(|place| place.node).collect();
             let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
             let digest = blocks.digest();
@@ -210,7 +229,7 @@ impl Node {
     fn propose_renewal(&mut self, now: Timestamp) {
         let every = Span(self.settings.delegation.0 / 4);
         let last = self.stamps.back().map(|(_, at)| *at);
-        let eternal = self.held_until == Timestamp(u64::MAX);
+        let eternal = self.held_until == Timestamp(u64::MAX) && !self.state.moves_by_itself();
         if eternal || last.is_some_and(|at| now < at + every) {
             return;
         }
@@ -238,7 +257,7 @@ impl Node {
 
     fn propose_putting_out(&mut self, now: Timestamp) {
         // If consensus itself stood still, everybody's renewals are late: ours must have been on time for a while.
-        if !self.settings.has_majority() || now < self.entitled_since + self.settings.detection {
+        if !self.state.moves_by_itself() || now < self.entitled_since + self.settings.detection {
             return;
         }
         let delegation = self.settings.delegation;
@@ -294,7 +313,7 @@ impl Node {
     /// Whether a node has been silent for longer than the detection interval.
     pub(super) fn is_suspect(&self, now: Timestamp, node: NodeId) -> bool {
         node != self.settings.me
-            && self.settings.has_majority()
+            && self.state.moves_by_itself()
             && self.heard.get(&node).is_none_or(|(_, at)| now >= *at + self.settings.detection)
     }
 

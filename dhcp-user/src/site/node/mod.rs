@@ -19,6 +19,7 @@
 mod adopt;
 mod delegate;
 mod hand_on;
+mod membership;
 pub mod message;
 mod peer;
 pub mod settings;
@@ -30,12 +31,14 @@ use std::{
     net::Ipv4Addr,
 };
 
+pub use membership::ClusterId;
 pub use message::Message;
 pub use settings::{Place, Settings, SiteFacts};
 pub use view::View;
 
 use self::{
     hand_on::Moving,
+    membership::Mark,
     peer::{Arrived, Peer},
     tell::Returned,
     view::{Counts, PeerView, Role, Standing},
@@ -63,6 +66,9 @@ pub enum Input {
         /// The command; it may be void.
         command: Command,
     },
+    /// The cluster's name, and the numbers it gave the nodes at these places of the configuration; what has none is not
+    /// known yet. Comes before [`Restored`](Self::Restored), and again when there are more; without it places are numbers.
+    Numbered(ClusterId, Vec<(usize, NodeId)>),
     /// There is a connection to a peer, in both directions, and it is who it says.
     Connected(NodeId),
     /// It is gone.
@@ -97,6 +103,17 @@ pub enum Output {
 /// A node.
 pub struct Node {
     settings: Settings,
+    /// All nodes as configured, and which of them this is.
+    configured: Vec<Place>,
+    my_place: usize,
+    cluster: ClusterId,
+    mark: Mark,
+    /// What this node may do has changed without a command.
+    changed_standing: bool,
+    /// It has leases nobody else knows of, from before there was a cluster, and so does not join.
+    own_leases: bool,
+    /// How far it was in the others' logs when it started.
+    known: Vec<(NodeId, Cursor)>,
     state: Delegations,
     applied_index: u64,
     /// The consensus log's state is known since the start.
@@ -142,21 +159,27 @@ pub struct Node {
 
 impl Node {
     /// A node that has just been started: `log_id` is random and not 0, `cursors` is what the store held under
-    /// [`MetaKey::SiteCursors`](crate::lease::store::MetaKey::SiteCursors). It does nothing before [`Input::Restored`].
-    pub fn new(settings: Settings, log_id: u64, cursors: Option<&[u8]>) -> Self {
-        let (adopted_under, cursors) = cursors.and_then(adopt::decode_cursors).unwrap_or_default();
-        let known =
-            |node| cursors.iter().find(|(other, _)| *other == node).map_or_else(Cursor::default, |c| c.1);
-        let others = settings.nodes.iter().map(|place| place.node).filter(|node| *node != settings.me);
-        let peers = others.map(|node| Peer::new(node, known(node))).collect();
-        Self {
+    /// [`MetaKey::SiteCursors`](crate::lease::store::MetaKey::SiteCursors), `mark` under
+    /// [`MetaKey::SiteMember`](crate::lease::store::MetaKey::SiteMember). It does nothing before [`Input::Restored`].
+    pub fn new(settings: Settings, log_id: u64, cursors: Option<&[u8]>, mark: Option<&[u8]>) -> Self {
+        let (adopted_under, known) = cursors.and_then(adopt::decode_cursors).unwrap_or_default();
+        let configured = settings.nodes.clone();
+        let my_place = configured.iter().position(|place| place.node == settings.me).unwrap_or(usize::MAX);
+        let mut node = Self {
             settings,
+            configured,
+            my_place,
+            cluster: ClusterId::default(),
+            mark: Mark::stored(mark),
+            changed_standing: false,
+            own_leases: false,
+            known,
             state: Delegations::default(),
             applied_index: 0,
             restored: false,
             adopted_under,
             log: ChangeLog::new(log_id.max(1)),
-            peers,
+            peers: Vec::new(),
             mine: Vec::new(),
             held_until: Timestamp::ZERO,
             entitled_since: Timestamp::ZERO,
@@ -179,7 +202,15 @@ impl Node {
             draining: false,
             counts: Counts::default(),
             out: Vec::new(),
-        }
+        };
+        let numbers: Vec<_> =
+            node.configured.iter().enumerate().map(|(at, place)| (at, place.node)).collect();
+        node.on_numbered(ClusterId::default(), &numbers);
+        node
+    }
+
+    fn known_cursor(&self, node: NodeId) -> Cursor {
+        self.known.iter().find(|(other, _)| *other == node).map_or_else(Cursor::default, |known| known.1)
     }
 
     /// What is fixed.
@@ -202,6 +233,7 @@ impl Node {
         match input {
             Input::Restored { index, state } => self.on_restored(now, index, *state, engine, work),
             Input::Applied { index, command } => self.on_applied(now, index, &command, engine, work),
+            Input::Numbered(cluster, numbers) => self.on_numbered(cluster, &numbers),
             Input::Connected(node) => {
                 let own_log = self.log.end().log;
                 if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
@@ -257,9 +289,12 @@ impl Node {
     /// Lets time pass, and takes up what has come: to be called after every batch of inputs, and several times a second.
     /// One batch of each peer at most is taken up by a call.
     pub fn turn(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+        if std::mem::take(&mut self.changed_standing) {
+            self.follow(now, engine, work);
+        }
         self.take_up(now, engine, work);
         self.advance(now, engine, work);
-        self.propose(now, engine);
+        self.propose(now, engine, work);
         self.hand_on(now, engine);
         for peer in &mut self.peers {
             if let Some(question) = peer.ask(now) {
@@ -300,6 +335,7 @@ impl Node {
             _ if !self.restored || !self.state.is_founded() => Role::Waiting,
             _ if digest != Some(self.state.digest()) => Role::Differs,
             None => Role::Stranger,
+            Some(_) if self.restored && self.own_leases => Role::HasLeases,
             Some(Presence::Out) => Role::Out,
             Some(Presence::Joining { .. }) => Role::Joining,
             Some(Presence::In) if now >= self.held_until => Role::Cut,

@@ -127,6 +127,8 @@ impl Peer {
     /// There is a new connection, or there is none.
     pub fn reset(&mut self, connected: bool) {
         self.connected = connected;
+        // It may come back with less: what it has it says itself.
+        self.acked = 0;
         (self.resumed, self.muted, self.objection) = (false, false, None);
         self.flights.clear();
         self.arrived.clear();

@@ -135,9 +135,4 @@ impl Settings {
     pub fn receiver(&self, node: NodeId) -> usize {
         usize::from(node.0)
     }
-
-    /// Whether there are enough nodes for a majority without one of them. If not, delegations have no end.
-    pub fn has_majority(&self) -> bool {
-        self.nodes.len() >= 3
-    }
 }

@@ -14,6 +14,8 @@ pub enum Role {
     Stranger,
     /// Its pools are not those of the cluster: it holds nothing.
     Differs,
+    /// It has leases from before it belonged to the cluster, which nobody else knows of, and so does not join.
+    HasLeases,
     /// It is out and serves what it knows, within the horizons it knows.
     Out,
     /// It is told everything.
@@ -105,6 +107,8 @@ pub struct PeerView {
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
+    /// How often this node found that its store was not the one it had joined with.
+    pub stores_lost: u64,
     /// Changes that were not told one by one, for a later one of the same lease followed.
     pub superseded: u64,
     /// Updates ignored because their sender holds their block no more.

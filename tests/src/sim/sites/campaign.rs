@@ -58,6 +58,8 @@ pub struct Report {
     pub acks_by_daemon: u64,
     /// How often a daemon died.
     pub crashes: u64,
+    /// How often a disk was lost.
+    pub disks_lost: u64,
     /// Blocks taken over.
     pub takeovers: u64,
     /// Blocks handed on.
@@ -102,6 +104,7 @@ impl Campaign {
                 total.renewals_by_kernel += outcome.renewals_by_kernel;
                 total.acks_by_daemon += outcome.acks_by_daemon;
                 total.crashes += outcome.crashes;
+                total.disks_lost += outcome.disks_lost;
                 total.takeovers += outcome.takeovers;
                 total.handed_on += outcome.handed_on;
                 total.updates += outcome.updates;

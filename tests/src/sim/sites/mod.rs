@@ -30,6 +30,8 @@ pub struct Outcome {
     pub acks_by_daemon: u64,
     /// How often a daemon died.
     pub crashes: u64,
+    /// How often a disk was lost.
+    pub disks_lost: u64,
     /// How often a node's blocks were taken over.
     pub takeovers: u64,
     /// Blocks handed on.

@@ -55,6 +55,8 @@ enum Event {
     Soon(usize),
     /// An operator has a drained node serve again.
     Undrain(usize),
+    /// An operator says that a machine is off.
+    PartnerDown(usize),
     Watch,
     /// A proposal of a machine reaches the others, or not.
     Agree(usize, Command, u64),
@@ -76,6 +78,8 @@ pub struct World {
     machines: Vec<Machine>,
     pairs: BTreeMap<(usize, usize), Pair>,
     consensus: Consensus,
+    /// The one of two that decides by itself since it was told that the other is down.
+    alone: Option<usize>,
     clients: Vec<Client>,
     /// The machine each client turns to.
     attached: Vec<usize>,
@@ -114,6 +118,7 @@ impl World {
             machines,
             pairs,
             consensus: Consensus::default(),
+            alone: None,
             clients: Vec::new(),
             attached: Vec::new(),
             oracle: Oracle::default(),
@@ -236,6 +241,7 @@ impl World {
             }
             Event::Soon(node) => self.turn(node),
             Event::Undrain(node) => self.tell(node, Input::Order(Order::Resume)),
+            Event::PartnerDown(node) => self.partner_down(node),
             Event::Watch => {
                 self.watch();
                 self.schedule(self.now_ns + WATCH_EVERY_NS, Event::Watch);
