@@ -1,5 +1,7 @@
 //! Figures in Prometheus' text format, made from what the service shows of itself at the moment it is asked.
 
+mod sites;
+
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, process_collector::ProcessCollector,
@@ -7,6 +9,7 @@ use prometheus::{
 
 use dhcp_common::reason::Reason;
 
+pub use self::sites::SiteFigures;
 use super::histogram::Counted;
 use crate::{
     engine::SlowReason,
@@ -37,6 +40,8 @@ pub struct Figures {
     pub requests: u64,
     /// Which parts are there.
     pub health: ServiceHealth,
+    /// Sites, where there are several nodes.
+    pub sites: Option<SiteFigures>,
 }
 
 /// The text of a scrape.
@@ -131,6 +136,9 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         let gauge = IntGauge::new(name, "When the API's certificate ends, since the Unix epoch.")?;
         gauge.set(secs);
         registry.register(Box::new(gauge))?;
+    }
+    if let Some(figures) = &figures.sites {
+        sites::all(&made, figures)?;
     }
     made.count("dhcp_api_changes_lost_total", "Changes that could not be recorded.", figures.changes_lost)?;
     made.count("dhcp_api_requests_total", "Requests to the API.", figures.requests)?;

@@ -152,7 +152,7 @@ pub enum Void {
     #[error("overtaken by another command")]
     Overtaken,
     /// The node is not out.
-    #[error("the node is not out: put it out first")]
+    #[error("the node is not out: stop it, and wait until the others have put it out (`site show` says so)")]
     NotGone,
     /// The only node that is in cannot be put out: nobody would have what it promised.
     #[error("the last node that is in cannot be put out")]

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The first address; nothing of this goes onto a network.
-const FIRST: u32 = 0x0a00_0000;
+const FIRST: u32 = 0x0a00_0100;
 /// A batch of the store's.
 const COMMIT: usize = 4_096;
 /// How long all of it may take.

@@ -246,9 +246,9 @@ impl Cluster {
         });
     }
 
-    /// All ways are whole again; distances stay.
+    /// All ways are whole again; distances stay, and connections.
     pub fn heal(&self) {
-        self.wan.alter(|_, _, way| *way = Way { delay: way.delay, ..Way::default() });
+        self.wan.alter(|_, _, way| *way = Way { delay: way.delay, breaks: way.breaks, ..Way::default() });
     }
 
     /// A node by its name, or the beginning of it.

@@ -42,11 +42,22 @@ pub(super) async fn connection(caller: TcpStream, target: SocketAddr, both: &Bot
     called.set_nodelay(true)?;
     let (from_caller, to_caller) = caller.into_split();
     let (from_called, to_called) = called.into_split();
-    tokio::try_join!(
-        direction(from_caller, to_called, there, &both.counts),
-        direction(from_called, to_caller, back, &both.counts),
-    )?;
-    Ok(())
+    let broken_off = broken_off(there.clone());
+    let carried = async {
+        tokio::try_join!(
+            direction(from_caller, to_called, there, &both.counts),
+            direction(from_called, to_caller, back, &both.counts),
+        )
+    };
+    tokio::select! {
+        carried = carried => carried.map(drop),
+        () = broken_off => Ok(()),
+    }
+}
+
+async fn broken_off(mut way: watch::Receiver<Way>) {
+    let breaks = way.borrow().breaks;
+    drop(way.wait_for(|way| way.breaks != breaks).await.map(drop));
 }
 
 async fn whole(there: &mut watch::Receiver<Way>, back: &mut watch::Receiver<Way>) {

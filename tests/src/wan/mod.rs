@@ -40,6 +40,8 @@ pub struct Way {
     pub loss_percent: u8,
     /// What it carries at most, octets a second; `None`: all.
     pub octets_per_s: Option<u64>,
+    /// Connections that are there when this changes are broken off.
+    pub breaks: u32,
 }
 
 /// A path from one node to another: who calls it reaches the other.

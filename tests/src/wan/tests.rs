@@ -62,4 +62,8 @@ fn a_cut_in_one_direction_leaves_the_other_and_healing_brings_what_waited() {
     wan.alter(|_, _, way| way.cut = false);
     called.read_exact(&mut one).unwrap();
     assert_eq!(&one, b"b");
+    // Broken off, both ends see the end.
+    wan.alter(|_, _, way| way.breaks += 1);
+    assert!(called.read(&mut one).is_ok_and(|read| read == 0), "the called end is still connected");
+    assert!(caller.read(&mut one).is_ok_and(|read| read == 0), "the calling end is still connected");
 }

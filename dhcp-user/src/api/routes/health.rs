@@ -104,6 +104,10 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
         changes_lost: api.changes.lost(),
         requests: api.requests.load(std::sync::atomic::Ordering::Relaxed),
         health: api.service.ask(Query::Health).await?,
+        sites: match &api.sites {
+            Some(sites) => metrics::SiteFigures::of(sites, api.service.ask(Query::Sites).await?.as_ref()),
+            None => None,
+        },
     };
     let text = metrics::text(&figures)
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

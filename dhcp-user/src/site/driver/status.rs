@@ -10,7 +10,7 @@ use crate::{
     config::model::{MultiSite, SyncMode},
     site::{
         consensus::council,
-        link::shared::PeerStatus,
+        link::{shared::PeerStatus, tls::Tls},
         node::{
             View,
             view::{PeerView, Role, Standing},
@@ -326,6 +326,11 @@ impl Sites {
         })
     }
 
+    /// When the certificate of the links ends, seconds since the Unix epoch; `None` without encryption.
+    pub fn certificate_ends_secs(&self) -> Option<i64> {
+        self.links.tls.as_ref().map(Tls::ends_secs)
+    }
+
     /// How this node and the others keep in step.
     pub fn sync(&self, view: Option<&View>) -> Option<SyncDetail> {
         let section = self.config.multi_site.as_ref()?;
@@ -335,7 +340,7 @@ impl Sites {
         let leader = council.leader.and_then(|key| links.roster.get(key)).map(|node| node.name.clone());
         let (plain, packed) = (links.counts.plain.load(Relaxed), links.counts.packed.load(Relaxed));
         let hex = |id: [u8; 16]| id.iter().map(|octet| format!("{octet:02x}")).collect();
-        let ends = links.tls.as_ref().and_then(|tls| u64::try_from(tls.ends_secs()).ok());
+        let ends = self.certificate_ends_secs().and_then(|secs| u64::try_from(secs).ok());
         let automatic_failover = section.failover.enabled && council.voters.len() >= 3;
         Some(SyncDetail {
             node: me.name.clone(),

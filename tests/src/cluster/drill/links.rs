@@ -100,7 +100,8 @@ fn behind(stage: &Stage) -> Result<u64> {
     Ok(sum)
 }
 
-/// A site is cut off for less than the failover timeout: nothing moves, and what it missed is told from where it was.
+/// A site's connections are lost, and it is cut off for less than the failover timeout: nothing moves, and what it missed
+/// is told from where it was.
 ///
 /// # Errors
 ///
@@ -108,15 +109,30 @@ fn behind(stage: &Stage) -> Result<u64> {
 pub fn short_cut(stage: &mut Stage, site: usize) -> Result<()> {
     let nodes = nodes_of(stage, site)?;
     let first = *nodes.first().context("a site without nodes")?;
-    stage.traffic.set_load(10, 10);
+    // Many leases, few renewals: what is told again can be seen.
+    stage.traffic.set_load(300, 60);
+    for site in 0..stage.cluster.sites.len() {
+        stage.traffic.more(site, 50);
+    }
+    stage.traffic.wait(AGREED, "more clients", |now| now.clients >= 150 && now.bound >= now.clients)?;
+    let (mut short, mut since) = (0, Instant::now());
+    wait_for(AGREED, "all leases to be whole", || {
+        let now = stage.traffic.report().short_leases;
+        if now != short {
+            (short, since) = (now, Instant::now());
+        }
+        Ok((since.elapsed() > Duration::from_secs(1)).then_some(()))
+    })?;
+    stage.traffic.set_load(20, 5);
     wait_for(AGREED, "all nodes to be in step", || Ok((behind(stage)? == 0).then_some(())))?;
     let held = stage.number(first, "blocks_held")?;
     let leases = stage.traffic.report().bound;
     let before = received(stage, first)?;
     let cut = Instant::now();
-    stage.cluster.between(&nodes, |way, _| way.cut = true);
+    stage.cluster.between(&nodes, |way, _| (way.cut, way.breaks) = (true, way.breaks + 1));
     let answered = stage.traffic.report().renewals_answered;
     stage.traffic.wait(AGREED, "some renewals meanwhile", |now| now.renewals_answered > answered + 8)?;
+    wait_for(AGREED, "the links to be lost", || Ok((behind(stage)? != 0).then_some(())))?;
     stage.cluster.heal();
     let was_cut = secs(cut);
     let healed = Instant::now();
@@ -126,12 +142,10 @@ pub fn short_cut(stage: &mut Stage, site: usize) -> Result<()> {
     stage.figures.insert("short_cut", was_cut);
     stage.figures.insert("short_cut_updates", updates as f64);
     stage.figures.insert("short_cut_leases", leases as f64);
-    ensure!(
-        stage.number(first, "blocks_held")? == held,
-        "its blocks moved, though it was cut for {was_cut} s"
-    );
+    let holds = stage.number(first, "blocks_held")?;
+    ensure!(holds >= held, "its blocks moved, though it was cut for {was_cut} s: {held}, now {holds}");
     // Each of the others' leases once more would be a full resync.
-    ensure!(updates < leases, "{updates} updates for {leases} leases: all was told again");
+    ensure!(updates < leases * 2 / 3, "{updates} updates for {leases} leases: all was told again");
     Ok(())
 }
 

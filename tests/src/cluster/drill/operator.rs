@@ -35,15 +35,27 @@ pub fn hand_over(stage: &mut Stage, site: usize) -> Result<()> {
     let nothing_held =
         || nodes.iter().all(|node| stage.number(*node, "blocks_held").is_ok_and(|held| held == 0));
     wait_until(AGREED, "the drained site to hold nothing", nothing_held)?;
-    // A node that holds nothing can go: it decides no more, and comes back.
-    let gone = stage.cluster.nodes.get(*nodes.last().context("no nodes")?).context("no such node")?;
+    // A node that holds nothing and is not there can go: it decides no more. Then another comes in its place.
+    let last = *nodes.last().context("no nodes")?;
+    let node = stage.cluster.nodes.get_mut(last).context("no such node")?;
+    node.daemon.take().context("it does not run")?.stop()?;
+    let gone = node.name.clone();
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
+    first.wait_get("the stopped node to be out", &format!("sites/{name}"), |site| {
+        let members = site["members"].as_array();
+        members.is_some_and(|all| all.iter().any(|node| node["name"] == *gone && node["standing"] == "out"))
+    })?;
     let voters = |count: usize| {
         move |sync: &Value| sync["voters"].as_array().is_some_and(|voters| voters.len() == count)
     };
     let all = stage.cluster.nodes.len();
-    first.ask(&["site", "member", "remove", &gone.name])?;
+    first.ask(&["site", "member", "remove", &gone])?;
     first.wait_get("one voter fewer", "sync", voters(all - 1))?;
-    first.ask(&["site", "member", "add", &gone.name])?;
+    stage.cluster.nodes.get_mut(last).context("no such node")?.start()?;
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
+    wait_until(AGREED, "the node to be given its vote back", || {
+        first.ask(&["site", "member", "add", &gone]).is_ok()
+    })?;
     first.wait_get("all voters", "sync", voters(all))?;
     first.ask(&["site", "resume", "--site", &name])?;
     for node in &nodes {
