@@ -70,7 +70,7 @@ impl<W: Write> Blocks<W> {
         self.rest.extend_from_slice(octets);
         let mut whole = 0;
         while let Some((kind, len)) = self.rest.get(whole..).and_then(head) {
-            if len > BLOCK_MAX || len < HEAD {
+            if !(HEAD..=BLOCK_MAX).contains(&len) {
                 return Err(io::Error::other("the daemon sent what is no pcapng"));
             }
             let Some(block) = self.rest.get(whole..whole + len) else { break };

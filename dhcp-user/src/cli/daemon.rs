@@ -69,7 +69,7 @@ pub fn run(path: &Path, log_json: bool) -> u8 {
         }
     };
     start_logging(log_json);
-    match serve(path, config, &text) {
+    match serve(path, &config, &text) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -126,7 +126,7 @@ fn start_logging(json: bool) {
     }
 }
 
-fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
+fn serve(path: &Path, config: &Config, text: &str) -> Result<()> {
     // First of all, so that a second daemon is refused before it touches anything.
     let listener = server::bind(&config.control.socket)?;
     let own_socket = config.control.socket.clone();
@@ -134,7 +134,7 @@ fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
     make_ready(&config.store.path).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     // Whoever finds it would take it for a daemon's that died.
     let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
-    let sites = driver::prepare(&config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let sites = driver::prepare(config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     let Started { mut service, events, control_socket, feed, flushes, latency, prospects, turns } =
         start(config, text).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     let sites = match sites {

@@ -273,7 +273,7 @@ fn a_mark_carried_over_says_nothing_of_later_ones_that_a_start_cut_short_lost() 
 fn reserving(address: Ipv4Addr, client: u8) -> crate::server::reserve::Reserve {
     let entry = format!(r#"{{"hw_address": "02:00:00:00:01:{client:02}", "address": "{address}"}}"#);
     let made = crate::config::Made::parse(&entry).unwrap();
-    let config = crate::config::parse_with(CONFIG, "test", &[made.clone()]).unwrap();
+    let config = crate::config::parse_with(CONFIG, "test", std::slice::from_ref(&made)).unwrap();
     let identity = config.subnets[0].reservations[0].identity.clone();
     let digest = crate::server::takeover::digest_of(&config, &[SERVER]);
     crate::server::reserve::Reserve {

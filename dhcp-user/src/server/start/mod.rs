@@ -89,12 +89,12 @@ pub struct Started {
 ///
 /// # Errors
 /// What is in the way. Nothing an earlier daemon left has been changed then, unless the kernel refused at the last step.
-pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
+pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     if config.interfaces.is_empty() {
         return Err(StartError::NoInterface);
     }
-    let (facts, servers) = interfaces::look_up(&config)?;
-    let found = Found::open(&config)?;
+    let (facts, servers) = interfaces::look_up(config)?;
+    let found = Found::open(config)?;
     let config = Arc::new(config::parse_with(text, "the configuration", &found.reservations())?);
     tell_left_out(&config);
     let standing = Standing {
