@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use self::reservation::Beside;
+use self::{reservation::Beside, subnet::Makings};
 use super::{
     made::Made,
     model::{AttachMode, Audit, Config, ConflictDetection, Control, FastPath, Interface, Store},
@@ -31,11 +31,9 @@ pub(super) fn validate(file: &wire::File, made: &[Made], problems: &mut Problems
     let path = Path::ROOT.key("dhcp");
     let mut interfaces =
         interfaces(&dhcp.interfaces, dhcp.fastpath.enabled, &path.key("interfaces"), problems);
-    let mut resolver = policy::Resolver::default();
+    let mut makings = Makings { resolver: policy::Resolver::default(), beside: Beside::of(made) };
     let global = policy::Draft::global(&dhcp.settings(), &path, problems);
-    let mut beside = Beside::of(made);
-    let subnets =
-        subnet::subnets(&dhcp.subnets, &interfaces, &global, &mut beside, &mut resolver, &path, problems);
+    let subnets = subnet::subnets(&dhcp.subnets, &interfaces, &global, &mut makings, &path, problems);
     let store = Store { path: absolute(&dhcp.store.path, &path.key("store").key("path"), problems) };
     let socket_path = path.key("control");
     let control = Control { socket: absolute(&dhcp.control.socket, &socket_path.key("socket"), problems) };
@@ -75,7 +73,7 @@ pub(super) fn validate(file: &wire::File, made: &[Made], problems: &mut Problems
         audit,
         limits,
         multi_site,
-        left_out: beside.left_out(),
+        left_out: makings.beside.left_out(),
     })
 }
 

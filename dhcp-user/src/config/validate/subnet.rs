@@ -26,6 +26,12 @@ pub(super) struct DraftedPool {
     index: usize,
 }
 
+/// What all subnets are made with.
+pub(super) struct Makings<'a> {
+    pub(super) resolver: Resolver,
+    pub(super) beside: Beside<'a>,
+}
+
 /// What a subnet's parts need to know of it.
 pub(super) struct Surroundings<'a> {
     pub(super) prefix: Ipv4Net,
@@ -53,8 +59,7 @@ pub(super) fn subnets(
     written: &[Object<wire::Subnet>],
     interfaces: &[Interface],
     global: &Draft,
-    beside: &mut Beside<'_>,
-    resolver: &mut Resolver,
+    makings: &mut Makings<'_>,
     dhcp: &Path<'_>,
     problems: &mut Problems,
 ) -> Vec<Subnet> {
@@ -64,7 +69,7 @@ pub(super) fn subnets(
     let mut addresses = 0_u64;
     for (index, entry) in written.iter().enumerate() {
         let path = path.index(index);
-        if let Some(subnet) = subnet(entry, (interfaces, &own), global, beside, resolver, &path, problems) {
+        if let Some(subnet) = subnet(entry, interfaces, &own, global, makings, &path, problems) {
             addresses = addresses.saturating_add(address_count(&subnet));
             subnets.push((index, subnet));
         }
@@ -110,13 +115,14 @@ fn address_count(subnet: &Subnet) -> u64 {
 
 fn subnet(
     entry: &wire::Subnet,
-    (interfaces, own): (&[Interface], &[Ipv4Addr]),
+    interfaces: &[Interface],
+    own: &[Ipv4Addr],
     global: &Draft,
-    beside: &mut Beside<'_>,
-    resolver: &mut Resolver,
+    makings: &mut Makings<'_>,
     path: &Path<'_>,
     problems: &mut Problems,
 ) -> Option<Subnet> {
+    let Makings { resolver, beside } = makings;
     let link = link(entry, interfaces, path, problems);
     let relays = relays(&entry.relays, &path.key("relays"), problems);
     let draft = global.inherit(&entry.settings(), Level::Subnet, path, problems);
