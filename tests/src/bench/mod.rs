@@ -5,9 +5,11 @@
 //! * [`traffic`]: renewals per second over veth.
 //! * [`report`]: the figures as a table and as JSON; [`machine`]: what they were measured on.
 //! * [`overload`]: `cargo xtask bench overload`. [`gate`]: `cargo xtask bench gate`.
+//! * [`scale`]: `cargo xtask bench scale`. [`charts`]: `cargo xtask bench charts`.
 //! * [`abi`]: what the bench-only programs share with this side.
 
 pub mod abi;
+pub mod charts;
 pub mod cost;
 pub mod gate;
 pub mod machine;
@@ -15,6 +17,7 @@ pub mod overload;
 pub mod programs;
 pub mod report;
 pub mod request;
+pub mod scale;
 pub mod traffic;
 pub mod world;
 
