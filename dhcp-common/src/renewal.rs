@@ -77,9 +77,7 @@ pub fn decide<'m, F: Frame, M: Maps>(
     maps: &'m M,
     interface: &Interface,
 ) -> Result<Grant<'m>, Reason> {
-    let (renewal, found) = Renewal::find_and(frame, interface, |address| {
-        find_lease(maps, address).map(|lease| (lease, lease.horizon_boot_ns()))
-    })?;
+    let (renewal, found) = Renewal::find_and(frame, interface, |address| look_up(maps, address))?;
     let control = maps.control().ok_or(Reason::Authority)?;
     let (lease, horizon_boot_ns) = found?;
     if horizon_boot_ns == 0 || lease.address_word() != u32::from_ne_bytes(renewal.ciaddr) {
@@ -118,6 +116,15 @@ pub fn decide<'m, F: Frame, M: Maps>(
         return Err(Reason::Horizon);
     }
     Ok(Grant { renewal, answer, lease, echo_sum, now_boot_ns })
+}
+
+/// The entry where the lease of an address would be, and its horizon: reading that asks for the cache line.
+///
+/// # Errors
+/// [`Reason::UnknownAddress`].
+#[inline(always)]
+pub fn look_up<M: Maps>(maps: &M, address: [u8; 4]) -> Result<(LeaseCell, u64), Reason> {
+    find_lease(maps, address).map(|lease| (lease, lease.horizon_boot_ns()))
 }
 
 /// The entry where the lease of an address would be.

@@ -7,10 +7,12 @@
 //! * [`overload`]: `cargo xtask bench overload`. [`gate`]: `cargo xtask bench gate`.
 //! * [`catch_up`]: a node is told a million leases, for `cargo xtask bench sync`; [`leases`]: what these are like.
 //! * [`teach`]: for `cargo xtask bench sync`.
+//! * [`scale`]: `cargo xtask bench scale`. [`charts`]: `cargo xtask bench charts`.
 //! * [`abi`]: what the bench-only programs share with this side.
 
 pub mod abi;
 pub mod catch_up;
+pub mod charts;
 pub mod cost;
 pub mod gate;
 pub mod leases;
@@ -19,6 +21,7 @@ pub mod overload;
 pub mod programs;
 pub mod report;
 pub mod request;
+pub mod scale;
 pub mod teach;
 pub mod traffic;
 pub mod world;
