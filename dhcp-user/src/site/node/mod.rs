@@ -131,6 +131,8 @@ pub struct Node {
     forgetting: BTreeSet<Ipv4Addr>,
     /// Peers of whom something was taken up that is not durable yet, with where we were before.
     undurable: Vec<(usize, Cursor)>,
+    /// Peers that are objected to and whose grants were taken up nevertheless, which is not durable yet: up to there.
+    hearing: Vec<(usize, Cursor)>,
     moving: Option<Moving>,
     /// When blocks of a pool were last asked for, and how many have been asked.
     wishes: HashMap<usize, (Timestamp, usize)>,
@@ -158,9 +160,9 @@ impl Node {
             log: ChangeLog::new(log_id.max(1)),
             peers,
             mine: Vec::new(),
+            epochs: Vec::new(),
             held_until: Timestamp::ZERO,
             entitled_since: Timestamp::ZERO,
-            epochs: Vec::new(),
             stamps: VecDeque::new(),
             renewals_proposed: 0,
             heard: BTreeMap::new(),
@@ -173,6 +175,7 @@ impl Node {
             incarnation: 0,
             forgetting: BTreeSet::new(),
             undurable: Vec::new(),
+            hearing: Vec::new(),
             moving: None,
             wishes: HashMap::new(),
             next_look: Timestamp::ZERO,
@@ -206,7 +209,7 @@ impl Node {
                 let own_log = self.log.end().log;
                 if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
                     peer.reset(true);
-                    self.out.push(Output::Send(node, peer.resume(own_log)));
+                    self.out.extend(peer.ask_again(now, own_log).map(|message| Output::Send(node, message)));
                 }
                 self.drop_suspended(engine, work);
             }
@@ -235,9 +238,10 @@ impl Node {
             Message::Told { asked_at, clock, free } => peer.told(now, asked_at, clock, free),
             Message::Resume { cursor, log } => self.on_resume(now, from, cursor, log),
             Message::Updates { after, until, octets } => {
-                self.on_updates(from, Arrived { after, until, octets });
+                self.on_updates(now, from, Arrived { after, until, octets });
             }
             Message::Acknowledge { cursor } => self.on_acknowledge(now, from, cursor),
+            Message::Heard { cursor } => self.on_heard(from, cursor),
             Message::Want { pool, blocks } => self.on_want(now, from, pool, blocks, engine),
         }
     }
@@ -355,3 +359,6 @@ impl Node {
         self.counts.unacknowledged_replies += unacknowledged;
     }
 }
+
+#[cfg(test)]
+mod tests;
