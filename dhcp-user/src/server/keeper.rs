@@ -134,7 +134,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         let mut aftermath = Aftermath::default();
         let (mut work, mut promised) = (work, false);
         while !work.is_empty() {
-            let mut next = Work::default();
+            let (mut next, mut durable) = (Work::default(), true);
             if !work.batch.is_empty() || !work.adopted.is_empty() {
                 let own = work.batch.leases.len();
                 work.batch.leases.append(&mut work.adopted);
@@ -146,13 +146,11 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 if !self.commit(&work.batch)? {
                     self.store_refusals += work.send.len() as u64;
                     self.unsaved_answers = work.answers;
-                    if let Some(site) = &mut self.site {
-                        site.settled(false);
-                    }
-                    break;
+                    // What the kernel forgets promises nothing, and who waits for it must not take it for done.
+                    (work, durable) = (Work { withdraw: work.withdraw, ..Work::default() }, false);
                 }
                 work.batch.leases.truncate(own);
-                if own != 0 {
+                if own != 0 && durable {
                     promised = true;
                 }
             }
@@ -161,7 +159,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                     site.asked(address, form, template);
                 }
                 site.committed(&self.core.engine, &work.batch.leases, &work.returned);
-                site.settled(true);
+                site.settled(now, durable);
                 site.withdrawing(&work.withdraw);
             }
             self.tell_kernel(now, &work, &mut next, &mut aftermath)?;

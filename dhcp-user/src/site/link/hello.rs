@@ -200,11 +200,11 @@ mod tests {
         // A newer version is known by its number, whatever comes after.
         assert_eq!(
             with(&|octets| {
-                octets[9] = 3;
+                octets[9] = VERSION as u8 + 1;
                 octets.truncate(10);
                 octets.extend(b"who knows");
             }),
-            Err(Refusal::Version { theirs: 3 })
+            Err(Refusal::Version { theirs: VERSION + 1 })
         );
     }
 

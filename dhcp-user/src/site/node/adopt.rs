@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::{
     Node, Output,
     message::Message,
-    peer::{Arrived, WINDOW},
+    peer::{Arrived, Objection, WINDOW},
 };
 use crate::{
     engine::Engine,
@@ -30,8 +30,10 @@ enum Judgement {
     Wait,
     /// The kernel must forget these first.
     Suspend(Vec<Ipv4Addr>),
-    /// The sender must hear first what we granted: up to this change of our log.
-    Object(u64),
+    /// The sender must hear first what we granted: up to this change of our log. What it granted is taken up.
+    Object(u64, Vec<Told>),
+    /// It is objected to already: what it granted is taken up.
+    Hear(Vec<Told>),
     /// It tells times of a lease that we do not know: from the beginning, then.
     Unknown,
     /// It makes no sense.
@@ -49,41 +51,40 @@ struct Taken {
 }
 
 impl Node {
-    pub(super) fn on_updates(&mut self, from: NodeId, arrived: Arrived) {
+    pub(super) fn on_updates(&mut self, now: Timestamp, from: NodeId, arrived: Arrived) {
         let own_log = self.log.end().log;
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == from) else { return };
-        // While we object, what is under way was sent in ignorance.
-        if peer.muted || peer.objection.is_some() {
+        if peer.muted {
             return;
         }
-        let expected = match peer.arrived.back() {
-            Some(last) => Cursor { log: last.after.log, seq: last.until },
-            None if peer.cursor.log == peer.log => peer.cursor,
-            None => Cursor { log: peer.log, seq: 0 },
-        };
-        if arrived.after != expected || arrived.until < arrived.after.seq || peer.arrived.len() >= WINDOW {
+        let misfit = arrived.after != peer.expected() || arrived.until < arrived.after.seq;
+        if misfit || peer.arrived.len() >= WINDOW {
             self.counts.nonsense += 1;
-            peer.arrived.clear();
-            self.out.push(Output::Send(from, peer.resume(own_log)));
+            self.out.extend(peer.ask_again(now, own_log).map(|message| Output::Send(from, message)));
             return;
         }
-        peer.arrived.push_back(arrived);
+        peer.arrives(arrived);
     }
 
     /// Takes up what can be: one batch of each peer, for each is a commit.
     pub(super) fn take_up(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
         for index in 0..self.peers.len() {
-            self.lift_objection(index);
+            self.go_on(now, index);
             self.take_first(now, engine, index, work);
         }
     }
 
-    fn lift_objection(&mut self, index: usize) {
+    /// Has a peer go on from our cursor if what it tells can be taken again, or was not what was asked for.
+    fn go_on(&mut self, now: Timestamp, index: usize) {
         let own_log = self.log.end().log;
-        let Some(peer) = self.peers.get_mut(index) else { return };
-        if peer.objection.is_some_and(|seq| peer.acked >= seq) {
+        let Some(peer) = self.peers.get_mut(index).filter(|peer| peer.connected) else { return };
+        let lifted = peer.objection.is_some_and(|objection| peer.knows() >= objection.seq);
+        if lifted {
             peer.objection = None;
-            self.out.push(Output::Send(peer.node, peer.resume(own_log)));
+        }
+        if lifted || peer.astray {
+            let node = peer.node;
+            self.out.extend(peer.ask_again(now, own_log).map(|message| Output::Send(node, message)));
         }
     }
 
@@ -127,20 +128,20 @@ impl Node {
                     peer.suspended.extend(addresses);
                 }
             }
-            Judgement::Object(seq) => {
+            Judgement::Object(seq, told) => {
                 self.counts.objections += 1;
                 self.release_suspended(engine, index, work);
                 if let Some(peer) = self.peers.get_mut(index) {
-                    peer.objection = Some(seq);
-                    peer.arrived.clear();
+                    peer.objection = Some(Objection { seq, heard: 0 });
                 }
+                self.hear(now, engine, index, told, work);
             }
+            Judgement::Hear(told) => self.hear(now, engine, index, told, work),
             Judgement::Unknown => {
                 if let Some(peer) = self.peers.get_mut(index) {
                     peer.cursor = Cursor::default();
-                    peer.arrived.clear();
-                    let message = peer.resume(own_log);
-                    self.out.push(Output::Send(peer.node, message));
+                    let node = peer.node;
+                    self.out.extend(peer.ask_again(now, own_log).map(|message| Output::Send(node, message)));
                 }
             }
             Judgement::Nonsense(error) => {
@@ -159,9 +160,9 @@ impl Node {
         let (Some(peer), Some(authority)) = (self.peers.get(index), engine.authority()) else {
             return Judgement::Wait;
         };
+        let hearing = peer.objection.is_some();
         let mut taken = Taken::default();
-        let mut ending = Vec::new();
-        let mut waiting = false;
+        let (mut ending, mut waiting, mut objection) = (Vec::new(), false, None);
         for mut update in updates {
             let asked = update.identity.is_some().then(|| std::mem::take(&mut update.asked));
             let delegation = authority.blocks().of_address(update.address).and_then(|b| self.state.block(b));
@@ -174,6 +175,9 @@ impl Node {
                 taken.told.extend(updated(update, known).map(|record| (record, asked)));
                 continue;
             }
+            if hearing || objection.is_some() {
+                continue;
+            }
             if update.epoch != delegation.epoch || delegation.holder != peer.node {
                 taken.overtaken += 1;
                 continue;
@@ -183,7 +187,7 @@ impl Node {
                 let goes_on = record.state == LeaseState::Bound
                     && record.client == known.client
                     && record.hardware == known.hardware;
-                let unheard = self.log.seq_of(record.address).filter(|seq| *seq > peer.acked);
+                let unheard = self.log.seq_of(record.address).filter(|seq| *seq > peer.knows());
                 match (goes_on, unheard) {
                     // What was granted here may be later than what the holder knows.
                     (true, _) if known.expires > record.expires && known.expires <= record.horizon => {
@@ -191,14 +195,18 @@ impl Node {
                         record.forms = known.forms;
                     }
                     (true, _) => {}
-                    (false, Some(seq)) => return Judgement::Object(seq),
+                    (false, Some(seq)) => objection = Some(seq),
                     (false, None) if !peer.suspended.contains(&record.address) => ending.push(record.address),
                     (false, None) => waiting |= self.forgetting.contains(&record.address),
                 }
             }
             taken.adopted.push((record, asked));
         }
-        if !ending.is_empty() {
+        if let Some(seq) = objection {
+            Judgement::Object(seq, taken.told)
+        } else if hearing {
+            Judgement::Hear(taken.told)
+        } else if !ending.is_empty() {
             Judgement::Suspend(ending)
         } else if waiting {
             Judgement::Wait
@@ -222,16 +230,7 @@ impl Node {
             engine.adopt(record.clone());
             work.adopted.push(record);
         }
-        for (told, asked) in taken.told {
-            work.take(engine.granted_elsewhere(now, &told, asked.is_some()));
-            // It is this node's to say what the lease is: the client may be another by now.
-            let lease = engine.leases().get(told.address);
-            if let Some(lease) = lease.filter(|lease| lease.state == LeaseState::Bound)
-                && (&lease.client, &lease.hardware) == (&told.client, &told.hardware)
-            {
-                self.learn_of(lease, asked, Some(lease));
-            }
-        }
+        self.take_grants(now, engine, taken.told, work);
         let Some(peer) = self.peers.get_mut(index) else { return };
         let Some(first) = peer.arrived.pop_front() else { return };
         peer.traffic.octets_received += first.octets.len() as u64;
@@ -245,10 +244,47 @@ impl Node {
         work.batch.meta.push((MetaKey::SiteCursors, self.encode_cursors()));
     }
 
+    /// Takes up what a standby granted of blocks that are held here.
+    fn take_grants(&mut self, now: Timestamp, engine: &mut Engine, told: Vec<Told>, work: &mut Work) {
+        for (told, asked) in told {
+            work.take(engine.granted_elsewhere(now, &told, asked.is_some()));
+            // It is this node's to say what the lease is: the client may be another by now.
+            let lease = engine.leases().get(told.address);
+            if let Some(lease) = lease.filter(|lease| lease.state == LeaseState::Bound)
+                && (&lease.client, &lease.hardware) == (&told.client, &told.hardware)
+            {
+                self.learn_of(lease, asked, Some(lease));
+            }
+        }
+    }
+
+    /// Takes up what a peer granted, and nothing else of the batch: that comes again when it has heard of our grants.
+    fn hear(&mut self, now: Timestamp, engine: &mut Engine, index: usize, told: Vec<Told>, work: &mut Work) {
+        let count = told.len() as u64;
+        self.take_grants(now, engine, told, work);
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let Some(first) = peer.arrived.pop_front() else { return };
+        if let Some(objection) = &mut peer.objection {
+            objection.heard = first.until;
+        }
+        peer.traffic.octets_received += first.octets.len() as u64;
+        peer.traffic.updates_received += count;
+        self.hearing.push((index, Cursor { log: first.after.log, seq: first.until }));
+        // As if there were something new to say: what was heard must be durable before that is said.
+        work.batch.meta.push((MetaKey::SiteCursors, self.encode_cursors()));
+    }
+
     /// What was taken up is durable, or could not be made so for want of room: then it is asked for again.
-    pub fn settled(&mut self, durable: bool) {
+    pub fn settled(&mut self, now: Timestamp, durable: bool) {
         self.mark_settled(durable);
-        let own_log = self.log.end().log;
+        for (index, cursor) in std::mem::take(&mut self.hearing) {
+            let Some(peer) = self.peers.get_mut(index) else { continue };
+            if durable {
+                self.out.push(Output::Send(peer.node, Message::Heard { cursor }));
+            } else {
+                peer.refuse(now);
+            }
+        }
         for (index, before) in std::mem::take(&mut self.undurable) {
             let Some(peer) = self.peers.get_mut(index) else { continue };
             if durable {
@@ -256,9 +292,7 @@ impl Node {
                 self.out.push(Output::Send(peer.node, message));
             } else {
                 peer.cursor = before;
-                peer.arrived.clear();
-                let message = peer.resume(own_log);
-                self.out.push(Output::Send(peer.node, message));
+                peer.refuse(now);
             }
         }
     }

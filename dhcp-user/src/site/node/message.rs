@@ -46,6 +46,12 @@ pub enum Message {
         /// Up to where.
         cursor: Cursor,
     },
+    /// What you granted of blocks that are mine is taken up here, up to there in your log; nothing else is, for you must
+    /// hear of my grants first. Whatever I say after this takes yours into account.
+    Heard {
+        /// Up to where.
+        cursor: Cursor,
+    },
     /// Few addresses are left to me in a pool: hand some blocks on.
     Want {
         /// The pool: its index among all pools.
@@ -66,6 +72,7 @@ impl Message {
             Self::Updates { after, until, .. } => &[3, after.log, after.seq, *until],
             Self::Acknowledge { cursor } => &[4, cursor.log, cursor.seq],
             Self::Want { pool, blocks } => &[5, u64::from(*pool), u64::from(*blocks)],
+            Self::Heard { cursor } => &[6, cursor.log, cursor.seq],
         };
         numbers.iter().for_each(|number| put_number(*number, &mut out));
         if let Self::Updates { octets, .. } = self {
@@ -97,6 +104,7 @@ impl Message {
             }
             4 => Self::Acknowledge { cursor: cursor(&mut rest)? },
             5 => Self::Want { pool: small(&mut rest)?, blocks: small(&mut rest)? },
+            6 => Self::Heard { cursor: cursor(&mut rest)? },
             _ => return Err(WireError::Unknown("message")),
         };
         if rest.0.is_empty() { Ok(message) } else { Err(WireError::TooLong) }
@@ -119,6 +127,7 @@ mod tests {
             Message::Updates { after: cursor, until: 301, octets: vec![1, 2, 3] },
             Message::Acknowledge { cursor },
             Message::Want { pool: 3, blocks: 7 },
+            Message::Heard { cursor },
         ] {
             let octets = message.encode();
             assert_eq!(Message::decode(&octets), Ok(message.clone()));

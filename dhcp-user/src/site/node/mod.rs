@@ -151,6 +151,8 @@ pub struct Node {
     forgetting: BTreeSet<Ipv4Addr>,
     /// Peers of whom something was taken up that is not durable yet, with where we were before.
     undurable: Vec<(usize, Cursor)>,
+    /// Peers that are objected to and whose grants were taken up nevertheless, which is not durable yet: up to there.
+    hearing: Vec<(usize, Cursor)>,
     moving: Option<Moving>,
     /// How clients ask for their renewals.
     asked: Book,
@@ -191,9 +193,9 @@ impl Node {
             log: ChangeLog::new(log_id.max(1)),
             peers: Vec::new(),
             mine: Vec::new(),
+            epochs: Vec::new(),
             held_until: Timestamp::ZERO,
             entitled_since: Timestamp::ZERO,
-            epochs: Vec::new(),
             stamps: VecDeque::new(),
             renewals_proposed: 0,
             heard: BTreeMap::new(),
@@ -206,6 +208,7 @@ impl Node {
             incarnation: 0,
             forgetting: BTreeSet::new(),
             undurable: Vec::new(),
+            hearing: Vec::new(),
             moving: None,
             asked: Book::default(),
             untaught: BTreeSet::new(),
@@ -252,7 +255,7 @@ impl Node {
                 let own_log = self.log.end().log;
                 if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
                     peer.reset(true);
-                    self.out.push(Output::Send(node, peer.resume(own_log)));
+                    self.out.extend(peer.ask_again(now, own_log).map(|message| Output::Send(node, message)));
                 }
                 self.drop_suspended(engine, work);
             }
@@ -281,9 +284,10 @@ impl Node {
             Message::Told { asked_at, clock, free } => peer.told(now, asked_at, clock, free),
             Message::Resume { cursor, log } => self.on_resume(now, from, cursor, log),
             Message::Updates { after, until, octets } => {
-                self.on_updates(from, Arrived { after, until, octets });
+                self.on_updates(now, from, Arrived { after, until, octets });
             }
             Message::Acknowledge { cursor } => self.on_acknowledge(now, from, cursor),
+            Message::Heard { cursor } => self.on_heard(from, cursor),
             Message::Want { pool, blocks } => self.on_want(now, from, pool, blocks, engine),
         }
     }
@@ -411,3 +415,6 @@ impl Node {
         self.counts.unacknowledged_replies += unacknowledged;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! What is known of a peer: how far each is in the other's change log, and what its clock shows.
 
-use std::{collections::VecDeque, net::Ipv4Addr};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::Ipv4Addr,
+};
 
 use super::Message;
 use crate::{
@@ -14,6 +17,8 @@ const ROUND_TRIP_MAX: Span = Span::from_secs(2);
 const READING_AGE_MAX: Span = Span::from_secs(60);
 /// How often a peer's clock is asked for.
 const ASK_EVERY: Span = Span::from_secs(2);
+/// How long a peer is given to go on from where it was asked to, before it is asked again.
+const RESUME_AGAIN: Span = Span::from_secs(1);
 /// Batches that may be under way to a peer, or wait here to be taken up.
 pub const WINDOW: usize = 4;
 
@@ -55,6 +60,16 @@ pub struct Arrived {
     pub octets: Vec<u8>,
 }
 
+/// Why a peer's word is not taken: it does not know yet what we granted. What it granted is heard nevertheless, or two
+/// nodes that object to each other would wait for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct Objection {
+    /// The change of our log that it must hear of.
+    pub seq: u64,
+    /// The change of its log up to which its grants have been taken up meanwhile.
+    pub heard: u64,
+}
+
 /// What was counted of a peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traffic {
@@ -73,6 +88,8 @@ pub struct Peer {
     pub resumed: bool,
     /// The last change of our log that it has durably; 0 if that is not known.
     pub acked: u64,
+    /// The last change of our log up to which it has taken up our grants, though it objects to the rest.
+    pub heard: u64,
     /// The last change that was sent to it.
     pub sent: u64,
     pub flights: VecDeque<Flight>,
@@ -80,15 +97,18 @@ pub struct Peer {
     pub behind_since: Option<Timestamp>,
     /// When it last had everything of ours, or we of it.
     pub last_sync: Option<Timestamp>,
-    /// Its log; 0 before it is known.
+    /// Its log when it was last heard of; 0 if it never was.
     pub log: u64,
     /// What is durable here of a log of its.
     pub cursor: Cursor,
     pub arrived: VecDeque<Arrived>,
     /// Leases that the first of these batches ends, until the kernel has forgotten them.
-    pub suspended: Vec<Ipv4Addr>,
-    /// Its word is not taken before it has acknowledged this change of our log: it does not know yet what we granted.
-    pub objection: Option<u64>,
+    pub suspended: BTreeSet<Ipv4Addr>,
+    pub objection: Option<Objection>,
+    /// When it was last asked to go on from our cursor, unless what fits has come since.
+    asked_at: Option<Timestamp>,
+    /// It is to be asked that again when it has had time to do so.
+    pub astray: bool,
     /// It made no sense: nothing is heard until it is connected anew.
     pub muted: bool,
     pub reading: Option<Reading>,
@@ -106,15 +126,19 @@ impl Peer {
             connected: false,
             resumed: false,
             acked: 0,
+            heard: 0,
             sent: 0,
             flights: VecDeque::new(),
             behind_since: None,
             last_sync: None,
-            log: 0,
+            // Another one is another start of its daemon, whether that was before ours or after.
+            log: cursor.log,
             cursor,
             arrived: VecDeque::new(),
-            suspended: Vec::new(),
+            suspended: BTreeSet::new(),
             objection: None,
+            asked_at: None,
+            astray: false,
             muted: false,
             reading: None,
             next_ask: Timestamp::ZERO,
@@ -130,6 +154,7 @@ impl Peer {
         // It may come back with less: what it has it says itself.
         self.acked = 0;
         (self.resumed, self.muted, self.objection) = (false, false, None);
+        (self.heard, self.asked_at, self.astray) = (0, None, false);
         self.flights.clear();
         self.arrived.clear();
         self.next_ask = Timestamp::ZERO;
@@ -137,9 +162,55 @@ impl Peer {
         self.reading = None;
     }
 
-    /// What to say of where we are in its log.
-    pub fn resume(&self, own_log: u64) -> Message {
-        Message::Resume { cursor: self.cursor, log: own_log }
+    /// Where a batch of its must begin.
+    pub fn expected(&self) -> Cursor {
+        match (self.arrived.back(), self.objection) {
+            (Some(last), _) => Cursor { log: last.after.log, seq: last.until },
+            (None, Some(objection)) => Cursor { log: self.log, seq: objection.heard },
+            (None, None) => Cursor { log: self.log, seq: self.begin() },
+        }
+    }
+
+    /// A batch comes that begins where it must.
+    pub fn arrives(&mut self, batch: Arrived) {
+        (self.asked_at, self.astray) = (None, false);
+        self.arrived.push_back(batch);
+    }
+
+    /// What to say of where we are in its log, so that it goes on from there. `None` if that was just said: each time it
+    /// would send all it may have under way once more, which does not fit any better.
+    pub fn ask_again(&mut self, now: Timestamp, own_log: u64) -> Option<Message> {
+        self.begin_anew();
+        if self.asked_at.is_some_and(|at| now < at + RESUME_AGAIN) {
+            self.astray = true;
+            return None;
+        }
+        (self.asked_at, self.astray) = (Some(now), false);
+        Some(Message::Resume { cursor: self.cursor, log: own_log })
+    }
+
+    /// What it told could not be taken up for want of room: it is asked for again, but not at once.
+    pub fn refuse(&mut self, now: Timestamp) {
+        self.begin_anew();
+        (self.asked_at, self.astray) = (Some(now), true);
+    }
+
+    fn begin_anew(&mut self) {
+        self.arrived.clear();
+        let heard = self.begin();
+        if let Some(objection) = &mut self.objection {
+            objection.heard = heard;
+        }
+    }
+
+    /// What is durable here of its present log.
+    fn begin(&self) -> u64 {
+        if self.cursor.log == self.log { self.cursor.seq } else { 0 }
+    }
+
+    /// The last change of our log up to which it knows what we granted.
+    pub fn knows(&self) -> u64 {
+        self.acked.max(self.heard)
     }
 
     /// The question for its clock, if it is time to ask.

@@ -269,17 +269,35 @@ impl Node {
         let at = self.log.resume(receiver, cursor);
         let mut anew = false;
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == from) {
-            anew = peer.log != 0 && peer.log != log;
+            anew = peer.log != log;
+            if anew {
+                // What has arrived is of another log.
+                peer.arrived.clear();
+            }
             (peer.log, peer.resumed) = (log, true);
             (peer.acked, peer.sent) = (at.seq, at.seq);
             peer.flights.clear();
-            peer.arrived.clear();
             if at.seq < self.log.end().seq {
                 peer.behind_since.get_or_insert(now);
             }
         }
         if anew {
             self.started_anew();
+        }
+    }
+
+    /// A peer that objects has taken up what was granted here, up to there: it may be told more, but has acknowledged
+    /// nothing.
+    pub(super) fn on_heard(&mut self, from: NodeId, cursor: Cursor) {
+        let end = self.log.end();
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == from) else { return };
+        if cursor.log != end.log || cursor.seq > end.seq || !peer.resumed {
+            self.counts.nonsense += 1;
+            return;
+        }
+        peer.heard = peer.heard.max(cursor.seq);
+        while peer.flights.front().is_some_and(|flight| flight.until <= cursor.seq) {
+            peer.flights.pop_front();
         }
     }
 

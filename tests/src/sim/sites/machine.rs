@@ -11,7 +11,7 @@ use dhcp_common::abi::{Answer, Control, LeaseEntry};
 use dhcp_user::{
     config::model::Config,
     fastpath::{error::FastPathError, kernel::Mark, layout::Layout, lease_map::LeaseMap, stored::KEY_LEN},
-    lease::store::{Batch, LeaseStore, MemoryStore, MetaKey, Recovered, StoreError, StoredAnswer},
+    lease::store::{Batch, Failure, LeaseStore, MemoryStore, MetaKey, Recovered, StoreError, StoredAnswer},
     net::packet_socket::ReceivedFrame,
     server::{
         keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
@@ -62,6 +62,10 @@ pub struct DiskState {
     pub store: MemoryStore,
     /// How many commits are left, and whether the last one still happens.
     pub fuse: Option<(u32, bool)>,
+    /// What one flush carries; batches that are larger become durable in parts.
+    pub bytes_max: Option<usize>,
+    /// For how many more commits there is no room.
+    pub full_for: u32,
 }
 
 /// A daemon's hold on its disk.
@@ -78,6 +82,16 @@ impl Disk {
 impl LeaseStore for Disk {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut disk = self.lock();
+        if let Some(bytes_max) = disk.bytes_max
+            && batch.parts(bytes_max).len() > 1
+        {
+            return Err(StoreError::BatchTooLarge { bytes: bytes_max + 1, bytes_max });
+        }
+        if let Some(fewer) = disk.full_for.checked_sub(1) {
+            disk.full_for = fewer;
+            disk.store.fail_next(Failure::Full);
+            return disk.store.commit(batch);
+        }
         if let Some((left, kept)) = disk.fuse {
             match left.checked_sub(1) {
                 Some(fewer) => disk.fuse = Some((fewer, kept)),

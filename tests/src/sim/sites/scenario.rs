@@ -41,6 +41,8 @@ pub enum Fault {
     Lag { node: usize, by_ns: u64, for_ns: u64 },
     /// So many of a hundred clients turn to another machine.
     Roam { percent: u8 },
+    /// So many commits find no room on a machine's disk.
+    FullDisk { node: usize, commits: u32 },
     /// An operator takes a node out of service, and back.
     Drain { node: usize, for_ns: u64 },
     /// One machine of two is gone, and an operator tells the other so after a while.
@@ -66,6 +68,8 @@ pub struct Scenario {
     pub interval_secs: u64,
     /// The number of updates sent at once.
     pub batch_size: usize,
+    /// What one flush of a machine's disk carries, where batches are to become durable in parts.
+    pub flush_octets: Option<usize>,
     /// Each machine's clock gains so many millionths.
     pub drift_ppm: Vec<i64>,
     /// What goes wrong, and when.
@@ -93,7 +97,15 @@ impl Scenario {
         base.end_ns = base.calm_from_ns + (mclt_secs + u64::from(lease_secs) * 4 + 120) * SEC;
         base.faults.clear();
         let calm_ns = base.calm_from_ns;
-        let faults = draw_faults(&mut rng, sites, nodes_per_site, lease_secs, calm_ns);
+        let mut faults = draw_faults(&mut rng, sites, nodes_per_site, lease_secs, calm_ns);
+        // Drawn by themselves, so that the rest of a seed stays what it was.
+        let mut disks = SmallRng::seed_from_u64(seed ^ 0xd15c);
+        for _ in 0..disks.random_range(0..4_u32).saturating_sub(1) {
+            let (node, commits) = (disks.random_range(0..nodes), disks.random_range(1..30));
+            let at_ns = disks.random_range(20 * SEC..calm_ns.max(21 * SEC));
+            faults.push((at_ns, Fault::FullDisk { node, commits }));
+        }
+        faults.sort_by_key(|(at, _)| *at);
         Self {
             sites,
             nodes_per_site,
@@ -102,6 +114,7 @@ impl Scenario {
             sync: rng.random_bool(0.4),
             interval_secs: [1, 5, 20][rng.random_range(0..3)],
             batch_size: [1, 10, 1_000][rng.random_range(0..3)],
+            flush_octets: [None, Some(300), Some(1_000)][disks.random_range(0..3)],
             drift_ppm: (0..nodes).map(|_| rng.random_range(-300..300)).collect(),
             faults,
             base,

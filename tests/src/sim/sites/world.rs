@@ -149,6 +149,7 @@ impl World {
             self.schedule(start_ns, Event::Wake(index));
         }
         for node in 0..self.scenario.nodes() {
+            self.machines[node].disk.lock().bytes_max = self.scenario.flush_octets;
             let start_ns = self.rng.random_range(0..2 * SEC);
             self.schedule(start_ns, Event::Start(node));
             self.schedule(start_ns, Event::Learn(node));

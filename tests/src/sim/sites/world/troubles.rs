@@ -60,6 +60,7 @@ impl World {
                     }
                 }
             }
+            Fault::FullDisk { node, commits } => self.machines[node].disk.lock().full_for = commits,
             Fault::Drain { node, for_ns } => {
                 let until_ns = until(for_ns);
                 self.tell(node, Input::Order(Order::Drain));

@@ -1,0 +1,117 @@
+//! What is bounded stays bounded, and what finds no room is done over: batches, requests to go on, full disks.
+
+use super::*;
+use crate::{
+    lease::{
+        record::{ClientKey, HardwareAddress},
+        store::Failure,
+    },
+    site::replication::BATCH_OCTETS_MAX,
+};
+
+fn resumes(lab: &Lab) -> usize {
+    let sent = lab.ways.get(&(0, 1)).into_iter().flatten();
+    sent.filter(|message| matches!(message, Message::Resume { .. })).count()
+}
+
+#[test]
+fn a_peer_that_sends_what_does_not_fit_is_asked_to_go_on_once_in_a_while() {
+    let mut lab = Lab::new(2, 10);
+    lab.ways.clear();
+    let misfit = |lab: &mut Lab| {
+        for _ in 0..20 {
+            let after = Cursor { log: 77, seq: 5 };
+            let message = Message::Updates { after, until: 9, octets: Vec::new() };
+            lab.tell(0, Input::Message(NodeId(1), message));
+        }
+        lab.turn(0);
+        resumes(lab)
+    };
+    assert_eq!(misfit(&mut lab), 1);
+    assert_eq!(misfit(&mut lab), 1, "it has had no time");
+    lab.now = lab.now + Span::from_secs(2);
+    assert_eq!(misfit(&mut lab), 2);
+    // It goes on for all that.
+    lab.ask(1, 2, ip(12));
+    lab.run(10);
+    assert!(lab.in_step() && lab.is_bound(0, ip(12)));
+}
+
+#[test]
+fn what_finds_no_room_on_the_disk_is_asked_for_again() {
+    let mut lab = Lab::new(2, 10);
+    lab.ask(1, 2, ip(12));
+    lab.nodes[0].store.fail_next(Failure::Full);
+    lab.run(10);
+    assert!(lab.in_step());
+    assert!(lab.nodes[0].store.durable().leases.contains_key(&ip(12)));
+}
+
+/// The kernel of the third node is to forget a lease for the first one's sake when what the second tells finds no room.
+#[test]
+fn a_full_disk_lets_no_lease_end_before_the_kernel_has_forgotten_it() {
+    let mut lab = Lab::new(3, 10);
+    lab.ask(0, 1, ip(10));
+    lab.ask(1, 2, ip(12));
+    lab.run(10);
+    lab.nodes[2].kernel = Some(Maps);
+    lab.release(0, 1, ip(10));
+    lab.renew(1, 2, ip(12));
+    for _ in 0..40 {
+        lab.now = lab.now + Span::from_millis(100);
+        lab.turn(0);
+        lab.turn(1);
+    }
+    lab.deliver(2);
+    lab.nodes[2].store.fail_next(Failure::Full);
+    lab.turn(2);
+    let withdrawn = std::mem::take(&mut lab.withdrawn[2]);
+    for _ in 0..30 {
+        lab.now = lab.now + Span::from_millis(100);
+        lab.turn(2);
+        assert_eq!(lab.lease(2, ip(10)).state, LeaseState::Bound, "its kernel may renew it still");
+    }
+    assert_eq!(withdrawn.iter().map(|one| one.address).collect::<Vec<_>>(), [ip(10)]);
+    lab.forgotten(2, withdrawn[0]);
+    lab.run(10);
+    assert!(lab.in_step() && lab.lease(2, ip(10)).state == LeaseState::Free);
+}
+
+#[test]
+fn long_leases_go_in_batches_that_every_receiver_takes() {
+    let mut lab = Lab::new(2, usize::MAX);
+    lab.run(10);
+    let first = Ipv4Addr::new(198, 18, 1, 0).to_bits();
+    let now = lab.now;
+    let long = |at: u32| LeaseRecord {
+        address: (first + at).into(),
+        state: LeaseState::Bound,
+        client: ClientKey::Id([&at.to_be_bytes()[..], &[1; 251]].concat().into()),
+        hardware: HardwareAddress::ethernet([2, 0, 0, 0, 0, 1]),
+        hostname: vec![b'a'; 255].into(),
+        relay_information: vec![2; 255].into(),
+        granted_at: now,
+        expires: now + Span::from_secs(600),
+        horizon: now + Span::from_secs(900),
+        kept_until: Timestamp::ZERO,
+        forms: [None, None],
+    };
+    let leases: Vec<LeaseRecord> = (0..48_000).map(long).collect();
+    let keeper = &mut lab.nodes[0];
+    leases.iter().for_each(|lease| keeper.core.engine.adopt(lease.clone()));
+    keeper.site.as_mut().unwrap().committed(&keeper.core.engine, &leases, &[]);
+    lab.turn(0);
+    lab.now = lab.now + Span::from_secs(3);
+    lab.turn(0);
+    let batches: Vec<usize> = lab.ways[&(0, 1)]
+        .iter()
+        .filter_map(|message| match message {
+            Message::Updates { octets, .. } => Some(octets.len()),
+            _ => None,
+        })
+        .collect();
+    assert!(batches.iter().all(|octets| *octets <= BATCH_OCTETS_MAX), "{batches:?}");
+    assert!(batches.len() > 1 && batches.iter().sum::<usize>() > 30_000_000, "{batches:?}");
+    lab.run(5);
+    assert!(lab.in_step());
+}
