@@ -53,6 +53,8 @@ impl<'a, W> XdpFrame<'a, W> {
         if pointer + N > self.ctx.data_end() {
             return None;
         }
+        // SAFETY: no packet is at address 0; the optimiser would ask.
+        unsafe { core::hint::assert_unchecked(pointer != 0) };
         Some(pointer as *mut [u8; N])
     }
 }
@@ -106,6 +108,13 @@ impl<W: Watch> Frame for XdpFrame<'_, W> {
         // SAFETY: both ranges lie in the packet, the second begins at or behind the end of the first, and the
         // exclusive borrow of `self` keeps everything else out.
         Some(unsafe { (&mut *head, &mut *tail) })
+    }
+
+    #[inline(always)]
+    fn bytes_at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        // SAFETY: `at` checked that the N octets lie in the packet, and the exclusive borrow of `self` keeps everything
+        // else out.
+        self.at::<N>(offset).map(|p| unsafe { &mut *p })
     }
 
     #[inline(always)]

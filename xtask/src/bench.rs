@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: builds what a benchmark needs, optimised, and becomes it. The measuring itself is in
 //! `tests/src/bench`.
 
+pub mod gate;
+
 use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context as _, Result, bail};
@@ -35,6 +37,9 @@ enum Which {
     Api(Passed),
     /// What replication between nodes puts on the wire, and how fast it is taken up.
     Sync(SyncArgs),
+    /// Costs that are the same in every run (instructions, allocations) compared with the tree's baseline; fails where one
+    /// has grown by more than a tenth.
+    Gate(gate::GateArgs),
 }
 
 /// How to measure overload.
@@ -84,7 +89,7 @@ struct FastpathArgs {
     no_veth: bool,
 }
 
-/// Builds and runs a benchmark; comes back only if it cannot be started.
+/// Builds and runs a benchmark; all but the gate come back only if they cannot be started.
 ///
 /// # Errors
 ///
@@ -97,13 +102,15 @@ pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
         Which::Storm(passed) => beside_others(workspace, "bench_storm", &passed.args),
         Which::Api(passed) => api(workspace, &passed.args),
         Which::Sync(args) => sync(workspace, args),
+        Which::Gate(args) => gate::run(workspace, *args),
     }
 }
 
 fn sync(workspace: &Workspace, args: &SyncArgs) -> Result<()> {
     ebpf::build(workspace)?;
+    workspace.build_daemon(true)?;
     build_bin(workspace, "bench_sync")?;
-    let mut command = Command::new(workspace.target.join("release/bench_sync"));
+    let mut command = as_root(&workspace.target.join("release/bench_sync"))?;
     command.arg("--leases").arg(args.leases.to_string());
     if args.json {
         command.arg("--json");

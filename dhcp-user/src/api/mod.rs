@@ -53,7 +53,7 @@ use crate::{
     site::driver::Sites,
 };
 
-/// The largest body taken, octets.
+/// The largest body taken, octets; but for configurations, which may be as long as their file.
 pub const BODY_MAX: usize = 1 << 20;
 
 /// What the endpoints work with.

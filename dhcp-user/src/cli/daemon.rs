@@ -206,7 +206,9 @@ async fn reload(reloader: Arc<Reloader>) {
 
 fn stop(events: &SyncSender<Event>) {
     manager::stopping();
-    drop(events.try_send(Event::Stop));
+    // However full the queue is, it is being emptied.
+    let events = events.clone();
+    tokio::task::spawn_blocking(move || drop(events.send(Event::Stop)));
 }
 
 /// Tells the service manager that the service's thread works: only while it does.

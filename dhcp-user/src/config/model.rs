@@ -13,7 +13,8 @@ use std::{
 use ipnet::Ipv4Net;
 
 pub use self::sites::{
-    Allocation, Bandwidth, Failover, MultiSite, Site, SiteLink, Strategy, SyncMode, Synchronization,
+    Allocation, Bandwidth, Failover, MultiSite, SharedAddress, Site, SiteLink, Strategy, SyncMode,
+    Synchronization,
 };
 use super::made::{LeftOut, Made};
 use crate::time::Span;
@@ -45,6 +46,13 @@ pub struct Config {
     pub multi_site: Option<MultiSite>,
     /// Reservations made by the API that do not fit the file and are not in force, by address.
     pub left_out: Vec<LeftOut>,
+}
+
+impl Config {
+    /// The addresses this node shares with the others of its site.
+    pub fn shared_addresses(&self) -> impl Iterator<Item = &SharedAddress> {
+        self.multi_site.iter().flat_map(|section| &section.shared)
+    }
 }
 
 /// One network interface.

@@ -5,10 +5,10 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use super::{
     CLOCK_ERROR, Engine, Inquiry, Topology, allocator, effects::Effects, foresee::Verdict,
-    reason::SlowReason, reply, request::Request,
+    lifetime::WITHDRAW_AGAIN, reason::SlowReason, reply, request::Request,
 };
 use crate::{
-    config::model::Policy,
+    config::model::{Link, Policy},
     lease::{
         record::{LeaseRecord, LeaseState},
         table::Leaving,
@@ -40,6 +40,16 @@ impl Engine {
         self.authority.as_mut()
     }
 
+    /// The link here of the subnet an address is of, if it has one.
+    pub fn link_of(&self, address: Ipv4Addr) -> Option<Link> {
+        self.topology.subnet(self.topology.subnet_of(address)?)?.link
+    }
+
+    /// Our address on an interface.
+    pub fn server_on(&self, interface: usize) -> Option<Ipv4Addr> {
+        self.servers.get(interface).copied().filter(|address| !address.is_unspecified())
+    }
+
     /// What this node may do with an address.
     pub fn right(&self, now: Timestamp, address: Ipv4Addr) -> Right {
         self.authority.as_ref().map_or(Right::Holder, |authority| authority.right(now, address))
@@ -52,7 +62,24 @@ impl Engine {
         authority.set(block, held);
         let Some(&range) = authority.blocks().get(block) else { return };
         self.offers.remove_between(range.first, range.last);
-        let (Some(_), Ok(area)) = (held, usize::try_from(block.0)) else { return };
+        if held.is_some() {
+            self.look_through(now, block);
+        }
+    }
+
+    /// Looks through the free addresses of all blocks that are held: an allocator made anew lets none of them rest.
+    pub(super) fn look_through_all(&mut self, now: Timestamp) {
+        let Some(authority) = &self.authority else { return };
+        let blocks = (0..).map(BlockId).take(authority.blocks().len());
+        for block in blocks.filter(|block| authority.held(*block).is_some()).collect::<Vec<_>>() {
+            self.look_through(now, block);
+        }
+    }
+
+    /// Finds out which addresses of a block may be given to anybody, and which are to rest still.
+    fn look_through(&mut self, now: Timestamp, block: BlockId) {
+        let range = self.authority.as_ref().and_then(|authority| authority.blocks().get(block).copied());
+        let (Some(range), Ok(area)) = (range, usize::try_from(block.0)) else { return };
         let rests =
             |lease: &LeaseRecord| lease.state == LeaseState::Free && lease.reach() + CLOCK_ERROR > now;
         self.allocator.begin_anew(area, &mut self.leases, rests);
@@ -201,7 +228,13 @@ impl Engine {
 
     /// A free address whose former client's promises may have ended by now.
     pub(super) fn rested(&mut self, now: Timestamp, address: Ipv4Addr) {
-        if self.right(now, address) != Right::Holder || self.authority.is_none() {
+        let Some(authority) = &self.authority else { return };
+        if self.right(now, address) != Right::Holder {
+            // It is not ours to give yet, or not for the moment: who is given the block later looks at all of it.
+            let held = authority.blocks().of_address(address).and_then(|block| authority.held(block));
+            if let Some(held) = held {
+                self.leases.schedule(address, held.closed_until.max(now + WITHDRAW_AGAIN));
+            }
             return;
         }
         let Some(lease) = self.leases.get(address) else { return };
@@ -258,28 +291,37 @@ impl Engine {
     pub fn granted_elsewhere(&mut self, now: Timestamp, told: &LeaseRecord, anew: bool) -> Effects {
         let mut effects = Effects::default();
         let address = told.address;
-        if self.right(now, address) == Right::Standby || told.state != LeaseState::Bound {
+        // Who holds the block and is cut off must hear it too: it will not be told again when it is not any more.
+        let held = self.authority.as_ref().is_some_and(|authority| authority.holds(address));
+        if !held || told.state != LeaseState::Bound {
             return effects;
         }
+        let cut = self.right(now, address) == Right::Standby;
         let known = self.leases.get(address);
         match known.filter(|lease| lease.state == LeaseState::Bound) {
             Some(lease) => {
-                let same = lease.client == told.client && lease.hardware == told.hardware;
-                let expires = told.expires.min(lease.horizon);
-                if !same || expires <= lease.expires {
+                if lease.client != told.client || lease.hardware != told.hardware {
                     return effects;
                 }
-                let granted_at = told.granted_at.min(expires);
-                // It came back elsewhere, and was given an answer: it did not mean to leave.
+                let expires = told.expires.min(lease.horizon);
+                // It came back elsewhere, and was given an answer: it did not mean to leave. What it was given there may
+                // be shorter than what it gave back here, and the other clock may be behind.
                 let back = match self.leases.leaving(address) {
-                    Some(Leaving::Returned(since)) => granted_at > since,
+                    Some(Leaving::Returned(since)) => told.granted_at + CLOCK_ERROR > since,
                     Some(Leaving::Expired) => expires > now,
                     Some(Leaving::Declined) | None => false,
                 };
-                let (horizon, forms) = (lease.horizon, lease.forms);
-                let kept = lease.expires.since(lease.granted_at) == expires.since(granted_at);
-                self.leases.extend(address, granted_at, expires, horizon);
-                self.leases.set_forms(address, if kept { forms } else { [None, None] });
+                let longer = expires > lease.expires;
+                if !longer && !back {
+                    return effects;
+                }
+                if longer {
+                    let granted_at = told.granted_at.min(expires);
+                    let (horizon, forms) = (lease.horizon, lease.forms);
+                    let kept = lease.expires.since(lease.granted_at) == expires.since(granted_at);
+                    self.leases.extend(address, granted_at, expires, horizon);
+                    self.leases.set_forms(address, if kept { forms } else { [None, None] });
+                }
                 if back {
                     self.leases.stay(address);
                 }
@@ -294,7 +336,7 @@ impl Engine {
             None => {
                 let quarantined = known.is_some_and(|lease| lease.state == LeaseState::Quarantined);
                 let offered = self.offers.holder(address).is_some();
-                if !anew || quarantined || offered || told.horizon <= now || told.client.is_nobody() {
+                if cut || !anew || quarantined || offered || told.horizon <= now || told.client.is_nobody() {
                     return effects;
                 }
                 let before = known.map_or(Timestamp::ZERO, LeaseRecord::reach);

@@ -39,6 +39,10 @@ impl Engine {
             return SlowReason::Probing;
         }
         if rapid_commit && request.option(code::RAPID_COMMIT).is_some() {
+            // No REQUEST follows that would be asked about it.
+            if let Err(reason) = self.may_grant(inquiry.now, request, address) {
+                return reason;
+            }
             return match self.grant(inquiry, subnet, address, Ipv4Addr::UNSPECIFIED, effects) {
                 true => SlowReason::AckedRapid,
                 false => SlowReason::IgnoredNoFreeAddress,

@@ -22,7 +22,7 @@ pub const CLOCK_ERROR: Span = Span::from_secs(5);
 /// How long a declined address is given to nobody.
 pub const QUARANTINE: Span = Span::from_secs(3_600);
 /// When a withdrawal nobody confirmed is asked for again.
-const WITHDRAW_AGAIN: Span = Span::from_secs(60);
+pub(super) const WITHDRAW_AGAIN: Span = Span::from_secs(60);
 /// How many leases and offers one [`Engine::tick`] looks at, at most.
 const TICK_MAX: usize = 1_024;
 

@@ -115,6 +115,7 @@ impl Engine {
     /// forgotten here. Offers and open questions are dropped; addresses are asked for as `probing` says.
     pub fn reconfigure(
         &mut self,
+        now: Timestamp,
         config: Arc<Config>,
         servers: Vec<Ipv4Addr>,
         probing: Option<ConflictDetection>,
@@ -129,6 +130,7 @@ impl Engine {
         self.offers = Offers::default();
         self.probes.restart(probing);
         self.servers = servers;
+        self.look_through_all(now);
     }
 
     /// Whether and how addresses are asked for before they are offered.

@@ -2,7 +2,7 @@
 //! a promise (RFC 2131 section 3.1): losing one costs its client another round.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::Ipv4Addr,
 };
 
@@ -28,7 +28,7 @@ struct Offer {
 
 #[derive(Clone, Default)]
 pub(super) struct Offers {
-    by_address: HashMap<Ipv4Addr, Offer>,
+    by_address: BTreeMap<Ipv4Addr, Offer>,
     by_client: HashMap<(usize, ClientKey), Ipv4Addr>,
     ends: BTreeSet<(Timestamp, Ipv4Addr)>,
     ends_by_subnet: BTreeSet<(usize, Timestamp, Ipv4Addr)>,
@@ -89,7 +89,7 @@ impl Offers {
     /// Forgets the offers of a range of addresses.
     pub fn remove_between(&mut self, first: Ipv4Addr, last: Ipv4Addr) {
         let addresses: Vec<Ipv4Addr> =
-            self.by_address.keys().copied().filter(|address| (first..=last).contains(address)).collect();
+            self.by_address.range(first..=last).map(|(address, _)| *address).collect();
         for address in addresses {
             self.remove(address);
         }

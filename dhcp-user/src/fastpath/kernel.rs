@@ -355,13 +355,14 @@ pub(super) fn load_object(
         KernelLog::Error => aya_log::Level::Error as u8,
         KernelLog::Debug => aya_log::Level::Debug as u8,
     };
+    let mac = port.interface.mac_word();
     let mut loader = EbpfLoader::new();
     loader
         .map_max_entries(name::LEASES, sizes.leases)
         .map_max_entries(name::BLOCKS, sizes.slots)
         .map_max_entries(name::ANSWERS, settings.answers_max.max(1))
         .override_global("INTERFACE_NUMBER", &port.interface.number, true)
-        .override_global("INTERFACE_MAC", &port.interface.mac, true)
+        .override_global("INTERFACE_MAC", &mac, true)
         .override_global("BLOCK_SLOTS", &sizes.slots, true)
         .override_global("LIMITS", &settings.limits, true)
         .override_global(aya_log::LEVEL, &log_level, true);

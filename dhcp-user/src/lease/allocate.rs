@@ -2,7 +2,7 @@
 //! that an address rests as long as possible before it changes hands. Constant time, or nearly, in pools of millions:
 //! a bit per address says whether it was ever touched, and the free ones are strung on a list through the lease table.
 
-use std::{collections::HashSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use rand::{Rng as _, RngCore};
 
@@ -34,7 +34,7 @@ struct Pool {
 #[derive(Clone)]
 pub struct Allocator {
     pools: Vec<Pool>,
-    reserved: HashSet<Ipv4Addr>,
+    reserved: BTreeSet<Ipv4Addr>,
 }
 
 impl Allocator {
@@ -83,7 +83,7 @@ impl Allocator {
         let (first, last) = (Ipv4Addr::from_bits(known.first), Ipv4Addr::from_bits(known.first + known.span));
         *known = Pool::new(first, last);
         table.unlist_between(first, last);
-        for address in self.reserved.iter().filter(|address| (first..=last).contains(*address)) {
+        for address in self.reserved.range(first..=last) {
             known.touch(*address);
         }
         let mut idle = Vec::new();

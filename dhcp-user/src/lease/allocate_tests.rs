@@ -1,5 +1,7 @@
 //! The allocator against its rules.
 
+use std::collections::HashSet;
+
 use rand::{SeedableRng as _, rngs::SmallRng};
 
 use super::*;

@@ -22,7 +22,7 @@ use crate::{
         record::LeaseState,
         store::{Batch, LeaseStore, MetaKey, StoreError},
     },
-    time::Span,
+    time::{Span, Timestamp},
 };
 
 /// What changes.
@@ -130,7 +130,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             }
             Err(error) => return Err(ChangeError::Failed(error.into())),
         }
-        self.reconfigure(change, control);
+        self.reconfigure(self.timeline.timestamp(side.boot_ns()), change, control);
         if let Some(map) = fresh {
             let before = self.kernel.take();
             self.fill(map).map_err(KeeperError::from)?;
@@ -203,13 +203,18 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     }
 
     /// The configuration in memory; what was learnt under the one before is forgotten.
-    fn reconfigure(&mut self, change: Change, control: Control) {
+    fn reconfigure(&mut self, now: Timestamp, change: Change, control: Control) {
         let Change { config, servers, interfaces, local, probing, .. } = change;
         let answers = AnswerTable::new(config.fastpath.answers_max);
-        self.core.engine.reconfigure(config, servers, probing);
+        self.core.engine.reconfigure(now, config, servers, probing);
         let unpublishable = self.core.learner.unpublishable;
-        self.core.learner = Learner { control, answers, interfaces, unpublishable };
+        // Interfaces and their links may be others.
+        let relays = Default::default();
+        self.core.learner = Learner { control, answers, interfaces, unpublishable, relays };
         self.core.local = local;
+        if let Some(site) = &mut self.site {
+            site.teach_anew();
+        }
         // Their clients ask again, and whether their addresses are free is asked anew.
         self.core.waiting.clear();
         self.unsaved_answers.clear();

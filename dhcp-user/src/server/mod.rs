@@ -37,6 +37,7 @@ pub mod reload;
 pub mod reserve;
 pub mod sealing;
 pub mod service;
+mod shared_address;
 mod sites;
 pub mod start;
 pub mod takeover;

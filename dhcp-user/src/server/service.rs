@@ -32,6 +32,7 @@ use super::{
     reload::swap::Order,
     reserve,
     sealing::Sealing,
+    shared_address::SharedAddresses,
     tap::{Running, TapOrder},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
@@ -55,8 +56,8 @@ use crate::{
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
-/// The longest it sleeps while an offer may be waiting for a probe.
-const IDLE_PROBING: Duration = Duration::from_millis(10);
+/// The longest it sleeps while an offer may be waiting for a probe, or the kernel for what it is to be taught.
+const IDLE_SOON: Duration = Duration::from_millis(10);
 /// Events taken up before the work is done, each frame counted as one; a last event may have some more.
 const EVENTS_MAX: usize = 1_024;
 
@@ -131,6 +132,8 @@ pub struct Service {
     pub(super) sites: Option<ToPump>,
     /// The capture that is on, if one is.
     pub(super) running_tap: Option<Running>,
+    /// The addresses that the nodes of this site share, if there are such.
+    pub(super) shared: Option<SharedAddresses>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -161,7 +164,7 @@ impl Service {
     pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
         let mut clocks = ClockWatch::just_noted();
-        let mut swept_until_boot_ns = 0;
+        let (mut swept_until_boot_ns, mut stop_at) = (0, None);
         let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
         self.record(&inherited);
@@ -179,6 +182,9 @@ impl Service {
             }
             self.look_at_clocks(&mut clocks)?;
             if stop {
+                stop_at.get_or_insert_with(|| self.hand_addresses_on());
+            }
+            if stop_at.is_some_and(|at| Instant::now() >= at || self.addresses_are_handed_on()) {
                 return self.stop();
             }
         }
@@ -201,19 +207,23 @@ impl Service {
 
     /// Takes up what has come in and does the work; whether it was told to stop.
     fn take_events(&mut self) -> Result<bool, KeeperError> {
-        let idle = if self.keeper.core.engine.is_probing() { IDLE_PROBING } else { IDLE };
+        let busy = self.keeper.core.engine.is_probing() || self.keeper.has_untaught();
+        let idle = if busy { IDLE_SOON } else { IDLE };
         let mut next = match self.events.recv_timeout(idle) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
         };
-        let now = self.clock.now();
+        let mut now = self.clock.now();
         let mut work = Work::default();
         let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
         let (mut orders, mut reservations) = (Vec::new(), Vec::new());
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
+            // Anew for each: this process may have stood still since the last, and what came meanwhile is not to be granted
+            // from before it was asked for.
+            now = self.clock.now();
             match event {
                 Event::Frames(interface, read, frames) => {
                     let count = frames.len();
@@ -225,6 +235,7 @@ impl Service {
                     room = room.saturating_sub(count.saturating_sub(1));
                 }
                 Event::InUse(address, mac) => {
+                    self.inbox.answer_taken();
                     self.keeper.core.found_in_use(now, address, mac, &mut work);
                 }
                 Event::Graced(withdrawn) => {
@@ -243,7 +254,7 @@ impl Service {
         self.keeper.core.tick(now, &mut work);
         self.settle(now, work)?;
         taken.done(&self.latency);
-        self.node_turn(now, for_node)?;
+        self.node_turn(self.clock.now(), for_node)?;
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,
@@ -334,6 +345,7 @@ impl Service {
 
     fn stop(mut self) -> Result<(), KeeperError> {
         self.end_tap();
+        self.shared = None;
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
         if let Some(journal) = &mut self.journal {
             let now = self.clock.now();

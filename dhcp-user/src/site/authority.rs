@@ -92,6 +92,11 @@ impl Authority {
         *self.held.get(usize::try_from(block.0).ok()?)?
     }
 
+    /// Whether an address's block is held, whether the delegation lasts or not.
+    pub fn holds(&self, address: Ipv4Addr) -> bool {
+        self.blocks.of_address(address).and_then(|block| self.held(block)).is_some()
+    }
+
     /// What may be done with addresses of a block.
     pub fn right_in(&self, now: Timestamp, block: BlockId) -> Right {
         match self.held(block) {

@@ -72,6 +72,15 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("DELETE", "/api/v1/tokens/{id}", Need::Whole(ApiRole::Admin)),
 ];
 
+/// The methods of a path, as the header `Allow` names them.
+pub fn methods(path: &str) -> String {
+    let of_path = RIGHTS.iter().filter(|(_, known, _)| *known == path);
+    of_path
+        .map(|(method, ..)| if *method == "GET" { "GET, HEAD" } else { method })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// What an endpoint asks for; `None` if it is not in the table.
 pub fn need(method: &Method, path: &str) -> Option<Need> {
     // A HEAD is a GET without the body.

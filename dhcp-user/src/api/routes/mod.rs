@@ -21,6 +21,7 @@ pub mod subnets;
 pub mod tokens;
 pub mod whoami;
 
+use axum::extract::DefaultBodyLimit;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -28,6 +29,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Api;
+use crate::config::FILE_OCTETS_MAX;
 
 /// What is said of the API as a whole.
 #[derive(Debug, OpenApi)]
@@ -82,12 +84,19 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(sites::remove_member))
         .routes(routes!(events::events))
         .routes(routes!(explain::explain))
+        .routes(routes!(audit::audit))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .merge(configuration())
+}
+
+/// What takes a whole configuration, which may be as long as its file.
+fn configuration() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .routes(routes!(config::get, config::apply))
         .routes(routes!(config::validate))
         .routes(routes!(config::diff))
         .routes(routes!(config::reload))
         .routes(routes!(config::rollback))
-        .routes(routes!(audit::audit))
-        .routes(routes!(tokens::list, tokens::create))
-        .routes(routes!(tokens::revoke))
+        .layer(DefaultBodyLimit::max(usize::try_from(FILE_OCTETS_MAX).unwrap_or(usize::MAX)))
 }

@@ -16,6 +16,7 @@ mod limits;
 mod link;
 mod policy;
 mod reservation;
+mod service_address;
 mod sites;
 mod subnet;
 pub(super) mod text;
@@ -28,7 +29,8 @@ const ADDRESSES_MAX: u64 = 1 << 24;
 pub(super) fn validate(file: &wire::File, made: &[Made], problems: &mut Problems) -> Option<Config> {
     let dhcp = &file.dhcp;
     let path = Path::ROOT.key("dhcp");
-    let interfaces = interfaces(&dhcp.interfaces, dhcp.fastpath.enabled, &path.key("interfaces"), problems);
+    let mut interfaces =
+        interfaces(&dhcp.interfaces, dhcp.fastpath.enabled, &path.key("interfaces"), problems);
     let mut makings = Makings { resolver: policy::Resolver::default(), beside: Beside::of(made) };
     let global = policy::Draft::global(&dhcp.settings(), &path, problems);
     let subnets = subnet::subnets(&dhcp.subnets, &interfaces, &global, &mut makings, &path, problems);
@@ -51,7 +53,8 @@ pub(super) fn validate(file: &wire::File, made: &[Made], problems: &mut Problems
     let multi_site = match multi_site {
         Some(written) => {
             let path = sites_path.key("multi_site");
-            let section = sites::multi_site(written, &store.path, &path, problems)?;
+            let mut section = sites::multi_site(written, &store.path, &path, problems)?;
+            service_address::apply(&mut section, &mut interfaces, &subnets, &path, problems);
             link::apart_from_the_api(&section, &api, &path, problems);
             Some(section)
         }

@@ -166,3 +166,89 @@ fn what_another_node_granted_before_it_was_put_out_is_taken_up_if_it_can_be() {
     let _ = lab.engine.granted_elsewhere(lab.now, &told, true);
     lab.expect(&renewing(7, ip(140)), SlowReason::AckedRenewal);
 }
+
+#[test]
+fn who_gave_back_a_long_lease_and_was_given_a_short_one_elsewhere_has_it_still() {
+    // By the clock of the standby that gave it, which may be behind.
+    for (behind_secs, stays) in [(0, true), (3, true), (60, false)] {
+        let mut lab = lab(Some(Held::OPEN));
+        lab.engine.authority_mut().unwrap().set_alone(true, false);
+        let address = lab.join(1);
+        lab.pass(1_801);
+        lab.expect(&message(7, 1).ciaddr(address), SlowReason::Released);
+        let given_back = lab.engine.withdrawn(lab.now, address, Some(Timestamp::ZERO));
+        assert_eq!(given_back.returned, vec![address]);
+        let known = lease(&lab);
+        let granted_at = lab.now + Span::from_secs(1) - Span::from_secs(behind_secs);
+        let told = LeaseRecord { granted_at, expires: granted_at + Span::from_secs(600), ..known.clone() };
+        let effects = lab.engine.granted_elsewhere(lab.now, &told, true);
+        assert_eq!(lab.engine.leases().leaving(address).is_none(), stays, "{behind_secs}");
+        // The others hear that it is bound, and it is not freed however many know that it was given back.
+        assert_eq!(effects.commit, if stays { vec![known] } else { Vec::new() });
+        let _ = lab.engine.known_to_all(lab.now, address);
+        assert_eq!(lab.state(address) == LeaseState::Bound, stays, "{behind_secs}");
+    }
+}
+
+#[test]
+fn a_holder_that_is_cut_off_hears_what_was_granted_elsewhere_all_the_same() {
+    let mut lab = lab(Some(Held::OPEN));
+    lab.engine.authority_mut().unwrap().set_alone(true, false);
+    let address = lab.join(1);
+    lab.pass(100);
+    lab.expect(&message(7, 1).ciaddr(address), SlowReason::Released);
+    let _ = lab.engine.withdrawn(lab.now, address, Some(Timestamp::ZERO));
+    lab.engine.authority_mut().unwrap().set_held_until(lab.now);
+    lab.pass(10);
+    let known = lease(&lab);
+    let told = LeaseRecord { granted_at: lab.now, expires: lab.now + Span::from_secs(600), ..known.clone() };
+    assert_eq!(lab.engine.granted_elsewhere(lab.now, &told, true).commit, vec![known]);
+    lab.engine.authority_mut().unwrap().set_held_until(Timestamp(u64::MAX));
+    let _ = lab.engine.known_to_all(lab.now, address);
+    assert_eq!(lab.state(address), LeaseState::Bound);
+}
+
+/// A laboratory with an address that its client gave back, free for that client alone, and no other address.
+fn lab_with_resting() -> (Lab, Ipv4Addr) {
+    let mut config = three_subnets();
+    config.subnets[0].pools[0].last = ip(100);
+    let mut lab = Lab::new(config);
+    let blocks = Arc::new(Blocks::of(lab.engine.config()));
+    lab.engine.join_cluster(Authority::new(blocks, MCLT));
+    lab.engine.authority_mut().unwrap().set_held_until(Timestamp(u64::MAX));
+    give(&mut lab, Some(Held::OPEN));
+    let address = lab.join(1);
+    let resting = LeaseRecord { state: LeaseState::Free, ..lease(&lab) };
+    lab.engine.adopt(resting);
+    give(&mut lab, Some(Held::OPEN));
+    (lab, address)
+}
+
+#[test]
+fn an_address_rests_through_another_configuration() {
+    let (mut lab, address) = lab_with_resting();
+    lab.expect(&discover(2), SlowReason::IgnoredNoFreeAddress);
+    let (config, probing) = (Arc::clone(lab.engine.config()), lab.engine.probing());
+    lab.engine.reconfigure(lab.now, config, vec![SERVER, SECOND_SERVER], probing);
+    lab.expect(&discover(2).with(80, &[]), SlowReason::IgnoredNoFreeAddress);
+    let _ = lab.settle(2 * u64::from(HOUR));
+    assert_eq!(read(&lab.expect(&discover(2), SlowReason::Offered)).yiaddr, address);
+}
+
+#[test]
+fn an_address_that_has_rested_while_its_holder_was_cut_off_is_given_out_again() {
+    let (mut lab, address) = lab_with_resting();
+    lab.engine.authority_mut().unwrap().set_held_until(lab.now);
+    let _ = lab.settle(2 * u64::from(HOUR));
+    lab.engine.authority_mut().unwrap().set_held_until(Timestamp(u64::MAX));
+    let _ = lab.settle(120);
+    assert_eq!(read(&lab.expect(&discover(2), SlowReason::Offered)).yiaddr, address);
+    // So it is by an heir, once the block is open.
+    let (mut lab, address) = lab_with_resting();
+    let (since, long) = (lab.now, Span::from_secs(3 * u64::from(HOUR)));
+    give(&mut lab, Some(Held { since, closed_until: since + long }));
+    let _ = lab.settle(2 * u64::from(HOUR));
+    lab.expect(&discover(2), SlowReason::IgnoredNoFreeAddress);
+    let _ = lab.settle(u64::from(HOUR) + 10);
+    assert_eq!(read(&lab.expect(&discover(2), SlowReason::Offered)).yiaddr, address);
+}

@@ -162,11 +162,11 @@ proptest! {
                     for address in &touched {
                         prop_assert_eq!(alone.engine.leases().get(*address).unwrap().forms, [None, None]);
                     }
-                    whole.engine.reconfigure(with(&reserved), vec![SERVER, SECOND_SERVER], None);
+                    whole.engine.reconfigure(whole.now, with(&reserved), vec![SERVER, SECOND_SERVER], None);
                 }
                 2 => {
                     reserve(&mut alone, &mut reserved, last, None);
-                    whole.engine.reconfigure(with(&reserved), vec![SERVER, SECOND_SERVER], None);
+                    whole.engine.reconfigure(whole.now, with(&reserved), vec![SERVER, SECOND_SERVER], None);
                 }
                 3 => for lab in [&mut alone, &mut whole] { let _ = lab.settle(2_000); },
                 _ => {

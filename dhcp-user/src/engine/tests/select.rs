@@ -135,7 +135,7 @@ fn a_reservation_made_later_moves_the_client() {
         made: None,
     });
     let probing = lab.engine.probing();
-    lab.engine.reconfigure(Arc::new(config), vec![SERVER, SECOND_SERVER], probing);
+    lab.engine.reconfigure(lab.now, Arc::new(config), vec![SERVER, SECOND_SERVER], probing);
     lab.expect(&renewing(1, ip(100)), SlowReason::NakReservedElsewhere);
     assert_eq!(read(&lab.send(&discover(1))).yiaddr, ip(10));
     let outcome = lab.expect(&selecting(1, ip(10)), SlowReason::AckedNew);

@@ -46,10 +46,13 @@ impl Batch {
 
     /// The batch in parts of at most `bytes_max` octets each, to be made durable in their order: bookkeeping first, for
     /// what it disowns (answers of another generation) may stay without harm; then answers, before the leases that
-    /// name them; answers are dropped last, after the leases that named them.
+    /// name them; answers are dropped after the leases that named them. How far this node is in its peers' logs comes
+    /// last of all: it says that the leases before it are here.
     pub fn parts(&self, bytes_max: usize) -> Vec<Self> {
         let mut parts = Parts { done: Vec::new(), part: Self::default(), bytes: 0, bytes_max };
-        for (key, value) in &self.meta {
+        let (last, first): (Vec<_>, Vec<_>) =
+            self.meta.iter().partition(|(key, _)| *key == MetaKey::SiteCursors);
+        for (key, value) in first {
             parts.room(value.len()).meta.push((*key, value.clone()));
         }
         for reservation in &self.reservations {
@@ -70,6 +73,9 @@ impl Batch {
         }
         for id in &self.dropped_answers {
             parts.room(0).dropped_answers.push(*id);
+        }
+        for (key, value) in last {
+            parts.room(value.len()).meta.push((*key, value.clone()));
         }
         parts.done.push(parts.part);
         parts.done
@@ -144,11 +150,13 @@ pub enum MetaKey {
     MarksKnownSince = 6,
     /// How far this node is in the change logs of its peers, see [`crate::site::node`].
     SiteCursors = 7,
+    /// The cluster whose member this store has been without a gap, see [`crate::site::node`].
+    SiteMember = 8,
 }
 
 impl MetaKey {
     /// Every key.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FingerprintKey,
         Self::ConfigDigest,
         Self::TimelineAnchor,
@@ -156,6 +164,7 @@ impl MetaKey {
         Self::NextAnswer,
         Self::MarksKnownSince,
         Self::SiteCursors,
+        Self::SiteMember,
     ];
 
     /// The key's number on disk.

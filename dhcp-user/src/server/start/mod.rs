@@ -41,6 +41,7 @@ use super::{
         tell_left_out,
     },
     service::{Counts, Event, Service},
+    shared_address::SharedAddresses,
     takeover::{Surroundings, remember},
 };
 use crate::{
@@ -50,7 +51,7 @@ use crate::{
         model::{AttachMode, Config},
     },
     fastpath::{kernel::KernelPath, pins::PinDirectory, stored},
-    lease::store::{FlushTimes, MetaKey, TimedStore},
+    lease::store::{FlushTimes, MetaKey, Recovered, TimedStore},
     privilege::capability,
     server::memory::meta,
     site::{
@@ -147,8 +148,15 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     let turns = Arc::new(AtomicU64::new(0));
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
-    threads::start_answers(&probing, &events)?;
-    let (feed, flushes, latency) = (Arc::<Feed>::default(), keeper.store.times(), Arc::<Latency>::default());
+    threads::start_answers(&probing, &events, &inbox)?;
+    let shared = interfaces::shared_addresses(&config, &facts, &sockets);
+    let shared = if shared.is_empty() {
+        None
+    } else {
+        Some(SharedAddresses::start(shared).map_err(StartError::Thread)?)
+    };
+    let feed = Arc::new(Feed::begun_at(Timestamp(clock::wall_ns())));
+    let (flushes, latency) = (keeper.store.times(), Arc::<Latency>::default());
     let service = Service {
         keeper,
         modes,
@@ -165,6 +173,7 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
         journal,
         sites: None,
         running_tap: None,
+        shared,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
         latency: Arc::clone(&latency),
@@ -221,7 +230,7 @@ fn open_store(
         seed: u64::from_le_bytes(seed),
     };
     let (mut keeper, resume) = remember(around, TimedStore::new(store), &recovered, leases)?;
-    if let Some(node) = node_of_sites(config, meta(&recovered, MetaKey::SiteCursors))? {
+    if let Some(node) = node_of_sites(config, &recovered)? {
         keeper.join_cluster(node);
     }
     report(&resume, found);
@@ -230,8 +239,8 @@ fn open_store(
     Ok((keeper, anchor.filter(|_| found != 0).map(|anchor| anchor.latest)))
 }
 
-/// This node, if sites are in use; `cursors` is what the store has of the others' logs.
-fn node_of_sites(config: &Config, cursors: Option<&[u8]>) -> Result<Option<Node>, StartError> {
+/// This node, if sites are in use, with what the store has of them.
+fn node_of_sites(config: &Config, recovered: &Recovered) -> Result<Option<Node>, StartError> {
     let Some(section) = config.multi_site.as_ref().filter(|section| section.enabled) else { return Ok(None) };
     let roster = Roster::here(section)?;
     let (mclt, delegation) = (section.failover.mclt_secs, section.failover.delegation_secs);
@@ -239,7 +248,8 @@ fn node_of_sites(config: &Config, cursors: Option<&[u8]>) -> Result<Option<Node>
     let number = number.and_then(|at| u16::try_from(at).ok()).unwrap_or_default();
     let (mclt, delegation) = (Span::from_secs(mclt.into()), Span::from_secs(delegation.into()));
     let settings = Settings::of(section, NodeId(number), mclt, delegation);
-    Ok(settings.map(|settings| Node::new(settings, rand::random(), cursors)))
+    let (cursors, mark) = (meta(recovered, MetaKey::SiteCursors), meta(recovered, MetaKey::SiteMember));
+    Ok(settings.map(|settings| Node::new(settings, rand::random(), cursors, mark)))
 }
 
 pub(super) fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {

@@ -9,7 +9,7 @@ use super::{
 
 /// The protocol spoken. A node of another version is refused: a cluster is upgraded within one version, and a change to
 /// what goes over links makes a new one.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// What every hello of every version begins with.
 const MAGIC: [u8; 8] = *b"DHCPSITE";
 /// The longest hello taken, octets.
@@ -200,11 +200,11 @@ mod tests {
         // A newer version is known by its number, whatever comes after.
         assert_eq!(
             with(&|octets| {
-                octets[9] = 2;
+                octets[9] = 3;
                 octets.truncate(10);
                 octets.extend(b"who knows");
             }),
-            Err(Refusal::Version { theirs: 2 })
+            Err(Refusal::Version { theirs: 3 })
         );
     }
 

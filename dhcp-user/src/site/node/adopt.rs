@@ -17,7 +17,7 @@ use crate::{
     server::work::Work,
     site::{
         delegation::NodeId,
-        replication::{Cursor, Update, WireError, decode, put_number, updated},
+        replication::{Asked, Cursor, Update, WireError, decode, put_number, updated},
     },
     time::Timestamp,
 };
@@ -38,10 +38,13 @@ enum Judgement {
     Nonsense(WireError),
 }
 
+/// A lease as a peer has it, and how its client asks if the peer told all of it.
+type Told = (LeaseRecord, Option<Asked>);
+
 #[derive(Default)]
 struct Taken {
-    adopted: Vec<LeaseRecord>,
-    told: Vec<(LeaseRecord, bool)>,
+    adopted: Vec<Told>,
+    told: Vec<Told>,
     overtaken: u64,
 }
 
@@ -159,7 +162,8 @@ impl Node {
         let mut taken = Taken::default();
         let mut ending = Vec::new();
         let mut waiting = false;
-        for update in updates {
+        for mut update in updates {
+            let asked = update.identity.is_some().then(|| std::mem::take(&mut update.asked));
             let delegation = authority.blocks().of_address(update.address).and_then(|b| self.state.block(b));
             let Some(delegation) = delegation else { continue };
             let known = engine.leases().get(update.address);
@@ -167,8 +171,7 @@ impl Node {
                 return Judgement::Wait;
             }
             if update.epoch == 0 && delegation.holder == self.settings.me {
-                let anew = update.identity.is_some();
-                taken.told.extend(updated(update, known).map(|record| (record, anew)));
+                taken.told.extend(updated(update, known).map(|record| (record, asked)));
                 continue;
             }
             if update.epoch != delegation.epoch || delegation.holder != peer.node {
@@ -193,7 +196,7 @@ impl Node {
                     (false, None) => waiting |= self.forgetting.contains(&record.address),
                 }
             }
-            taken.adopted.push(record);
+            taken.adopted.push((record, asked));
         }
         if !ending.is_empty() {
             Judgement::Suspend(ending)
@@ -211,19 +214,29 @@ impl Node {
             engine.unsuspend(address);
             work.publish.push(address);
         }
-        for record in taken.adopted {
+        let count = taken.adopted.len() + taken.told.len();
+        for (record, asked) in taken.adopted {
             self.forgetting.remove(&record.address);
+            self.learn_of(&record, asked, engine.leases().get(record.address));
             work.publish.push(record.address);
             engine.adopt(record.clone());
             work.adopted.push(record);
         }
-        for (told, anew) in &taken.told {
-            work.take(engine.granted_elsewhere(now, told, *anew));
+        for (told, asked) in taken.told {
+            work.take(engine.granted_elsewhere(now, &told, asked.is_some()));
+            // It is this node's to say what the lease is: the client may be another by now.
+            let lease = engine.leases().get(told.address);
+            if let Some(lease) = lease.filter(|lease| lease.state == LeaseState::Bound)
+                && (&lease.client, &lease.hardware) == (&told.client, &told.hardware)
+            {
+                let asked = asked.filter(|asked| asked.iter().any(Option::is_some));
+                self.learn_of(lease, asked, Some(lease));
+            }
         }
         let Some(peer) = self.peers.get_mut(index) else { return };
         let Some(first) = peer.arrived.pop_front() else { return };
         peer.traffic.octets_received += first.octets.len() as u64;
-        peer.traffic.updates_received += (work.adopted.len() + taken.told.len()) as u64;
+        peer.traffic.updates_received += count as u64;
         let before = peer.cursor;
         peer.cursor = Cursor { log: first.after.log, seq: first.until };
         if peer.arrived.is_empty() {
@@ -235,6 +248,7 @@ impl Node {
 
     /// What was taken up is durable, or could not be made so for want of room: then it is asked for again.
     pub fn settled(&mut self, durable: bool) {
+        self.mark_settled(durable);
         let own_log = self.log.end().log;
         for (index, before) in std::mem::take(&mut self.undurable) {
             let Some(peer) = self.peers.get_mut(index) else { continue };

@@ -66,7 +66,7 @@ impl Node {
     /// Our own renewal is applied: what we hold lasts from when it was proposed.
     fn renewed(&mut self, now: Timestamp, stamp: u64, engine: &mut Engine) {
         let Some(&(_, proposed_at)) = self.stamps.iter().find(|(known, _)| *known == stamp) else { return };
-        let until = match self.settings.has_majority() {
+        let until = match self.state.moves_by_itself() {
             true => proposed_at + self.settings.delegation,
             // Nothing moves by itself then.
             false => Timestamp(u64::MAX),
@@ -74,14 +74,18 @@ impl Node {
         if now >= self.held_until {
             self.entitled_since = now;
         }
-        self.held_until = self.held_until.max(until);
+        // From for ever back to a time: there are more nodes now, and they wait for this renewal before they put us out.
+        self.held_until = match self.held_until {
+            Timestamp(u64::MAX) => until,
+            before => before.max(until),
+        };
         if let Some(authority) = engine.authority_mut() {
             authority.set_held_until(self.held_until);
         }
     }
 
     /// Brings everything in line with the cluster's state.
-    fn follow(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+    pub(super) fn follow(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
         let me = self.settings.me;
         for (node, member) in self.state.members() {
             let heard = self.heard.entry(node).or_insert((member.renewals, now));
@@ -98,13 +102,22 @@ impl Node {
         authority.set_alone(alone, others == 0);
         authority.set_held_until(self.held_until);
         let sound = authority.blocks().digest() == self.state.digest();
+        let trusted = sound && self.state.is_in(me) && self.is_marked();
         let blocks = authority.blocks().len();
         self.mine.resize(blocks, None);
-        let mut changed = false;
+        self.epochs.resize(blocks, 0);
+        let (mut changed, mut moved) = (false, Vec::new());
         for index in 0..blocks {
             let Ok(block) = u32::try_from(index).map(BlockId) else { break };
             let delegation = self.state.block(block);
-            let ours = delegation.filter(|held| held.holder == me && sound && self.state.is_in(me));
+            let ours = delegation.filter(|held| held.holder == me && trusted);
+            let epoch = delegation.map_or(0, |held| held.epoch);
+            if let Some(known) = self.epochs.get_mut(index).filter(|known| **known != epoch) {
+                *known = epoch;
+                if ours.is_none() {
+                    moved.push(block);
+                }
+            }
             let before = self.mine.get(index).copied().flatten();
             if before == ours.map(|held| held.epoch) {
                 continue;
@@ -138,8 +151,11 @@ impl Node {
                 }
             }
         }
-        if changed {
+        if changed || !moved.is_empty() {
             self.drop_suspended(engine, work);
+        }
+        for block in moved {
+            self.tell_again(engine, block);
         }
         // Where a newcomer's acknowledgements begin to count: after all that is ours is in the log.
         let joining: Vec<(NodeId, u32)> = self
@@ -158,13 +174,13 @@ impl Node {
     }
 
     /// Proposes what is due.
-    pub(super) fn propose(&mut self, now: Timestamp, engine: &Engine) {
+    pub(super) fn propose(&mut self, now: Timestamp, engine: &Engine, work: &mut Work) {
         let me = self.settings.me;
         if !self.restored {
             return;
         }
         if !self.state.is_founded() {
-            self.propose_founding(now, engine);
+            self.propose_founding(now, engine, work);
             return;
         }
         let digest = engine.authority().map(|authority| authority.blocks().digest());
@@ -175,8 +191,16 @@ impl Node {
             None => return,
             Some(Presence::Out) => {
                 if self.again(now, "join") {
+                    self.own_leases = self.has_leases_of_its_own(engine);
+                    if self.own_leases || !self.mark_first(work) {
+                        return;
+                    }
                     self.out.push(Output::Propose(Command::Join { node: me }));
                 }
+                return;
+            }
+            Some(Presence::Joining { .. } | Presence::In) if !self.is_marked() => {
+                self.propose_after_loss(now, work);
                 return;
             }
             Some(Presence::Joining { .. } | Presence::In) => {}
@@ -185,6 +209,7 @@ impl Node {
         if !self.state.is_in(me) {
             return;
         }
+        self.propose_standing(now);
         if self.again(now, "confirm") {
             self.propose_confirmations();
         }
@@ -194,11 +219,17 @@ impl Node {
         }
     }
 
-    fn propose_founding(&mut self, now: Timestamp, engine: &Engine) {
+    fn propose_founding(&mut self, now: Timestamp, engine: &Engine, work: &mut Work) {
         let Some(blocks) = engine.authority().map(Authority::blocks) else { return };
-        let rank = self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
+        let mut rank =
+            self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
         let since = *self.unfounded_since.get_or_insert(now);
-        if now >= since + Span(FOUND_AFTER.0.saturating_mul(rank)) && self.again(now, "found") {
+        // Who has leases goes first: the founder's are the only ones from before that are kept.
+        if !self.has_leases_of_its_own(engine) {
+            rank += 1;
+        }
+        let due = now >= since + Span(FOUND_AFTER.0.saturating_mul(rank));
+        if due && self.mark_first(work) && self.again(now, "found") {
             let nodes = self.settings.nodes.iter().map(|place| place.node).collect();
             let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
             let digest = blocks.digest();
@@ -210,7 +241,7 @@ impl Node {
     fn propose_renewal(&mut self, now: Timestamp) {
         let every = Span(self.settings.delegation.0 / 4);
         let last = self.stamps.back().map(|(_, at)| *at);
-        let eternal = self.held_until == Timestamp(u64::MAX);
+        let eternal = self.held_until == Timestamp(u64::MAX) && !self.state.moves_by_itself();
         if eternal || last.is_some_and(|at| now < at + every) {
             return;
         }
@@ -238,7 +269,7 @@ impl Node {
 
     fn propose_putting_out(&mut self, now: Timestamp) {
         // If consensus itself stood still, everybody's renewals are late: ours must have been on time for a while.
-        if !self.settings.has_majority() || now < self.entitled_since + self.settings.detection {
+        if !self.state.moves_by_itself() || now < self.entitled_since + self.settings.detection {
             return;
         }
         let delegation = self.settings.delegation;
@@ -261,10 +292,21 @@ impl Node {
         }
     }
 
-    /// Who takes a node's blocks: the others of its site, else those of the first site that has any.
+    /// Who takes a node's blocks: the others of its site, else those of the first site of `preferred_sites` that has any.
     pub(super) fn heirs_of(&self, now: Timestamp, node: NodeId) -> Vec<NodeId> {
         let site = self.settings.place(node).map(|place| place.site);
-        for site in site.into_iter().chain(self.settings.heirs.iter().copied()) {
+        self.heirs_in(now, node, site.into_iter().chain(self.settings.heirs.iter().copied()))
+    }
+
+    /// Who takes this node's blocks when its site is taken out of service: the others of the site are on their way out too.
+    pub(super) fn heirs_elsewhere(&self, now: Timestamp) -> Vec<NodeId> {
+        let me = self.settings.me;
+        let site = self.settings.place(me).map(|place| place.site);
+        self.heirs_in(now, me, self.settings.heirs.iter().copied().filter(|heir| Some(*heir) != site))
+    }
+
+    fn heirs_in(&self, now: Timestamp, node: NodeId, sites: impl Iterator<Item = usize>) -> Vec<NodeId> {
+        for site in sites {
             let heirs: Vec<NodeId> = self
                 .settings
                 .nodes
@@ -283,7 +325,7 @@ impl Node {
     /// Whether a node has been silent for longer than the detection interval.
     pub(super) fn is_suspect(&self, now: Timestamp, node: NodeId) -> bool {
         node != self.settings.me
-            && self.settings.has_majority()
+            && self.state.moves_by_itself()
             && self.heard.get(&node).is_none_or(|(_, at)| now >= *at + self.settings.detection)
     }
 

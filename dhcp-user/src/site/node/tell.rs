@@ -17,8 +17,9 @@ use crate::{
     },
     server::work::Work,
     site::{
+        blocks::BlockId,
         delegation::{NodeId, Presence},
-        replication::{Cursor, Identity, UPDATES_MAX, Update, encode},
+        replication::{BATCH_OCTETS_MAX, Cursor, UPDATES_MAX, Update, encode},
     },
     time::{Span, Timestamp},
 };
@@ -60,7 +61,10 @@ impl Node {
     pub(super) fn touch(&mut self, engine: &Engine, address: Ipv4Addr, anew: bool) -> u64 {
         let Some(lease) = engine.leases().get(address) else { return self.log.end().seq };
         let shown = self.shown(engine, lease);
-        let identity = Identity::of(&shown).digest();
+        if shown.state != LeaseState::Bound {
+            self.asked.forget(address);
+        }
+        let identity = self.digest_of(&shown);
         let seq = match anew {
             true => self.log.touch_anew(address, identity),
             false => self.log.touch(address, identity),
@@ -68,8 +72,8 @@ impl Node {
         if let Some(before) = self.awaiting.remove(&address) {
             self.awaiting_by_seq.remove(&before);
         }
-        if lease.state == LeaseState::Bound && lease.kept_until > lease.horizon && self.holds(address, engine)
-        {
+        let held = engine.authority().is_some_and(|authority| authority.holds(address));
+        if lease.state == LeaseState::Bound && lease.kept_until > lease.horizon && held {
             self.awaiting.insert(address, seq);
             self.awaiting_by_seq.insert(seq, address);
         }
@@ -88,11 +92,6 @@ impl Node {
             true => LeaseRecord { state: LeaseState::Free, ..lease.clone() },
             false => lease.clone(),
         }
-    }
-
-    fn holds(&self, address: Ipv4Addr, engine: &Engine) -> bool {
-        let authority = engine.authority();
-        authority.and_then(|authority| authority.held(authority.blocks().of_address(address)?)).is_some()
     }
 
     /// The last change that every node which is counted on has; the end of the log if there is none.
@@ -146,13 +145,34 @@ impl Node {
     }
 
     pub(super) fn forget_returned(&mut self, first: Ipv4Addr, last: Ipv4Addr) {
-        self.returned.retain(|address, _| !(first..=last).contains(address));
-        let gone: Vec<Ipv4Addr> =
-            self.awaiting.keys().copied().filter(|address| (first..=last).contains(address)).collect();
+        let gone: Vec<Ipv4Addr> = self.returned.range(first..=last).map(|(address, _)| *address).collect();
         for address in gone {
-            if let Some(seq) = self.awaiting.remove(&address) {
-                self.awaiting_by_seq.remove(&seq);
-            }
+            self.returned.remove(&address);
+        }
+        let gone: Vec<(Ipv4Addr, u64)> =
+            self.awaiting.range(first..=last).map(|(address, seq)| (*address, *seq)).collect();
+        for (address, seq) in gone {
+            self.awaiting.remove(&address);
+            self.awaiting_by_seq.remove(&seq);
+        }
+    }
+
+    /// A block is another's, or under another epoch: what was granted of it here is told once more. Whoever heard of it
+    /// before may have been overtaken, and have acknowledged it without taking it up.
+    pub(super) fn tell_again(&mut self, engine: &Engine, block: BlockId) {
+        let range = engine.authority().and_then(|authority| authority.blocks().get(block).copied());
+        let Some(range) = range.filter(|_| self.log.end().seq != 0) else { return };
+        let leases = engine.leases();
+        // Nothing was granted here of what its client gave back here.
+        let here = |lease: &&LeaseRecord| {
+            lease.state == LeaseState::Bound
+                && self.log.seq_of(lease.address).is_some()
+                && !matches!(leases.leaving(lease.address), Some(Leaving::Returned(_)))
+        };
+        let granted: Vec<Ipv4Addr> =
+            leases.between(range.first, range.last).filter(here).map(|lease| lease.address).collect();
+        for address in granted {
+            self.touch(engine, address, true);
         }
     }
 
@@ -193,8 +213,9 @@ impl Node {
             return false;
         }
         let receiver = self.settings.receiver(node);
-        let (changes, end) = self.log.after(receiver, since, batch_max);
+        let (changes, mut end) = self.log.after(receiver, since, batch_max);
         let (mut updates, mut told) = (Vec::with_capacity(changes.len()), Vec::new());
+        let (mut octets_max, mut last) = (0, since.seq);
         for change in changes {
             let Some(lease) = engine.leases().get(change.address) else { continue };
             let Some(epoch) = self.epoch_for(engine, change.address, node) else { continue };
@@ -204,9 +225,17 @@ impl Node {
             }
             // What we granted without holding the block is told whole: the holder may not know the client.
             let anew = change.anew || epoch == 0;
-            updates.push(Update::of(&shown, epoch, anew));
+            let asked = if anew { self.asked_of(&shown) } else { [None, None] };
+            let update = Update { asked, ..Update::of(&shown, epoch, anew) };
+            octets_max += update.octets_max();
+            if octets_max > BATCH_OCTETS_MAX {
+                end.seq = last;
+                break;
+            }
+            last = change.seq;
+            updates.push(update);
             if anew {
-                told.push((change.address, Identity::of(&shown).digest()));
+                told.push((change.address, self.digest_of(&shown)));
             }
         }
         let count = updates.len() as u64;
@@ -215,7 +244,8 @@ impl Node {
             peer.traffic.updates_sent += count;
             peer.traffic.octets_sent += octets.len() as u64;
             peer.sent = end.seq;
-            peer.flights.push_back(Flight { until: end.seq, told });
+            let complete_at = (end.seq >= log_end.seq).then_some(now);
+            peer.flights.push_back(Flight { until: end.seq, told, complete_at });
         }
         let message = Message::Updates { after: since, until: end.seq, octets };
         self.out.push(Output::Send(node, message));
@@ -264,6 +294,8 @@ impl Node {
         peer.acked = peer.acked.max(cursor.seq);
         while peer.flights.front().is_some_and(|flight| flight.until <= cursor.seq) {
             let Some(flight) = peer.flights.pop_front() else { break };
+            // Where something changes all the time, nobody ever has everything that is there now.
+            peer.last_sync = peer.last_sync.max(flight.complete_at);
             for (address, identity) in flight.told {
                 self.log.acknowledged(receiver, address, identity);
             }

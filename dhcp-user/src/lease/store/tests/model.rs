@@ -145,6 +145,7 @@ fn what_is_too_large_for_one_flush_becomes_durable_in_parts() {
     }
     large.answers = (0..40).map(|id| StoredAnswer { id, bytes: vec![id as u8; 1_500] }).collect();
     large.dropped_answers = (30..40).collect();
+    large.meta.push((MetaKey::SiteCursors, vec![9; 40]));
     assert!(matches!(store.commit(&large), Err(StoreError::BatchTooLarge { .. })));
     store.commit_in_parts(&large).unwrap();
     assert!(store.sequence() > 8, "{} parts", store.sequence());
@@ -159,6 +160,12 @@ fn what_is_too_large_for_one_flush_becomes_durable_in_parts() {
     assert_eq!(first(|part| !part.meta.is_empty()), 0);
     assert!(last(|part| !part.answers.is_empty()) <= first(|part| !part.leases.is_empty()));
     assert!(last(|part| !part.leases.is_empty()) <= first(|part| !part.dropped_answers.is_empty()));
+    // A cursor says that what was heard before it is here: a power cut between parts must not leave it alone.
+    let cursors = |part: &Batch| part.meta.iter().any(|(key, _)| *key == MetaKey::SiteCursors);
+    assert_eq!(
+        (parts.iter().filter(|part| cursors(part)).count(), cursors(parts.last().unwrap())),
+        (1, true)
+    );
 }
 
 #[test]

@@ -94,7 +94,7 @@ async fn what_must_agree_is_named_at_both_ends() {
 async fn who_says_nothing_or_nonsense_is_let_go() {
     let folder = certificates();
     let open = || end("b.example", folder.path(), Odd { unencrypted: true, ..Odd::default() });
-    let newer = [&[0, 1, 0, 14], &b"DHCPSITE"[..], &[0, 2], &b"more"[..]].concat();
+    let newer = [&[0, 1, 0, 14], &b"DHCPSITE"[..], &[0, 3], &b"more"[..]].concat();
     let long = [&[0, 0, 0x3e, 0x80][..], &[0; 16_000]].concat().repeat(HELLO_MAX / 16_000 + 9);
     let mut ended = long.clone();
     ended.extend([0, 1, 0, 0]);
