@@ -69,7 +69,7 @@ pub(super) fn subnets(
     let mut addresses = 0_u64;
     for (index, entry) in written.iter().enumerate() {
         let path = path.index(index);
-        if let Some(subnet) = subnet(entry, interfaces, &own, global, makings, &path, problems) {
+        if let Some(subnet) = subnet(entry, (interfaces, &own), global, makings, &path, problems) {
             addresses = addresses.saturating_add(address_count(&subnet));
             subnets.push((index, subnet));
         }
@@ -115,8 +115,7 @@ fn address_count(subnet: &Subnet) -> u64 {
 
 fn subnet(
     entry: &wire::Subnet,
-    interfaces: &[Interface],
-    own: &[Ipv4Addr],
+    (interfaces, own): (&[Interface], &[Ipv4Addr]),
     global: &Draft,
     makings: &mut Makings<'_>,
     path: &Path<'_>,
