@@ -46,7 +46,7 @@ pub enum Drill {
     OneWay,
     /// A site's links come and go.
     Flap,
-    /// 200 ms one way, and 30 % lost.
+    /// 200 ms one way, and 30 % lost, with the guide's intervals.
     Loss,
     /// All nodes are replaced one after the other, under load.
     Rolling,
@@ -131,14 +131,20 @@ impl Stage {
         Self::start(Cluster::of_the_guide(adapt)?, load)
     }
 
-    /// The guide's sites, so many milliseconds apart.
+    /// The guide's sites, so many milliseconds apart, and as patient as the guide has them.
     ///
     /// # Errors
     ///
     /// When the cluster does not begin.
     pub fn apart(load: &Load, latency_ms: u32) -> Result<Self> {
         let latency = |one, other| if one == other { 0 } else { latency_ms };
-        Self::start(Cluster::apart(&super::GUIDE_SITES, latency, adapt)?, load)
+        let patient = |config: &mut Value| {
+            adapt(config);
+            for (key, secs) in [("detection_interval", 10), ("failover_timeout", 30)] {
+                set(config, &format!("/dhcp/datacenter/multi_site/failover/{key}"), json!(secs));
+            }
+        };
+        Self::start(Cluster::apart(&super::GUIDE_SITES, latency, patient)?, load)
     }
 
     /// Starts daemons and clients, and waits until all is in step.
