@@ -25,6 +25,10 @@ pub mod name {
     pub const COUNTERS: &str = "COUNTERS";
     /// Array of one word for each client ([`crate::limit`]).
     pub const CLIENT_BUCKETS: &str = "CLIENT_BUCKETS";
+    /// Ring buffer of frames, for captures ([`crate::capture`]).
+    pub const CAPTURED: &str = "CAPTURED";
+    /// Per-CPU array of one [`crate::capture::Room`].
+    pub const CAPTURE_ROOM: &str = "CAPTURE_ROOM";
     /// Array of one word for each relay agent.
     pub const RELAY_BUCKETS: &str = "RELAY_BUCKETS";
     /// Array of one word for each share of what goes up.
@@ -33,6 +37,8 @@ pub mod name {
     pub const GRACE: &str = "GRACE";
     /// The program that answers renewals.
     pub const PROGRAM: &str = "renew";
+    /// The same, showing what it answers.
+    pub const SHOWING: &str = "renew_shown";
     /// The program for the far end of a veth pair: passes everything.
     pub const PROGRAM_PASS: &str = "pass";
     /// The program that only swaps addresses and sends back: the bound that benchmarks compare with.

@@ -4,14 +4,15 @@
 /// Folds a sum of 16-bit (or 32-bit, native) words to 16 bits.
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    #[expect(clippy::cast_possible_truncation, reason = "three foldings of 32 bits leave 16")]
-    let folded = sum as u16;
-    folded
+    // Both halves are added to both: the lower half's carry comes round into the upper half, which is the sum.
+    let [_, sum] = halves_of(sum.wrapping_add(sum.rotate_left(32)));
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+}
+
+/// The lower and the upper half.
+#[inline(always)]
+const fn halves_of(word: u64) -> [u32; 2] {
+    [word as u32, (word >> 32) as u32]
 }
 
 /// The checksum field for a sum: its ones' complement.
@@ -32,7 +33,12 @@ pub const fn udp_field(sum: u64) -> [u8; 2] {
 /// The sum of a byte string that starts on an even octet of the message; an odd last octet is padded with zero.
 pub fn sum(bytes: &[u8]) -> u64 {
     let mut total = 0;
-    let (pairs, rest) = bytes.as_chunks::<2>();
+    // Two words at once: their sum folds to the same.
+    let (words, rest) = bytes.as_chunks::<4>();
+    for word in words {
+        total += u64::from(u32::from_ne_bytes(*word));
+    }
+    let (pairs, rest) = rest.as_chunks::<2>();
     for pair in pairs {
         total += u64::from(u16::from_ne_bytes(*pair));
     }

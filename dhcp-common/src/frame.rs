@@ -25,6 +25,9 @@ pub trait Frame {
         offset: usize,
     ) -> Option<(&mut [u8; A], &mut [u8; B])>;
 
+    /// The `N` octets at `offset`, to write, if the frame has them.
+    fn bytes_at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]>;
+
     /// Makes the frame `len` octets long. Its first `keep` octets (at most [`HEAD_MAX`]) stay; what is behind them is
     /// anything.
     ///
@@ -111,6 +114,10 @@ impl Frame for SliceFrame<'_> {
     ) -> Option<(&mut [u8; A], &mut [u8; B])> {
         let (head, tail) = self.buffer.get_mut(..self.len)?.split_at_mut_checked(offset)?;
         Some((head.first_chunk_mut()?, tail.first_chunk_mut()?))
+    }
+
+    fn bytes_at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        self.buffer.get_mut(..self.len)?.get_mut(offset..)?.first_chunk_mut()
     }
 
     fn resize(&mut self, len: usize, _: usize) -> Resized {

@@ -14,6 +14,7 @@
 
 pub mod abi;
 pub mod blocks;
+pub mod capture;
 pub mod checksum;
 pub mod fingerprint;
 pub mod frame;

@@ -6,9 +6,9 @@ use core::ptr::NonNull;
 
 use crate::{
     abi::{Answer, Block, Control, LeaseEntry, flag},
-    fingerprint::{Fingerprint, Subject, words},
+    fingerprint::{Fingerprint, Subject, halves, words},
     frame::{Frame, Scratch},
-    lease_cell::{CHADDR_MASK, LeaseCell},
+    lease_cell::LeaseCell,
     reason::Reason,
     reply,
     request::{Interface, Renewal},
@@ -77,14 +77,13 @@ pub fn decide<'m, F: Frame, M: Maps>(
     maps: &'m M,
     interface: &Interface,
 ) -> Result<Grant<'m>, Reason> {
-    let renewal = Renewal::find(frame, interface)?;
+    let (renewal, found) = Renewal::find_and(frame, interface, |address| look_up(maps, address))?;
     let control = maps.control().ok_or(Reason::Authority)?;
-    let lease = find_lease(maps, renewal.ciaddr)?;
-    let horizon_boot_ns = lease.horizon_boot_ns();
+    let (lease, horizon_boot_ns) = found?;
     if horizon_boot_ns == 0 || lease.address_word() != u32::from_ne_bytes(renewal.ciaddr) {
         return Err(Reason::NoLease);
     }
-    if lease.chaddr_word() != renewal.chaddr[0] & CHADDR_MASK {
+    if lease.chaddr_word() != renewal.chaddr_word() {
         return Err(Reason::OtherClient);
     }
     if lease.generation() != control.generation {
@@ -117,6 +116,15 @@ pub fn decide<'m, F: Frame, M: Maps>(
         return Err(Reason::Horizon);
     }
     Ok(Grant { renewal, answer, lease, echo_sum, now_boot_ns })
+}
+
+/// The entry where the lease of an address would be, and its horizon: reading that asks for the cache line.
+///
+/// # Errors
+/// [`Reason::UnknownAddress`].
+#[inline(always)]
+pub fn look_up<M: Maps>(maps: &M, address: [u8; 4]) -> Result<(LeaseCell, u64), Reason> {
+    find_lease(maps, address).map(|lease| (lease, lease.horizon_boot_ns()))
 }
 
 /// The entry where the lease of an address would be.
@@ -175,9 +183,9 @@ pub fn fingerprint<F: Frame>(
         // Hidden from the optimiser, which would count from a negative offset, which the verifier does not follow.
         let at = core::hint::black_box(options + i * 16);
         let octets = frame.bytes::<16>(at).ok_or(Reason::Truncated)?;
-        let [low, high] = words(octets);
-        print.option_word(2 * i, low, control);
-        print.option_word(2 * i + 1, high, control);
+        let [a, b, c, d] = halves(octets);
+        print.option_word(2 * i, [a, b], control);
+        print.option_word(2 * i + 1, [c, d], control);
         i += 1;
     }
     // The octets after the last whole sixteen, read as the end of the sixteen before the end, so that nothing behind is
@@ -186,8 +194,8 @@ pub fn fingerprint<F: Frame>(
     let octets = frame.bytes::<16>(at).ok_or(Reason::Truncated)?;
     let [low, high] = last_words(words(octets), end_len % 16);
     let index = end_len / 16 * 2;
-    print.option_word(index, low, control);
-    print.option_word(index + 1, high, control);
+    print.option_word(index, [low as u32, (low >> 32) as u32], control);
+    print.option_word(index + 1, [high as u32, (high >> 32) as u32], control);
     Ok(print.finish())
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{
     abi::Form,
-    fingerprint::words,
+    fingerprint::halves,
     frame::Frame,
+    lease_cell::CHADDR_MASK,
     reason::Reason,
     wire::{
         BOOTP_OPTIONS, BOOTREQUEST, BROADCAST, BROADCAST_MAC, COOKIE, ETHERNET_LEN, ETHERTYPE_IPV4,
@@ -19,6 +20,14 @@ pub struct Interface {
     pub number: u32,
     /// Its Ethernet address.
     pub mac: [u8; 6],
+}
+
+impl Interface {
+    /// The Ethernet address and two zeros as a little-endian word: what the program is told.
+    #[inline(always)]
+    pub const fn mac_word(&self) -> u64 {
+        mac_word(self.mac)
+    }
 }
 
 /// Where a UDP datagram to the DHCP server port lies in its frame.
@@ -52,66 +61,26 @@ impl Datagram {
             (frame.forget(usize::from(outer)) & 0xfff) as u16,
             (frame.forget(usize::from(inner)) & 0xfff) as u16,
         ];
-        let &[
-            version_ihl,
-            _,
-            tot_a,
-            tot_b,
-            _,
-            _,
-            frag_a,
-            frag_b,
-            _,
-            protocol,
-            _,
-            _,
-            s0,
-            s1,
-            s2,
-            s3,
-            d0,
-            d1,
-            d2,
-            d3,
-            sp_a,
-            sp_b,
-            dp_a,
-            dp_b,
-            len_a,
-            len_b,
-            _,
-            _,
-        ] = frame.bytes::<IPV4_UDP_LEN>(ipv4).ok_or(Reason::Truncated)?;
-        if version_ihl != 0x45 {
-            return Err(if version_ihl >> 4 == 4 && version_ihl > 0x45 {
-                Reason::Ipv4Options
-            } else {
-                Reason::NotIpv4
-            });
+        let headers = frame.bytes::<IPV4_UDP_LEN>(ipv4).ok_or(Reason::Truncated)?;
+        // One comparison for what is the same in every renewal.
+        let other = (u64::from_le_bytes(part(headers, 0)) & IPV4_MASK ^ IPV4_EXPECTED)
+            | u64::from(headers[9] ^ PROTOCOL_UDP)
+            | u64::from(u16::from_be_bytes(part(headers, 22)) ^ PORT_SERVER);
+        if other != 0 {
+            return Err(no_datagram(headers));
         }
-        if protocol != PROTOCOL_UDP {
-            return Err(Reason::NotDhcp);
-        }
-        // More fragments, or an offset: the ports may not even be here.
-        if frag_a & 0x3f != 0 || frag_b != 0 {
-            return Err(Reason::Fragment);
-        }
-        if u16::from_be_bytes([dp_a, dp_b]) != PORT_SERVER {
-            return Err(Reason::NotDhcp);
-        }
-        let ipv4_len = usize::from(u16::from_be_bytes([tot_a, tot_b]));
-        let udp_len = usize::from(u16::from_be_bytes([len_a, len_b]));
+        let ipv4_len = usize::from(u16::from_be_bytes(part(headers, 2)));
+        let udp_len = usize::from(u16::from_be_bytes(part(headers, 24)));
         if udp_len < UDP_LEN || IPV4_LEN + udp_len > ipv4_len || ipv4 + ipv4_len > frame.len() {
             return Err(Reason::Truncated);
         }
-        let destination = [d0, d1, d2, d3];
         Ok(Self {
             ipv4,
             payload_len: udp_len - UDP_LEN,
             vlans,
-            source: [s0, s1, s2, s3],
-            destination,
-            source_port: u16::from_be_bytes([sp_a, sp_b]),
+            source: part(headers, 12),
+            destination: part(headers, 16),
+            source_port: u16::from_be_bytes(part(headers, 20)),
         })
     }
 
@@ -149,6 +118,38 @@ impl Datagram {
     }
 }
 
+/// Octets of an array, at once: where they are two, four or eight, one load, which single octets are not. `at` is a
+/// constant, and all of them are in the array.
+#[inline(always)]
+pub(crate) fn part<const N: usize, const M: usize>(octets: &[u8; M], at: usize) -> [u8; N] {
+    match octets.get(at..).and_then(<[u8]>::first_chunk) {
+        Some(part) => *part,
+        None => [0; N],
+    }
+}
+
+/// Of the first eight octets of IPv4: version and header length, and all of the fragment field but "do not fragment".
+const IPV4_MASK: u64 = u64::from_le_bytes([0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
+const IPV4_EXPECTED: u64 = 0x45;
+
+/// Why headers are not those of a datagram to the DHCP server port.
+#[inline(always)]
+fn no_datagram(headers: &[u8; IPV4_UDP_LEN]) -> Reason {
+    let version_ihl = headers[0];
+    if version_ihl >> 4 == 4 && version_ihl > 0x45 {
+        Reason::Ipv4Options
+    } else if version_ihl != 0x45 {
+        Reason::NotIpv4
+    } else if headers[9] != PROTOCOL_UDP {
+        Reason::NotDhcp
+    } else if headers[6] & 0x3f != 0 || headers[7] != 0 {
+        // More fragments, or an offset: the ports may not even be here.
+        Reason::Fragment
+    } else {
+        Reason::NotDhcp
+    }
+}
+
 #[inline(always)]
 fn is_tag(ethertype: [u8; 2]) -> bool {
     ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ
@@ -175,16 +176,22 @@ pub struct Renewal {
     pub unused_addresses: [u8; 8],
     /// The relay agent, or zero.
     pub giaddr: [u8; 4],
-    /// All 16 octets of the hardware address field, as two little-endian words.
-    pub chaddr: [u64; 2],
+    /// All 16 octets of the hardware address field, as four little-endian words.
+    pub chaddr: [u32; 4],
 }
 
 impl Renewal {
     /// The first six octets of the hardware address field.
     #[inline(always)]
     pub const fn mac(&self) -> [u8; 6] {
-        let [a, b, c, d, e, f, ..] = self.chaddr[0].to_le_bytes();
+        let [a, b, c, d, e, f, ..] = self.chaddr_word().to_le_bytes();
         [a, b, c, d, e, f]
+    }
+
+    /// The same as the lower 48 bits of a little-endian word.
+    #[inline(always)]
+    pub const fn chaddr_word(&self) -> u64 {
+        (self.chaddr[0] as u64 | (self.chaddr[1] as u64) << 32) & CHADDR_MASK
     }
 
     /// Finds a renewal. The options are not looked at: the fingerprint speaks for them.
@@ -193,10 +200,25 @@ impl Renewal {
     /// The reason why the frame carries none.
     #[inline(always)]
     pub fn find<F: Frame>(frame: &F, interface: &Interface) -> Result<Self, Reason> {
+        let (renewal, ()) = Self::find_and(frame, interface, |_| ())?;
+        Ok(renewal)
+    }
+
+    /// The same, with what `look_up` says of its address: asked as soon as that is known, so that the memory it touches is
+    /// on its way while the rest is checked.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    #[inline(always)]
+    pub fn find_and<F: Frame, T>(
+        frame: &F,
+        interface: &Interface,
+        look_up: impl FnOnce([u8; 4]) -> T,
+    ) -> Result<(Self, T), Reason> {
         let datagram = Datagram::find(frame)?;
-        let &[m0, m1, m2, m3, m4, m5] = frame.bytes::<6>(0).ok_or(Reason::Truncated)?;
-        let mac = [m0, m1, m2, m3, m4, m5];
-        if mac != interface.mac && mac != BROADCAST_MAC {
+        // Six octets of eight, for a load of six is two.
+        let mac = u64::from_le_bytes(*frame.bytes::<8>(0).ok_or(Reason::Truncated)?) & CHADDR_MASK;
+        if mac != interface.mac_word() && mac != mac_word(BROADCAST_MAC) {
             return Err(Reason::OtherMac);
         }
         if datagram.payload_len <= BOOTP_OPTIONS {
@@ -207,25 +229,19 @@ impl Renewal {
             return Err(Reason::Truncated);
         };
         let Some(bootp) = bootp.first_chunk::<BOOTP_OPTIONS>() else { return Err(Reason::Truncated) };
-        let kind = [bootp[0], bootp[1], bootp[2], bootp[3]];
-        if kind[0] != BOOTREQUEST {
-            return Err(Reason::NotRequest);
+        let kind: [u8; 4] = part(bootp, 0);
+        let word = u32::from_le_bytes(kind);
+        let other = (word & 0xff_ffff ^ KIND_EXPECTED)
+            | (u32::from_ne_bytes(part(bootp, 236)) ^ u32::from_ne_bytes(COOKIE));
+        if other != 0 || word >> 24 > u32::from(HOPS_MAX) {
+            return Err(no_renewal(bootp));
         }
-        if kind[1] != HTYPE_ETHERNET || kind[2] != HLEN_ETHERNET {
-            return Err(Reason::Hardware);
-        }
-        if kind[3] > HOPS_MAX {
-            return Err(Reason::Hops);
-        }
-        if [bootp[236], bootp[237], bootp[238], bootp[239]] != COOKIE {
-            return Err(Reason::NotCookie);
-        }
-        let ciaddr = [bootp[12], bootp[13], bootp[14], bootp[15]];
-        if ciaddr == UNSPECIFIED {
+        let ciaddr: [u8; 4] = part(bootp, 12);
+        if is_unspecified(ciaddr) {
             return Err(Reason::NotRenewal);
         }
-        let giaddr = [bootp[24], bootp[25], bootp[26], bootp[27]];
-        let form = if giaddr == UNSPECIFIED { Form::Direct } else { Form::Relayed };
+        let giaddr: [u8; 4] = part(bootp, 24);
+        let form = if is_unspecified(giaddr) { Form::Direct } else { Form::Relayed };
         // A client that renews owns the address it writes from; one that rebinds may still say 0.0.0.0.
         if matches!(form, Form::Direct)
             && datagram.source != ciaddr
@@ -237,25 +253,48 @@ impl Renewal {
         let form = if frame.forget(form as usize) & 1 == 0 { Form::Direct } else { Form::Relayed };
         let giaddr = forget_address(frame, giaddr);
         let datagram = Datagram { destination: forget_address(frame, datagram.destination), ..datagram };
+        let found = look_up(ciaddr);
         if names_in_use(bootp) {
             return Err(Reason::NamesInUse);
         }
-        Ok(Self {
+        let renewal = Self {
             datagram,
             form,
             kind,
             ciaddr,
-            unused_addresses: [
-                bootp[16], bootp[17], bootp[18], bootp[19], bootp[20], bootp[21], bootp[22], bootp[23],
-            ],
+            unused_addresses: part(bootp, 16),
             giaddr,
-            chaddr: {
-                let Some((_, rest)) = bootp.split_first_chunk::<28>() else { return Err(Reason::Truncated) };
-                let Some(chaddr) = rest.first_chunk::<16>() else { return Err(Reason::Truncated) };
-                words(chaddr)
-            },
-        })
+            chaddr: halves(&part(bootp, 28)),
+        };
+        Ok((renewal, found))
     }
+}
+
+/// `op`, `htype` and `hlen` of a request from Ethernet, little-endian.
+const KIND_EXPECTED: u32 = u32::from_le_bytes([BOOTREQUEST, HTYPE_ETHERNET, HLEN_ETHERNET, 0]);
+
+/// Why a message is no renewal, by what stands in front of its addresses and options.
+#[inline(always)]
+fn no_renewal(bootp: &[u8; BOOTP_OPTIONS]) -> Reason {
+    if bootp[0] != BOOTREQUEST {
+        Reason::NotRequest
+    } else if bootp[1] != HTYPE_ETHERNET || bootp[2] != HLEN_ETHERNET {
+        Reason::Hardware
+    } else if bootp[3] > HOPS_MAX {
+        Reason::Hops
+    } else {
+        Reason::NotCookie
+    }
+}
+
+#[inline(always)]
+const fn mac_word([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+}
+
+#[inline(always)]
+const fn is_unspecified(address: [u8; 4]) -> bool {
+    u32::from_ne_bytes(address) == 0
 }
 
 /// Whether any octet of `sname` or `file` is set.

@@ -9,24 +9,26 @@ use dhcp_common::{
 };
 
 use crate::{
-    frame::XdpFrame,
+    frame::{Watch, XdpFrame},
     limit::limited,
     maps::{self, KernelMaps},
 };
 
 const REASON_MASK: usize = Reason::COUNT.next_power_of_two() - 1;
 
-/// Answers a renewal of a published lease and counts what became of the frame. Returns the XDP action.
+/// Answers a renewal of a published lease and counts what became of the frame. Returns the XDP action. `W` sees what
+/// is answered.
 #[inline(always)]
-pub fn renew(ctx: &XdpContext) -> u32 {
+pub fn renew<W: Watch>(ctx: &XdpContext) -> u32 {
     let Some(counters) = maps::counters() else { return xdp_action::XDP_PASS };
-    let mut frame = XdpFrame::new(ctx);
+    let mut frame = XdpFrame::<W>::watched(ctx);
     let reason = renewal::answer(&mut frame, &KernelMaps, &maps::interface()) as usize;
     // All ways meet here: the verifier looks at what follows once, not once for each reason.
     let passed_for = frame.forget(reason) & REASON_MASK;
     let reason = if goes_up(passed_for) { limited(ctx.ctx, passed_for as u32) as usize } else { passed_for };
     maps::count(counters, reason);
     if reason == Reason::Answered as usize {
+        W::answer(ctx.ctx);
         xdp_action::XDP_TX
     } else if reason == Reason::WriteFailed as usize {
         // Cannot happen (see `reply`); a frame half-written must neither leave nor reach the host.

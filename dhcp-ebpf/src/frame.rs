@@ -2,7 +2,10 @@
 //!
 //! Every access checks `pointer + constant` against `data_end`, the one form of bounds check the verifier follows.
 
+use core::marker::PhantomData;
+
 use aya_ebpf::{
+    bindings::xdp_md,
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
     programs::XdpContext,
 };
@@ -13,16 +16,35 @@ use dhcp_common::{
 
 use crate::maps;
 
+/// Whoever sees the frames that are answered; `()` sees nothing and costs nothing.
+pub trait Watch {
+    /// A request that is about to be answered, and not changed yet.
+    fn request(_: *mut xdp_md) {}
+    /// Its answer, about to leave.
+    fn answer(_: *mut xdp_md) {}
+}
+
+impl Watch for () {}
+
 /// The frame of an XDP context.
-pub struct XdpFrame<'a> {
+pub struct XdpFrame<'a, W = ()> {
     ctx: &'a XdpContext,
+    watch: PhantomData<W>,
 }
 
 impl<'a> XdpFrame<'a> {
     /// The frame of `ctx`; nothing else may hold pointers into it.
     #[inline(always)]
     pub const fn new(ctx: &'a XdpContext) -> Self {
-        Self { ctx }
+        Self::watched(ctx)
+    }
+}
+
+impl<'a, W> XdpFrame<'a, W> {
+    /// As [`new`](XdpFrame::new), with somebody who sees it if it is answered.
+    #[inline(always)]
+    pub const fn watched(ctx: &'a XdpContext) -> Self {
+        Self { ctx, watch: PhantomData }
     }
 
     #[inline(always)]
@@ -31,11 +53,13 @@ impl<'a> XdpFrame<'a> {
         if pointer + N > self.ctx.data_end() {
             return None;
         }
+        // SAFETY: no packet is at address 0; the optimiser would ask.
+        unsafe { core::hint::assert_unchecked(pointer != 0) };
         Some(pointer as *mut [u8; N])
     }
 }
 
-impl XdpFrame<'_> {
+impl<W> XdpFrame<'_, W> {
     /// Adds `delta` octets in front and moves the first `keep` octets there. A veth copies a frame that a socket sent
     /// into a buffer that ends 0 to 63 octets behind it, but every driver leaves some 200 octets in front.
     #[inline(always)]
@@ -60,7 +84,7 @@ impl XdpFrame<'_> {
     }
 }
 
-impl Frame for XdpFrame<'_> {
+impl<W: Watch> Frame for XdpFrame<'_, W> {
     #[inline(always)]
     fn len(&self) -> usize {
         self.ctx.data_end() - self.ctx.data()
@@ -87,7 +111,16 @@ impl Frame for XdpFrame<'_> {
     }
 
     #[inline(always)]
+    fn bytes_at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        // SAFETY: `at` checked that the N octets lie in the packet, and the exclusive borrow of `self` keeps everything
+        // else out.
+        self.at::<N>(offset).map(|p| unsafe { &mut *p })
+    }
+
+    #[inline(always)]
     fn resize(&mut self, len: usize, keep: usize) -> Resized {
+        // Only a frame that is about to be answered is resized, before anything else happens to it.
+        W::request(self.ctx.ctx);
         let delta = len as i32 - self.len() as i32;
         // SAFETY: the context is the program's own; the helper changes nothing when it fails.
         if delta == 0 || unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, delta) } == 0 {

@@ -7,6 +7,7 @@
 #![expect(missing_docs, reason = "the `xdp` macro makes functions of its own without documentation")]
 
 mod answer;
+mod capture;
 mod frame;
 mod limit;
 mod maps;
@@ -14,12 +15,18 @@ mod maps;
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use dhcp_common::reply;
 
-use crate::frame::XdpFrame;
+use crate::{capture::Shown, frame::XdpFrame};
 
 /// Answers renewals of published leases; passes everything else untouched.
 #[xdp]
 pub fn renew(ctx: XdpContext) -> u32 {
-    answer::renew(&ctx)
+    answer::renew::<()>(&ctx)
+}
+
+/// The same, and shows what it answers: in the place of `renew` while a capture is on.
+#[xdp]
+pub fn renew_shown(ctx: XdpContext) -> u32 {
+    answer::renew::<Shown>(&ctx)
 }
 
 /// Passes everything: native `XDP_TX` towards a veth needs a program on its far end.

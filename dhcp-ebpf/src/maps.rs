@@ -68,8 +68,9 @@ static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
 
 #[unsafe(no_mangle)]
 static INTERFACE_NUMBER: Global<u32> = Global::new(0);
+/// Six octets and two zeros: one load.
 #[unsafe(no_mangle)]
-static INTERFACE_MAC: Global<[u8; 6]> = Global::new([0; 6]);
+static INTERFACE_MAC: Global<u64> = Global::new(0);
 /// Size of the table of blocks, a power of two.
 #[unsafe(no_mangle)]
 static BLOCK_SLOTS: Global<u32> = Global::new(1);
@@ -77,7 +78,8 @@ static BLOCK_SLOTS: Global<u32> = Global::new(1);
 /// The interface this program was loaded for.
 #[inline(always)]
 pub fn interface() -> Interface {
-    Interface { number: INTERFACE_NUMBER.load(), mac: INTERFACE_MAC.load() }
+    let [a, b, c, d, e, f, ..] = INTERFACE_MAC.load().to_le_bytes();
+    Interface { number: INTERFACE_NUMBER.load(), mac: [a, b, c, d, e, f] }
 }
 
 /// This processor's counters.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -213,6 +213,16 @@ impl Daemon {
         Ok((known.0 * 1024, known.1 * 1024))
     }
 
+    /// What it answers to a GET of `path` on its control socket, without a program started for it.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or with something else than 200 and JSON.
+    pub fn get(&self, path: &str, patience: Duration) -> Result<Value> {
+        let body = get(&self.socket, path, patience)?;
+        serde_json::from_str(&body).with_context(|| format!("{path} is answered by no JSON: {body}"))
+    }
+
     /// Runs the daemon's own command line against it, such as `["leases", "list"]`, and returns the JSON it prints.
     ///
     /// # Errors
@@ -227,15 +237,20 @@ impl Daemon {
 
 /// Whether a question is answered. The socket alone says little: the daemon makes it first of all.
 fn answers(socket: &Path) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(READY_DEADLINE))?;
-        stream.write_all(b"GET /api/v1/stats HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer.starts_with("HTTP/1.1 200"))
-    };
-    ask().unwrap_or(false)
+    get(socket, "/api/v1/stats", READY_DEADLINE).is_ok()
+}
+
+/// Asks on a control socket, as a client of one question.
+fn get(socket: &Path, path: &str, patience: Duration) -> Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}: {body}");
+    Ok(body.to_owned())
 }
 
 fn command(daemon: &Path, ns: &NetNs, config: &Path, through: &[String]) -> Command {

@@ -5,6 +5,7 @@
 //! here. Root is needed.
 
 pub mod bench;
+pub mod bpf;
 pub mod client;
 pub mod cluster;
 pub mod daemon;
@@ -29,3 +30,4 @@ pub mod tools;
 pub mod torture;
 pub mod veth;
 pub mod wait;
+pub mod wan;

@@ -8,7 +8,7 @@ use std::{
         Arc, Once,
         atomic::{AtomicU32, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -115,6 +115,26 @@ impl NetNs {
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// Starts a thread that stays inside the namespace and does `work` there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started. That the namespace cannot be entered is the thread's own error.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        thread_name: &str,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let (file, ns) = (Arc::clone(&self.file), self.name.clone());
+        let inside = move || {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                .with_context(|| format!("cannot enter network namespace {ns}"))?;
+            work()
+        };
+        let thread = thread::Builder::new().name(thread_name.to_owned()).spawn(inside);
+        thread.with_context(|| format!("cannot start the thread {thread_name}"))
     }
 
     /// A command that will run inside the namespace. Unlike `ip netns exec` it keeps the host's mounts, bpffs among

@@ -3,7 +3,7 @@
 
 use std::{
     io, mem,
-    os::fd::AsRawFd as _,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
     ptr,
     time::{Duration, Instant},
 };
@@ -20,6 +20,12 @@ const FRAME_MAX: usize = 9216;
 #[derive(Debug)]
 pub struct RawSocket {
     socket: Socket,
+}
+
+impl AsFd for RawSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl RawSocket {

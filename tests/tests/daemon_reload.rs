@@ -238,3 +238,44 @@ fn a_new_subnet_of_a_relay_and_one_that_is_gone() {
     renew(&client, &moved);
     assert_eq!(world.answered().0, 1);
 }
+
+#[test]
+fn where_the_file_cannot_be_written_what_was_applied_stands_for_it() {
+    let server = Server::new().unwrap();
+    let cable = Cable::new(&server).unwrap();
+    let config = server.config();
+    let file = server.folder.path().join("dhcp.json");
+    // Mounted alone, as in a container: it cannot be replaced by name. Under the packaged unit its folder is read-only.
+    let mount = format!("mount --bind {0} {0} && exec \"$0\" \"$@\"", file.display());
+    let mut daemon = server.start_through(&config, &["unshare", "-m", "sh", "-c", &mount]).unwrap();
+    let in_file = fs::read_to_string(&file).unwrap();
+    let client = Scripted::new(&cable.socket, 1);
+    let lease = client.dora().unwrap();
+    let changed = |secs: u64| {
+        let mut config = config.clone();
+        set(&mut config, "/dhcp/lease_secs", json!(secs));
+        let path = server.folder.path().join("other.json");
+        fs::write(&path, config.to_string()).expect("as arranged");
+        path.to_str().expect("as arranged").to_owned()
+    };
+    let granted = || renew(&client, &lease).option_u32(51);
+    let done = daemon.ask(&["config", "apply", &changed(30)]).unwrap();
+    assert_eq!((&done["changed"], &done["in_file"]), (&json!(true), &json!(false)), "{done}");
+    assert_eq!((granted(), fs::read_to_string(&file).unwrap()), (Some(30), in_file.clone()));
+    daemon.restart(&server.ns).unwrap();
+    assert_eq!(granted(), Some(30), "it is in force after a restart");
+    daemon.ask(&["config", "apply", &changed(40)]).unwrap();
+    assert_eq!(granted(), Some(40));
+    daemon.ask(&["config", "rollback"]).unwrap();
+    assert_eq!(granted(), Some(30));
+    let reloaded = daemon.ask(&["config", "reload"]).unwrap();
+    assert_eq!((&reloaded["changed"], &reloaded["in_file"]), (&json!(false), &json!(false)), "{reloaded}");
+    // Whoever edits the file has the last word.
+    let mut edited = config.clone();
+    set(&mut edited, "/dhcp/lease_secs", json!(50));
+    fs::write(&file, edited.to_string()).unwrap();
+    daemon.ask(&["config", "reload"]).unwrap();
+    assert_eq!(granted(), Some(50));
+    daemon.restart(&server.ns).unwrap();
+    assert_eq!(granted(), Some(50));
+}

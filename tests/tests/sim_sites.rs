@@ -18,7 +18,11 @@ fn three_sites_break_no_promise() {
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
     // Nothing of that was idle.
     assert!(report.renewals_by_kernel > 10_000 && report.acks_by_daemon > 5_000, "{report:?}");
-    assert!(report.crashes > 100 && report.takeovers > 100 && report.updates > 10_000, "{report:?}");
+    assert!(report.warm_renewals > 500, "{report:?}");
+    assert!(
+        report.crashes > 100 && report.disks_lost > 10 && report.takeovers > 100 && report.updates > 10_000,
+        "{report:?}"
+    );
 }
 
 #[test]
@@ -29,18 +33,33 @@ fn three_sites_of_two_nodes_break_no_promise() {
 
 #[test]
 fn full_disks_and_batches_in_parts_break_no_promise() {
-    let (seeds, sites, nodes) = (30, 3, 1);
     let campaign = Campaign {
         first: DISKS_FROM,
-        seeds,
-        sites,
-        nodes,
+        seeds: 30,
+        sites: 3,
+        nodes: 1,
         planted: None,
         time_max: None,
         stop_at_first: false,
     };
     let report = campaign.run();
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+}
+
+#[test]
+fn two_sites_break_no_promise_when_an_operator_says_that_one_is_down() {
+    let campaign = Campaign {
+        first: 0,
+        seeds: 60,
+        sites: 2,
+        nodes: 1,
+        planted: None,
+        time_max: None,
+        stop_at_first: false,
+    };
+    let report = campaign.run();
+    assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+    assert!(report.takeovers > 20 && report.renewals_by_kernel > 5_000, "{report:?}");
 }
 
 #[test]

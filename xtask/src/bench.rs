@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: builds what a benchmark needs, optimised, and becomes it. The measuring itself is in
 //! `tests/src/bench`.
 
+pub mod gate;
+
 use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context as _, Result, bail};
@@ -35,6 +37,17 @@ enum Which {
     Api(Passed),
     /// What replication between nodes puts on the wire, and how fast it is taken up.
     Sync(SyncArgs),
+    /// Costs that are the same in every run (instructions, allocations) compared with the tree's baseline; fails where one
+    /// has grown by more than a tenth.
+    Gate(gate::GateArgs),
+    /// What many leases cost: memory, disk, and the time to start, fill the kernel's maps, list and expire.
+    ///
+    /// `--leases N` (1,000,000), `--json`, `--work FOLDER` for the store; `--help` says more.
+    Scale(Passed),
+    /// Pictures (SVG) of what `peers`, `fastpath`, `gate` and `scale` print with `--json`.
+    ///
+    /// `FILE... --svg FOLDER` (target/charts).
+    Charts(Passed),
 }
 
 /// How to measure overload.
@@ -79,12 +92,15 @@ struct FastpathArgs {
     /// Runs of each measurement, of which the median is printed.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(5..=1001))]
     runs: u32,
+    /// Renewals at random of so many leases each, as 1000,10000000; the largest takes 64 octets a lease and a minute.
+    #[arg(long)]
+    leases: Option<String>,
     /// Only the costs per frame, no traffic over veth.
     #[arg(long)]
     no_veth: bool,
 }
 
-/// Builds and runs a benchmark; comes back only if it cannot be started.
+/// Builds and runs a benchmark; all but the gate come back only if they cannot be started.
 ///
 /// # Errors
 ///
@@ -97,18 +113,38 @@ pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
         Which::Storm(passed) => beside_others(workspace, "bench_storm", &passed.args),
         Which::Api(passed) => api(workspace, &passed.args),
         Which::Sync(args) => sync(workspace, args),
+        Which::Gate(args) => gate::run(workspace, *args),
+        Which::Scale(passed) => scale(workspace, &passed.args),
+        Which::Charts(passed) => charts(workspace, &passed.args),
     }
 }
 
 fn sync(workspace: &Workspace, args: &SyncArgs) -> Result<()> {
     ebpf::build(workspace)?;
+    workspace.build_daemon(true)?;
     build_bin(workspace, "bench_sync")?;
-    let mut command = Command::new(workspace.target.join("release/bench_sync"));
+    let mut command = as_root(&workspace.target.join("release/bench_sync"))?;
     command.arg("--leases").arg(args.leases.to_string());
     if args.json {
         command.arg("--json");
     }
     Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+fn charts(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    // The daemon is part of the harness, and its object part of the daemon.
+    ebpf::build(workspace)?;
+    let mut build = workspace.cargo();
+    process::run(build.args(["build", "--locked", "--package", "dhcp-tests", "--bin", "bench_charts"]))?;
+    let mut command = Command::new(workspace.target.join("debug/bench_charts"));
+    Err(command.args(args).exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+fn scale(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    ebpf::build(workspace)?;
+    build_bin(workspace, "bench_scale")?;
+    let mut command = as_root(&workspace.target.join("release/bench_scale"))?;
+    Err(command.args(args).exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
 }
 
 fn api(workspace: &Workspace, args: &[OsString]) -> Result<()> {
@@ -152,6 +188,9 @@ fn fastpath(workspace: &Workspace, args: &FastpathArgs) -> Result<()> {
     }
     if args.no_veth {
         command.arg("--no-veth");
+    }
+    if let Some(leases) = &args.leases {
+        command.arg("--leases").arg(leases);
     }
     Err(command.exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
 }

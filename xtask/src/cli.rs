@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench, check, check_api, dist, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture,
+    bench, check, check_api, cluster, dist, doctor, ebpf, fuzz, load, power_loss, run, sim, suite, torture,
     workspace::Workspace,
 };
 
@@ -47,6 +47,10 @@ enum Task {
     ///
     /// Real kernel, real disk, in namespaces; takes root and some minutes. `--cycles N --leases N --seed S --json`.
     Torture(torture::TortureArgs),
+    /// Three sites with two nodes each on this machine, with clients: kill nodes, cut sites off, and see what clients notice.
+    ///
+    /// In namespaces; takes root. Commands are read from stdin or `--script FILE`; `--for SECS --json`; `--help` says more.
+    Cluster(cluster::ClusterArgs),
     /// Check formatting, lints and the tree's own rules (file sizes, nothing put off).
     Check,
     /// Hold a running daemon to the description of its API, with requests made up by schemathesis.
@@ -97,6 +101,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
         Task::Fuzz(args) => return fuzz::run(&workspace, args),
         Task::PowerLoss(args) => return power_loss::run(&workspace, args),
         Task::Torture(args) => torture::run(&workspace, args)?,
+        Task::Cluster(args) => cluster::run(&workspace, args)?,
         Task::Check => check::run(&workspace)?,
         Task::CheckApi(args) => check_api::run(&workspace, args)?,
         Task::Test(args) => suite::run(&workspace, args)?,

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod check_api;
 mod cli;
+mod cluster;
 mod dist;
 mod doctor;
 mod ebpf;

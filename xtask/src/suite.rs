@@ -5,12 +5,17 @@ use std::ffi::OsString;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{apt, check, ebpf, process, python, workspace::Workspace};
+use crate::{
+    apt,
+    bench::gate::{self, GateArgs},
+    check, ebpf, process, python,
+    workspace::Workspace,
+};
 
 /// What the end-to-end tests drive: real clients, a relay, a browser, a load generator, tools that look at the kernel, and a wall
-/// clock that can be set without setting the machine's.
+/// clock that can be set without setting the machine's; and what counts instructions.
 /// `perfdhcp` is in kea-admin; dhcpcd-base is dhcpcd without its service.
-pub const DEBIAN_PACKAGES: [&str; 10] = [
+pub const DEBIAN_PACKAGES: [&str; 11] = [
     "bpftool",
     "chromium",
     "dhcpcd-base",
@@ -21,6 +26,7 @@ pub const DEBIAN_PACKAGES: [&str; 10] = [
     "libfaketime",
     "systemd",
     "udhcpc",
+    "valgrind",
 ];
 
 /// Which tests to run.
@@ -71,12 +77,19 @@ pub fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
     let mut test = workspace.cargo();
     test.args(["test", "--locked", "--workspace", "--exclude", "dhcp-ebpf"]);
     if root {
-        return process::run(test.args(&args.args));
+        process::run(test.args(&args.args))?;
+        return gate_unless_picked(workspace, args);
     }
     process::run(test.args(["--exclude", "dhcp-tests"]).args(&args.args))?;
     // Only what needs it runs as root, and nothing is built as root.
     let runner = format!("target.{}-unknown-linux-gnu.runner='sudo -E'", std::env::consts::ARCH);
     let mut end_to_end = workspace.cargo();
     end_to_end.args(["test", "--locked", "--package", "dhcp-tests", "--config", &runner]);
-    process::run(end_to_end.args(&args.args))
+    process::run(end_to_end.args(&args.args))?;
+    gate_unless_picked(workspace, args)
+}
+
+/// What is stable among the costs is part of the whole suite, not of a test that was picked.
+fn gate_unless_picked(workspace: &Workspace, args: &TestArgs) -> Result<()> {
+    if args.args.is_empty() { gate::run(workspace, GateArgs::default()) } else { Ok(()) }
 }

@@ -29,7 +29,7 @@ use dhcp_common::{
     frame::{Frame, Resized},
     renewal,
     request::Renewal,
-    wire::{BOOTREPLY, ETHERNET_LEN, HEADERS_LEN, IPV4_UDP_LEN, PORT_SERVER},
+    wire::{BOOTP_OPTIONS, BOOTREPLY, ETHERNET_LEN, HEADERS_LEN, IPV4_UDP_LEN, PORT_SERVER},
 };
 
 use crate::{
@@ -86,6 +86,24 @@ pub fn parse(ctx: XdpContext) -> u32 {
     }
 }
 
+/// And looks its lease up.
+#[xdp]
+pub fn look_up(ctx: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(&ctx);
+    if !next_request(&mut frame) {
+        return xdp_action::XDP_ABORTED;
+    }
+    let found =
+        Renewal::find_and(&frame, &maps::interface(), |address| renewal::look_up(&KernelMaps, address));
+    match found {
+        Ok((renewal, Ok((_, horizon_boot_ns)))) if horizon_boot_ns != 0 => {
+            core::hint::black_box(&renewal);
+            xdp_action::XDP_PASS
+        }
+        _ => xdp_action::XDP_ABORTED,
+    }
+}
+
 /// And decides.
 #[xdp]
 pub fn decide(ctx: XdpContext) -> u32 {
@@ -99,13 +117,31 @@ pub fn decide(ctx: XdpContext) -> u32 {
     }
 }
 
+/// And brings the frame to the length of its answer.
+#[xdp]
+pub fn resize(ctx: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(&ctx);
+    if !next_request(&mut frame) {
+        return xdp_action::XDP_ABORTED;
+    }
+    let Ok(grant) = renewal::decide(&frame, &KernelMaps, &maps::interface()) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let payload = grant.renewal.datagram.payload();
+    let len = payload + (usize::from(grant.answer.bootp_len) & 1023);
+    match frame.resize(len, payload + BOOTP_OPTIONS) {
+        Resized::Done => xdp_action::XDP_PASS,
+        _ => xdp_action::XDP_ABORTED,
+    }
+}
+
 /// And answers: all that `renew` does.
 #[xdp]
 pub fn restored_renew(ctx: XdpContext) -> u32 {
     if !next_request(&mut XdpFrame::new(&ctx)) {
         return xdp_action::XDP_ABORTED;
     }
-    answer::renew(&ctx)
+    answer::renew::<()>(&ctx)
 }
 
 /// Sends the next client's request, for live frames.

@@ -15,6 +15,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -23,7 +24,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{access::caller::Peer, tls::common_name};
+use super::{
+    access::{caller::Peer, limits::source},
+    tls::common_name,
+};
 
 /// Connections of a listener at one time.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -40,6 +44,9 @@ const FIELDS_MAX: usize = 64;
 /// How long accepting rests after it failed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long a peer may leave what was sent to it untaken: beyond that the kernel ends the connection.
+const UNTAKEN_MS: u32 = 30_000;
+
 /// Connections by address.
 #[derive(Clone, Debug, Default)]
 struct Sources(Arc<Mutex<HashMap<IpAddr, u32>>>);
@@ -52,6 +59,7 @@ struct Held {
 
 impl Sources {
     fn hold(&self, address: IpAddr) -> Option<Held> {
+        let address = source(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_insert(0);
         if *count >= CONNECTIONS_OF_ONE_MAX {
@@ -87,6 +95,9 @@ pub async fn serve_tcp(listener: TcpListener, tls: Option<TlsAcceptor>, router: 
             }
         };
         let Some(held) = sources.hold(address) else { continue };
+        if let Err(error) = set_tcp_user_timeout(&stream, UNTAKEN_MS) {
+            tracing::debug!(%address, %error, "a reader that stalls holds its connection");
+        }
         let (tls, router) = (tls.clone(), router.clone());
         tokio::spawn(async move {
             let _held = (permit, held);

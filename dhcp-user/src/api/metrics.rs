@@ -1,20 +1,22 @@
 //! Figures in Prometheus' text format, made from what the service shows of itself at the moment it is asked.
 
+mod sites;
+
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-    core::Collector,
-    process_collector::ProcessCollector,
-    proto::{self, MetricFamily, MetricType},
+    TextEncoder, process_collector::ProcessCollector,
 };
 
 use dhcp_common::reason::Reason;
 
+pub use self::sites::SiteFigures;
+use super::histogram::Counted;
 use crate::{
     engine::SlowReason,
     lease::store::{FLUSH_BOUNDS_US, FlushSnapshot},
     server::{
         desk::ServiceHealth,
+        latency::LATENCY_BOUNDS_US,
         view::{KernelStats, StatsView, SubnetView},
     },
 };
@@ -28,6 +30,8 @@ pub struct Figures {
     pub subnets: Vec<SubnetView>,
     /// The store's flushes.
     pub flushes: FlushSnapshot,
+    /// Messages by how long they took the daemon, and the microseconds altogether.
+    pub latency: (Vec<u64>, u64),
     /// When the certificate ends, seconds since the Unix epoch; `None` without TLS.
     pub certificate_expires_secs: Option<i64>,
     /// Changes that could not be recorded.
@@ -36,6 +40,8 @@ pub struct Figures {
     pub requests: u64,
     /// Which parts are there.
     pub health: ServiceHealth,
+    /// Sites, where there are several nodes.
+    pub sites: Option<SiteFigures>,
 }
 
 /// The text of a scrape.
@@ -104,7 +110,21 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         "1 if the last batch could not be made durable.",
         flushes.failing.into(),
     )?;
-    registry.register(Box::new(FlushHistogram::new(flushes)))?;
+    registry.register(Box::new(Counted::new(
+        "dhcp_store_flush_duration_seconds",
+        "How long it took to make a batch durable.",
+        &FLUSH_BOUNDS_US,
+        &flushes.counts,
+        flushes.sum_us,
+    )))?;
+    let (counts, sum_us) = &figures.latency;
+    registry.register(Box::new(Counted::new(
+        "dhcp_daemon_message_duration_seconds",
+        "How long messages took the daemon, from being read to their replies, durable, on their way.",
+        &LATENCY_BOUNDS_US,
+        counts,
+        *sum_us,
+    )))?;
     let leases = IntGaugeVec::new(Opts::new("dhcp_leases", "Leases by state."), &["state"])?;
     for state in ["bound", "free", "quarantined"] {
         leases.with_label_values(&[state]).set(signed(stats.leases.get(state).copied().unwrap_or(0)));
@@ -116,6 +136,9 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         let gauge = IntGauge::new(name, "When the API's certificate ends, since the Unix epoch.")?;
         gauge.set(secs);
         registry.register(Box::new(gauge))?;
+    }
+    if let Some(figures) = &figures.sites {
+        sites::all(&made, figures)?;
     }
     made.count("dhcp_api_changes_lost_total", "Changes that could not be recorded.", figures.changes_lost)?;
     made.count("dhcp_api_requests_total", "Requests to the API.", figures.requests)?;
@@ -226,56 +249,5 @@ impl Maker<'_> {
         let gauge = IntGauge::new(name, help)?;
         gauge.set(signed(value));
         self.0.register(Box::new(gauge))
-    }
-}
-
-/// The store's flushes, counted elsewhere.
-struct FlushHistogram {
-    description: Vec<prometheus::core::Desc>,
-    flushes: FlushSnapshot,
-}
-
-const FLUSH_NAME: &str = "dhcp_store_flush_duration_seconds";
-const FLUSH_HELP: &str = "How long it took to make a batch durable.";
-
-impl FlushHistogram {
-    fn new(flushes: &FlushSnapshot) -> Self {
-        let description = prometheus::core::Desc::new(
-            FLUSH_NAME.to_owned(),
-            FLUSH_HELP.to_owned(),
-            Vec::new(),
-            std::collections::HashMap::new(),
-        );
-        Self { description: description.into_iter().collect(), flushes: flushes.clone() }
-    }
-}
-
-impl Collector for FlushHistogram {
-    fn desc(&self) -> Vec<&prometheus::core::Desc> {
-        self.description.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut total = 0;
-        let mut buckets = Vec::new();
-        for (bound_us, count) in FLUSH_BOUNDS_US.iter().zip(&self.flushes.counts) {
-            total += count;
-            let mut bucket = proto::Bucket::default();
-            bucket.set_upper_bound(*bound_us as f64 / 1e6);
-            bucket.set_cumulative_count(total);
-            buckets.push(bucket);
-        }
-        let mut histogram = proto::Histogram::default();
-        histogram.set_sample_count(self.flushes.counts.iter().sum());
-        histogram.set_sample_sum(self.flushes.sum_us as f64 / 1e6);
-        histogram.set_bucket(buckets);
-        let mut metric = proto::Metric::default();
-        metric.set_histogram(histogram);
-        let mut family = MetricFamily::default();
-        family.set_name(FLUSH_NAME.to_owned());
-        family.set_help(FLUSH_HELP.to_owned());
-        family.set_field_type(MetricType::HISTOGRAM);
-        family.set_metric(vec![metric]);
-        vec![family]
     }
 }

@@ -3,13 +3,18 @@
 //! * [`routes`]: an endpoint each, by resource. They hold no state; every answer comes from the service's thread ([`ask`]).
 //! * [`access`]: callers, the table of rights, tokens, limits, and the gate all requests go through.
 //! * [`page`]: the status page. [`trend`]: how figures moved before anybody looked.
+//! * [`capture`]: captures as files.
 //! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
 //! * [`start`]: all of it for a running service.
 
 pub mod access;
 pub mod ask;
+pub mod capture;
 pub mod changes;
+#[doc(hidden)]
+pub mod fake;
+mod histogram;
 pub mod listen;
 pub mod metrics;
 pub mod page;
@@ -48,7 +53,7 @@ use crate::{
     site::driver::Sites,
 };
 
-/// The largest body taken, octets.
+/// The largest body taken, octets; but for configurations, which may be as long as their file.
 pub const BODY_MAX: usize = 1 << 20;
 
 /// What the endpoints work with.
@@ -82,6 +87,8 @@ pub struct Api {
     pub latency: Arc<Latency>,
     /// Requests so far.
     pub requests: Arc<AtomicU64>,
+    /// Held while a capture is on: there is one at a time.
+    pub capturing: Arc<tokio::sync::Mutex<()>>,
     /// The other nodes, if there are sites.
     pub sites: Option<Arc<Sites>>,
 }
@@ -113,6 +120,7 @@ impl Api {
             trend: Trend::default(),
             latency: Arc::default(),
             requests: Arc::default(),
+            capturing: Arc::default(),
             sites: None,
         }
     }

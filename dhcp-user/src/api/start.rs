@@ -1,12 +1,7 @@
 //! Starts the API of a running service. DHCP goes on without it: a port that is taken is told, and tried for again.
 
 use std::{
-    fs, io,
-    net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
+    fs, io, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc, time::Duration,
 };
 
 use axum::Router;
@@ -27,6 +22,7 @@ use super::{
 use crate::{
     config::model,
     lease::store::FlushTimes,
+    privilege::trust::{self, Untrusted},
     server::{feed::Feed, latency::Latency, reload::Reloader},
     site::driver::Sites,
 };
@@ -45,6 +41,9 @@ pub enum ApiError {
         /// Why.
         error: io::Error,
     },
+    /// Somebody else could change who may do what.
+    #[error("the API's directory {0}")]
+    Untrusted(#[source] Untrusted),
     /// The tokens cannot be read.
     #[error(transparent)]
     Tokens(#[from] TokenError),
@@ -70,7 +69,9 @@ pub fn prepare(api: &model::Api) -> Result<Prepared, ApiError> {
     let failed = |path: PathBuf| move |error| ApiError::State { path, error };
     // Nobody else is to look into it.
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path.clone()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed(path.clone()))?;
+    // What is in it says who may do what.
+    let found = fs::metadata(path).map_err(failed(path.clone()))?;
+    trust::directory(path, &found).map_err(ApiError::Untrusted)?;
     let record = path.join("changes.ndjson");
     let changes = Changes::open(record.clone()).map_err(failed(record))?;
     let tokens = Tokens::open(path.join("tokens.json"))?;

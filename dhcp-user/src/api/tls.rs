@@ -117,19 +117,24 @@ impl Certificate {
     /// Reloads whenever the files change, for ever.
     pub async fn follow(self: Arc<Self>) {
         let mut seen = self.stamp();
+        let mut told = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = self.stamp();
             if now == seen {
                 continue;
             }
-            seen = now;
             match self.reload() {
                 Ok(()) => {
+                    seen = now;
                     tracing::info!(certificate = %self.certificate.display(), "a new certificate is in use");
                 }
-                // Often only one of the two files is new yet: the other follows, and this is tried again.
-                Err(error) => tracing::warn!(%error, "the certificate in use stays"),
+                // Often only one of the two files is new yet, or not readable yet: this is tried again until it works.
+                Err(error) if told != now => {
+                    tracing::warn!(%error, "the certificate in use stays");
+                    told = now;
+                }
+                Err(_) => {}
             }
         }
     }

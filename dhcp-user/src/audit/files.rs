@@ -6,10 +6,10 @@ use std::{
     io::{self, Write as _},
     os::{
         fd::AsFd as _,
-        unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+        unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -23,6 +23,8 @@ const DIRECTORY_MODE: u32 = 0o750;
 const FILE_MODE: u32 = 0o640;
 const PREFIX: &str = "audit-";
 const SUFFIX: &str = ".jsonl";
+/// How often files are looked through for old ones, if none is begun meanwhile.
+const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Why there is no audit log.
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +66,13 @@ pub(super) struct Files {
     octets: u64,
     /// What was written last ended in the middle of a line.
     torn: bool,
+    /// When files were last looked through for old ones.
+    tidied: Instant,
 }
 
 impl Files {
-    /// Opens the directory, making it if needed, and begins a file of its own: what an earlier daemon left, perhaps in the
-    /// middle of a line, is not touched any more.
+    /// Opens the directory, making it if needed, and goes on with its latest file: a daemon that is started again and
+    /// again is not to push what is worth keeping out of it. What an earlier one left in the middle of a line is ended.
     pub fn open(settings: &Audit) -> Result<Self, FilesError> {
         let path = &settings.path;
         let failed = |call| move |error| FilesError::Io { path: path.clone(), call, error };
@@ -81,16 +85,17 @@ impl Files {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(FilesError::Locked { path: path.clone() }),
             Err(error) => return Err(failed("lock it")(error.into())),
         }
-        let number = 1 + numbered(path).map_err(failed("list it"))?.last().map_or(0, |last| last.0);
-        let current = begin(path, number).map_err(failed("make a file in it"))?;
-        let files = Self {
-            settings: settings.clone(),
-            _directory: directory,
-            current,
-            number,
-            octets: 0,
-            torn: false,
+        let latest = numbered(path).map_err(failed("list it"))?.pop();
+        let (number, current, octets, torn) = match latest {
+            Some((number, file)) => {
+                let (current, octets, torn) = go_on(&file).map_err(failed("go on with its latest file"))?;
+                (number, current, octets, torn)
+            }
+            None => (1, begin(path, 1).map_err(failed("make a file in it"))?, 0, false),
         };
+        let settings = settings.clone();
+        let tidied = Instant::now();
+        let files = Self { settings, _directory: directory, current, number, octets, torn, tidied };
         files.remove_old();
         Ok(files)
     }
@@ -101,6 +106,10 @@ impl Files {
             self.current = begin(&self.settings.path, self.number + 1)?;
             self.number += 1;
             (self.octets, self.torn) = (0, false);
+            self.tidied = Instant::now();
+            self.remove_old();
+        } else if self.tidied.elapsed() >= TIDY_EVERY {
+            self.tidied = Instant::now();
             self.remove_old();
         }
         if self.torn {
@@ -159,6 +168,17 @@ fn numbered(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// Opens a file to append to; with how long it is, and whether it ends in the middle of a line.
+fn go_on(path: &Path) -> io::Result<(File, u64, bool)> {
+    let file = File::options().read(true).append(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let octets = file.metadata()?.len();
+    let mut last = *b"\n";
+    if let Some(at) = octets.checked_sub(1) {
+        file.read_exact_at(&mut last, at)?;
+    }
+    Ok((file, octets, last != *b"\n"))
 }
 
 fn begin(directory: &Path, number: u64) -> io::Result<File> {

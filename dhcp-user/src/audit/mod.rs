@@ -1,8 +1,9 @@
 //! The audit log: who held which address when, for questions asked months later, by people who were not there.
 //!
 //! The core says what happened ([`AuditEvent`]), the [`Journal`] decides which of it is a line and keeps account of what
-//! could not be written, `files` rotates, and [`history`] reads it all back. What must not be here: decisions about
-//! leases, and anything the service would have to wait for or stop for.
+//! could not be written, `files` rotates, and [`history`] reads it all back. Lines are written on the service's thread, into the
+//! page cache unless `dhcp.audit.sync` wants more. What must not be here: decisions about leases, and anything the service
+//! would have to stop for.
 
 mod event;
 mod files;

@@ -126,9 +126,12 @@ fn renewals_are_coalesced_and_written_anew_after_a_restart() {
     write(&mut journal, 1, 61, &[renewed(61)]);
     assert_eq!(journal.counts().lines, 1);
     let files = list(&audit.path).unwrap();
+    assert_eq!(files.len(), 1, "a start goes on with the latest file");
     let text = fs::read_to_string(&files[0]).unwrap();
-    let line: Line = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!((line.event, line.renewals, line.at), (Kind::Renewed, Some(60), Moment(at(60))));
+    let lines: Vec<Line> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = lines.iter().map(|line| (line.event, line.renewals, line.at));
+    let renewed = [(60, 60), (1, 61)].map(|(count, secs)| (Kind::Renewed, Some(count), Moment(at(secs))));
+    assert_eq!(told.skip(1).collect::<Vec<_>>(), renewed);
 }
 
 #[test]

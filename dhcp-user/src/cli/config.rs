@@ -102,6 +102,13 @@ fn change(method: Method, path: &str, body: Option<(String, String)>, asking: &A
     } else {
         writeln!(out, "nothing changed")?;
     }
+    if !done.in_file {
+        writeln!(
+            out,
+            "the daemon may not write its configuration file: this is kept beside the API's files, and stands for the file \
+             until somebody edits that"
+        )?;
+    }
     Ok(())
 }
 

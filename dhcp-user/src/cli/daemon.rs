@@ -25,13 +25,13 @@ use crate::{
         ask::ServiceHandle,
         start::{Behind, prepare},
     },
-    config::{self, Config},
+    config::{self, Config, ConfigError},
     control::server,
     fastpath::pins,
     lease::store::make_ready,
     privilege::manager,
     server::{
-        reload::{Reloaded, Reloader},
+        reload::{Reloaded, Reloader, applied},
         service::Event,
         start::{Started, start},
     },
@@ -61,9 +61,7 @@ pub fn check_config(path: &Path) -> u8 {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(path: &Path, log_json: bool) -> u8 {
-    let read =
-        config::read(path).and_then(|text| Ok((config::parse(&text, &path.display().to_string())?, text)));
-    let (config, text) = match read {
+    let (config, text) = match in_force(path) {
         Ok(read) => read,
         Err(error) => {
             eprintln!("{error}");
@@ -71,11 +69,24 @@ pub fn run(path: &Path, log_json: bool) -> u8 {
         }
     };
     start_logging(log_json);
-    match serve(path, config, &text) {
+    match serve(path, &config, &text) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("{error:#}");
             1
+        }
+    }
+}
+
+/// What the file says, or what was applied over it.
+fn in_force(path: &Path) -> Result<(Config, String), ConfigError> {
+    let text = config::read(path)?;
+    let config = config::parse(&text, &path.display().to_string())?;
+    match applied::over(&text, &config.api.state_path)? {
+        None => Ok((config, text)),
+        Some(applied) => {
+            let origin = format!("what was applied over {}", path.display());
+            Ok((config::parse(&applied, &origin)?, applied))
         }
     }
 }
@@ -115,7 +126,7 @@ fn start_logging(json: bool) {
     }
 }
 
-fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
+fn serve(path: &Path, config: &Config, text: &str) -> Result<()> {
     // First of all, so that a second daemon is refused before it touches anything.
     let listener = server::bind(&config.control.socket)?;
     let own_socket = config.control.socket.clone();
@@ -123,7 +134,7 @@ fn serve(path: &Path, config: Config, text: &str) -> Result<()> {
     make_ready(&config.store.path).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     // Whoever finds it would take it for a daemon's that died.
     let api = prepare(&config.api).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
-    let sites = driver::prepare(&config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
+    let sites = driver::prepare(config).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     let Started { mut service, events, control_socket, feed, flushes, latency, prospects, turns } =
         start(config, text).inspect_err(|_| drop(std::fs::remove_file(&own_socket)))?;
     let sites = match sites {
@@ -195,7 +206,9 @@ async fn reload(reloader: Arc<Reloader>) {
 
 fn stop(events: &SyncSender<Event>) {
     manager::stopping();
-    drop(events.try_send(Event::Stop));
+    // However full the queue is, it is being emptied.
+    let events = events.clone();
+    tokio::task::spawn_blocking(move || drop(events.send(Event::Stop)));
 }
 
 /// Tells the service manager that the service's thread works: only while it does.

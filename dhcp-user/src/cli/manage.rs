@@ -13,10 +13,7 @@ use super::{
     remote::Asking,
 };
 use crate::{
-    api::routes::{
-        reservations::{ReservationPage, ReservationView},
-        tokens::TokenView,
-    },
+    api::routes::tokens::TokenView,
     config::model::ApiRole,
     server::view::{LeaseView, SubnetView},
 };
@@ -119,39 +116,6 @@ pub(super) fn subnets(asking: &Asking) -> Result<()> {
                 pool.size, pool.free
             )?;
         }
-    }
-    Ok(())
-}
-
-/// `reservations`.
-pub(super) fn reservations(asking: &Asking) -> Result<()> {
-    let daemon = asking.daemon()?;
-    let all = wait(async {
-        let (mut all, mut after): (Vec<ReservationView>, _) = (Vec::new(), String::new());
-        loop {
-            let page: ReservationPage =
-                daemon.get(&format!("/api/v1/reservations?limit=1000{after}")).await?;
-            all.extend(page.reservations);
-            match page.next {
-                Some(next) => after = format!("&after={next}"),
-                None => return Ok(all),
-            }
-        }
-    })?;
-    if asking.json {
-        return print_json(&all);
-    }
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<15}  {:<40}  HOSTNAME", "ADDRESS", "CLIENT")?;
-    for reservation in &all {
-        let client = [
-            reservation.hw_address.clone(),
-            reservation.client_id.as_ref().map(|id| format!("client id {id}")),
-            reservation.circuit_id.as_ref().map(|id| format!("circuit {id}")),
-        ];
-        let client = client.into_iter().flatten().next().unwrap_or_default();
-        let hostname = reservation.hostname.as_deref().unwrap_or("-");
-        writeln!(out, "{:<15}  {client:<40}  {hostname}", reservation.address.to_string())?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod ask;
 mod audit;
+mod capture;
 mod config;
 mod daemon;
 mod explain;
@@ -11,6 +12,7 @@ mod manage;
 mod manual;
 mod pki;
 mod remote;
+mod reservations;
 mod sites;
 mod top;
 
@@ -62,12 +64,14 @@ enum Command {
     Stats(Asking),
     /// Why a client gets the answer it gets, and which path gives it; nothing happens by asking.
     Explain(explain::Explain),
+    /// Write a file of the frames that the kernel answered, which tcpdump cannot see; ctrl-C ends it.
+    Capture(capture::Capture),
     /// What the node does, live in the terminal.
     Top(top::Top),
     /// Subnets and how full their pools are.
     Subnets(Asking),
-    /// Addresses kept for one client each.
-    Reservations(Asking),
+    /// Addresses kept for one client each: list, add, change, remove.
+    Reservations(reservations::Reservations),
     /// The configuration: check, compare, take up, go back.
     Config {
         #[command(subcommand)]
@@ -142,6 +146,19 @@ enum Leases {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Keep an address for the client that has it, from now on.
+    Reserve {
+        /// Its address.
+        address: std::net::Ipv4Addr,
+        /// By what the client is named; default: its Ethernet address, if it has one.
+        #[arg(long, value_enum)]
+        by: Option<reservations::By>,
+        /// The client's host name, sent in option 12 and shown in listings.
+        #[arg(long, value_name = "NAME")]
+        hostname: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Write all leases to stdout.
     Export {
         /// In which format.
@@ -171,6 +188,9 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Leases { command: Leases::Extend { address, asking } }) => {
             manage::change_lease(&Method::POST, address, "/extend", &asking)
         }
+        Some(Command::Leases { command: Leases::Reserve { address, by, hostname, asking } }) => {
+            reservations::from_lease(address, by, hostname.as_deref(), &asking)
+        }
         Some(Command::Leases { command: Leases::Export { format, asking } }) => {
             manage::export(format, &asking)
         }
@@ -179,9 +199,10 @@ pub fn run(line: CommandLine) -> u8 {
         }
         Some(Command::Stats(asking)) => ask::stats(&asking),
         Some(Command::Explain(command)) => explain::explain(&command),
+        Some(Command::Capture(command)) => capture::capture(&command),
         Some(Command::Top(command)) => top::top(&command),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
-        Some(Command::Reservations(asking)) => manage::reservations(&asking),
+        Some(Command::Reservations(command)) => reservations::run(&command),
         Some(Command::Config { command: config::Config::Check { file } }) => {
             return daemon::check_config(&file);
         }

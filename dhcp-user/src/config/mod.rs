@@ -12,6 +12,7 @@ pub mod difference;
 mod digest;
 mod file;
 mod locate;
+pub mod made;
 pub mod model;
 pub mod options;
 mod parse;
@@ -22,7 +23,12 @@ mod validate;
 mod wire;
 
 pub(crate) use self::validate::text::{hex, is_domain_name};
-pub use self::{digest::digest, file::FILE_OCTETS_MAX, model::Config, problem::Problems};
+pub use self::{digest::digest, file::FILE_OCTETS_MAX, made::Made, model::Config, problem::Problems};
+
+/// An Ethernet address as it may be written; `None` if it is none.
+pub(crate) fn ethernet(written: &str) -> Option<[u8; 6]> {
+    validate::text::hardware(written, &problem::Path::ROOT, &mut Problems::new(""))
+}
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +73,15 @@ pub enum ConfigError {
         /// The line of the first octet that is not, counted from 1.
         line: usize,
     },
+    /// A reservation is longer than any that is kept.
+    #[error(
+        "the reservation has {octets} octets, {} are the most; give it fewer options",
+        made::MADE_OCTETS_MAX
+    )]
+    ReservationTooLong {
+        /// Its length.
+        octets: usize,
+    },
     /// Its content is wrong.
     #[error("{0}")]
     Invalid(Problems),
@@ -94,15 +109,29 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
 /// # Errors
 /// As for [`load`], but for those of reading a file.
 pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
+    parse_with(text, origin, &[])
+}
+
+/// As [`parse()`], with the reservations that were made beside the file, by address. Those that do not fit it are in
+/// [`Config::left_out`]; they are no fault of the file.
+///
+/// # Errors
+/// As for [`parse()`].
+pub fn parse_with(text: &str, origin: &str, made: &[Made]) -> Result<Config, ConfigError> {
     if text.len() as u64 > FILE_OCTETS_MAX {
         return Err(ConfigError::TooLarge { origin: origin.to_owned() });
     }
     let mut problems = Problems::new(origin);
     if let Some(file) = parse::parse(text, &mut problems)
-        && let Some(config) = validate::validate(&file, &mut problems)
+        && let Some(config) = validate::validate(&file, made, &mut problems)
         && problems.is_empty()
     {
-        return Ok(config);
+        let several = config.multi_site.as_ref().is_some_and(|section| section.enabled);
+        return if several && !made.is_empty() {
+            parse(text, origin).map(|config| Config { left_out: made::unknown_to_others(made), ..config })
+        } else {
+            Ok(config)
+        };
     }
     locate::locate(text, problems.list_mut());
     Err(ConfigError::Invalid(problems))

@@ -13,8 +13,10 @@ use std::{
 use ipnet::Ipv4Net;
 
 pub use self::sites::{
-    Allocation, Bandwidth, Failover, MultiSite, Site, SiteLink, Strategy, SyncMode, Synchronization,
+    Allocation, Bandwidth, Failover, MultiSite, SharedAddress, Site, SiteLink, Strategy, SyncMode,
+    Synchronization,
 };
+use super::made::{LeftOut, Made};
 use crate::time::Span;
 
 /// The whole configuration of one node.
@@ -42,6 +44,15 @@ pub struct Config {
     pub limits: Limits,
     /// The guide's multi-site keys, if present.
     pub multi_site: Option<MultiSite>,
+    /// Reservations made by the API that do not fit the file and are not in force, by address.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Config {
+    /// The addresses this node shares with the others of its site.
+    pub fn shared_addresses(&self) -> impl Iterator<Item = &SharedAddress> {
+        self.multi_site.iter().flat_map(|section| &section.shared)
+    }
 }
 
 /// One network interface.
@@ -127,6 +138,8 @@ pub struct Reservation {
     pub hostname: Option<String>,
     /// Settings for this client.
     pub policy: Arc<Policy>,
+    /// As it was made by the API; `None` if it is in the configuration file.
+    pub made: Option<Made>,
 }
 
 /// What identifies a reservation's client.

@@ -12,13 +12,18 @@ use super::{
 
 /// The file as written; `None` if a problem was noted.
 pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Object<wire::File>> {
+    shape(text, problems)
+}
+
+/// A part of the file, or all of it, as written; `None` if a problem was noted.
+pub(super) fn shape<T: de::DeserializeOwned>(text: &str, problems: &mut Problems) -> Option<T> {
     // First for the shape of the JSON alone: afterwards the text is known to be valid, and faults can be located in it.
     if let Err((path, error)) = read::<UniqueKeys>(text) {
         let position = Position { line: error.line(), column: error.column() };
         problems.add_owned(path, Some(position), reworded(&error));
         return None;
     }
-    match read::<Object<wire::File>>(text) {
+    match read::<T>(text) {
         Ok(file) => Some(file),
         Err((path, error)) => {
             problems.add_owned(path, None, reworded(&error));

@@ -151,16 +151,34 @@ impl Daemon {
     pub async fn stream(
         &self,
         path: &str,
+        take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), AskError> {
+        self.stream_of(Method::GET, path, Some(PATIENCE), take).await
+    }
+
+    /// As [`stream`](Self::stream), by any method; each part may be waited for as long as `patience`, or for ever.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), if it ends too soon, or `take` fails.
+    pub async fn stream_of(
+        &self,
+        method: Method,
+        path: &str,
+        patience: Option<Duration>,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), AskError> {
-        let question = Question { method: Method::GET, path, body: Bytes::new(), if_match: None };
+        let question = Question { method, path, body: Bytes::new(), if_match: None };
         let response = timeout(PATIENCE, self.exchange(question))
             .await
             .map_err(|_| self.failed(&"it begins to answer too late"))??;
         let mut body = response.into_body();
         loop {
-            let frame =
-                timeout(PATIENCE, body.frame()).await.map_err(|_| self.failed(&"its answer stalls"))?;
+            let frame = match patience {
+                None => body.frame().await,
+                Some(patience) => {
+                    timeout(patience, body.frame()).await.map_err(|_| self.failed(&"its answer stalls"))?
+                }
+            };
             match frame {
                 None => return Ok(()),
                 Some(Err(error)) => return Err(self.failed(&error)),

@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::{fs::PermissionsExt, net::UnixListener},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
 };
 
@@ -48,7 +51,13 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => return Err(ControlError::InUse { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(_) => fs::remove_file(path).map_err(failed("unlink"))?,
+        Err(error) => {
+            let found = fs::symlink_metadata(path).map_err(failed("lstat"))?;
+            if error.kind() != io::ErrorKind::ConnectionRefused || !found.file_type().is_socket() {
+                return Err(failed("connect")(error));
+            }
+            fs::remove_file(path).map_err(failed("unlink"))?;
+        }
     }
     let listener = UnixListener::bind(path).map_err(failed("bind"))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed("chmod"))?;

@@ -8,7 +8,7 @@ use super::{
     lifetime::WITHDRAW_AGAIN, reason::SlowReason, reply, request::Request,
 };
 use crate::{
-    config::model::Policy,
+    config::model::{Link, Policy},
     lease::{
         record::{LeaseRecord, LeaseState},
         table::Leaving,
@@ -38,6 +38,16 @@ impl Engine {
     /// As [`authority`](Self::authority), to be told what is held. For blocks use [`hold`](Self::hold).
     pub const fn authority_mut(&mut self) -> Option<&mut Authority> {
         self.authority.as_mut()
+    }
+
+    /// The link here of the subnet an address is of, if it has one.
+    pub fn link_of(&self, address: Ipv4Addr) -> Option<Link> {
+        self.topology.subnet(self.topology.subnet_of(address)?)?.link
+    }
+
+    /// Our address on an interface.
+    pub fn server_on(&self, interface: usize) -> Option<Ipv4Addr> {
+        self.servers.get(interface).copied().filter(|address| !address.is_unspecified())
     }
 
     /// What this node may do with an address.

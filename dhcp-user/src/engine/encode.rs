@@ -18,6 +18,8 @@ const DATAGRAM_MAX: u16 = 1500;
 const FILE_LEN: usize = 128;
 const SNAME_LEN: usize = 64;
 const FIXED: usize = 240;
+/// Octets of options that hardly a reply is longer than.
+const MOST: usize = 256;
 
 /// An option and where it comes from; values of the protocol's own are at most eight octets.
 pub(super) type TheOption<'a> = (u8, &'a [u8]);
@@ -52,7 +54,7 @@ impl Draft<'_> {
     pub fn encode(&self) -> (Vec<u8>, Omitted) {
         let max = payload_max(self.request);
         let mut omitted = Omitted::default();
-        let mut main = Area::new(max - FIXED);
+        let mut main = Area::for_most(max - FIXED);
         for &(code, value) in &self.head {
             main.push(code, value);
         }
@@ -153,6 +155,11 @@ struct Area {
 impl Area {
     fn new(max: usize) -> Self {
         Self { bytes: Vec::new(), max: max.saturating_sub(1) }
+    }
+
+    /// One that is sure to be written to, with room for what most replies have.
+    fn for_most(max: usize) -> Self {
+        Self { bytes: Vec::with_capacity(MOST), ..Self::new(max) }
     }
 
     fn fits(&self, len: usize) -> bool {

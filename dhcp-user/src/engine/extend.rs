@@ -55,14 +55,7 @@ impl Engine {
         request: &Request<'_>,
         lease: &LeaseRecord,
     ) -> Option<Vec<u8>> {
-        let extending =
-            request.message_type == kind::REQUEST && self.state_of(request) == ClientState::Extending;
-        let held = lease.state == LeaseState::Bound && lease.address == request.ciaddr;
-        if !extending || !held || !self.owns(request, lease) {
-            return None;
-        }
-        let (_, server_id) = self.server_for(ingress, request)?;
-        let Verdict::Ack(_, subnet) = self.judge(None, ingress, request, Some(lease)) else { return None };
+        let (server_id, subnet) = self.renewal_shape(ingress, request, lease)?;
         let terms = self.terms_for(subnet, lease.address, request, Some(lease))?;
         let answer = Answer {
             message_type: kind::ACK,
@@ -73,6 +66,37 @@ impl Engine {
             terms,
         };
         Some(answer.render(request).0)
+    }
+
+    /// Whether the same request that came in by `other` would get the same payload in reply: without writing it, for all
+    /// that the way in decides is our identifier and the subnet whose terms hold.
+    pub fn renews_alike(
+        &self,
+        ingress: &Ingress,
+        other: &Ingress,
+        request: &Request<'_>,
+        lease: &LeaseRecord,
+    ) -> bool {
+        let shape = self.renewal_shape(ingress, request, lease);
+        shape.is_some() && shape == self.renewal_shape(other, request, lease)
+    }
+
+    /// What of such a reply depends on the way the request came in: our identifier, and the subnet whose terms hold.
+    fn renewal_shape(
+        &self,
+        ingress: &Ingress,
+        request: &Request<'_>,
+        lease: &LeaseRecord,
+    ) -> Option<(Ipv4Addr, usize)> {
+        let extending =
+            request.message_type == kind::REQUEST && self.state_of(request) == ClientState::Extending;
+        let held = lease.state == LeaseState::Bound && lease.address == request.ciaddr;
+        if !extending || !held || !self.owns(request, lease) {
+            return None;
+        }
+        let (_, server_id) = self.server_for(ingress, request)?;
+        let Verdict::Ack(_, subnet) = self.judge(None, ingress, request, Some(lease)) else { return None };
+        Some((server_id, subnet))
     }
 
     /// The lease seconds such a reply grants; `None` where [`renewal_reply`](Self::renewal_reply) is.

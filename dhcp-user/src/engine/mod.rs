@@ -20,6 +20,7 @@ mod reason;
 mod relay;
 mod reply;
 mod request;
+mod reserve;
 mod returning;
 mod select;
 mod topology;
@@ -37,6 +38,7 @@ pub use self::{
     reason::SlowReason,
     relay::RelayInformation,
     request::Request,
+    reserve::{ReservationChange, is_of},
 };
 use self::{
     offers::Offers,

@@ -29,7 +29,12 @@ impl Engine {
         effects: &mut Effects,
     ) -> SlowReason {
         let verdict = self.judge_selecting(inquiry, address);
-        self.carry_out(inquiry, verdict, (address, Ipv4Addr::UNSPECIFIED), effects)
+        let reason = self.carry_out(inquiry, verdict, (address, Ipv4Addr::UNSPECIFIED), effects);
+        if reason == SlowReason::IgnoredNotOurBlock {
+            // Another node that goes by the same address offered what was taken.
+            self.drop_offer_to(inquiry);
+        }
+        reason
     }
 
     /// What a REQUEST in SELECTING comes to.
@@ -95,13 +100,17 @@ impl Engine {
 
     /// The client took another server's offer (or renews with another server): ours is free again.
     pub(super) fn other_server(&mut self, inquiry: &Inquiry<'_>) -> SlowReason {
+        self.drop_offer_to(inquiry);
+        SlowReason::IgnoredOtherServer
+    }
+
+    fn drop_offer_to(&mut self, inquiry: &Inquiry<'_>) {
         let subnets = self.topology.on_link(inquiry.ingress, inquiry.request);
         let offered =
             subnets.first().and_then(|&subnet| self.offers.of_client(subnet, &inquiry.request.client));
         if let Some(address) = offered {
             self.drop_offer(address);
         }
-        SlowReason::IgnoredOtherServer
     }
 
     pub(super) fn drop_offer(&mut self, address: Ipv4Addr) {

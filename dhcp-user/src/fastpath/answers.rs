@@ -3,12 +3,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use dhcp_common::abi::Answer;
+use xxhash_rust::xxh3::Xxh3Builder;
 
 /// Answers by index, bounded.
 #[derive(Clone, Debug)]
 pub struct AnswerTable {
     by_index: Vec<Option<Arc<Answer>>>,
-    by_content: HashMap<Arc<Answer>, u32>,
+    /// Hashed for every lease granted, and an answer is half a kilobyte: by a hash that is fast on many octets, keyed so that
+    /// no client can make many that meet.
+    by_content: HashMap<Arc<Answer>, u32, Xxh3Builder>,
     max: u32,
 }
 
@@ -33,7 +36,8 @@ impl Interned {
 impl AnswerTable {
     /// An empty table for at most `max` answers.
     pub fn new(max: u32) -> Self {
-        Self { by_index: Vec::new(), by_content: HashMap::new(), max }
+        let keyed = Xxh3Builder::new().with_seed(rand::random());
+        Self { by_index: Vec::new(), by_content: HashMap::with_hasher(keyed), max }
     }
 
     /// The index of an answer equal to `answer`, which is added if there is room; `None` if the table is full.

@@ -13,6 +13,7 @@ use aya::{
 };
 use dhcp_common::{
     abi::{Answer, Block, Control, LeaseEntry, name},
+    capture::Wanted,
     lease_cell::LeaseCell,
     limit::Limits,
     reason::Counters,
@@ -28,6 +29,7 @@ use super::{
     memory::MappedArray,
     pin_set::PinSet,
     pins::{MAPS, PinDirectory},
+    tap::RING_OCTETS,
 };
 use crate::config::model::{AttachMode, KernelLog};
 
@@ -83,9 +85,10 @@ impl Mark {
 
 /// The kernel side of a running daemon.
 pub struct KernelPath {
-    pins: PinDirectory,
-    set: PinSet,
+    pub(super) pins: PinDirectory,
+    pub(super) set: PinSet,
     layout: Layout,
+    pub(super) settings: Settings,
     leases: MappedArray<LeaseEntry>,
     control: MappedArray<Control>,
     answers: Array<MapData, Answer>,
@@ -139,7 +142,9 @@ impl KernelPath {
         let slots = u32::try_from(table.len()).unwrap_or(u32::MAX);
         let mut objects = Vec::with_capacity(ports.len());
         for port in ports {
-            let object = load_object(set, &port, &layout, slots, settings)?;
+            let sizes = Sizes { leases: layout.leases().max(1), slots };
+            let mut object = load_object(set, &port, sizes, settings, None)?;
+            set.pin_program(&port.name, program(&mut object, name::PROGRAM, &port.name)?)?;
             objects.push((port, object));
         }
         let (_, first) = objects.first_mut().ok_or(FastPathError::Missing("interface to run on"))?;
@@ -163,6 +168,7 @@ impl KernelPath {
             pins,
             set: set.clone(),
             layout,
+            settings: *settings,
             leases,
             control: mapped_control,
             answers,
@@ -187,7 +193,7 @@ impl KernelPath {
     pub fn attach(&mut self) -> Result<Vec<(String, Attached)>, FastPathError> {
         let mut attached = Vec::with_capacity(self.objects.len());
         for (port, object) in &mut self.objects {
-            let program: &mut Xdp = program(object, &port.name)?;
+            let program: &mut Xdp = program(object, name::PROGRAM, &port.name)?;
             attached.push((
                 port.name.clone(),
                 attach::attach(program, &port.name, port.ifindex, port.mode, &self.pins)?,
@@ -322,52 +328,71 @@ impl KernelPath {
     }
 }
 
-fn wrong(map: &'static str, action: &'static str) -> impl Fn(aya::maps::MapError) -> FastPathError {
+pub(super) fn wrong(
+    map: &'static str,
+    action: &'static str,
+) -> impl Fn(aya::maps::MapError) -> FastPathError {
     move |error| FastPathError::Map { map, action, error }
 }
 
-fn load_object(
+/// How large the maps are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub leases: u32,
+    pub slots: u32,
+}
+
+/// Loads the program of an interface over the maps of a set; with `tap`, one that shows what it answers.
+pub(super) fn load_object(
     set: &PinSet,
     port: &Port,
-    layout: &Layout,
-    slots: u32,
+    sizes: Sizes,
     settings: &Settings,
+    tap: Option<&Wanted>,
 ) -> Result<Ebpf, FastPathError> {
     let log_level = match settings.kernel_log {
         KernelLog::Off => 0_u8,
         KernelLog::Error => aya_log::Level::Error as u8,
         KernelLog::Debug => aya_log::Level::Debug as u8,
     };
+    let mac = port.interface.mac_word();
     let mut loader = EbpfLoader::new();
     loader
-        .map_max_entries(name::LEASES, layout.leases().max(1))
-        .map_max_entries(name::BLOCKS, slots)
+        .map_max_entries(name::LEASES, sizes.leases)
+        .map_max_entries(name::BLOCKS, sizes.slots)
         .map_max_entries(name::ANSWERS, settings.answers_max.max(1))
         .override_global("INTERFACE_NUMBER", &port.interface.number, true)
-        .override_global("INTERFACE_MAC", &port.interface.mac, true)
-        .override_global("BLOCK_SLOTS", &slots, true)
+        .override_global("INTERFACE_MAC", &mac, true)
+        .override_global("BLOCK_SLOTS", &sizes.slots, true)
         .override_global("LIMITS", &settings.limits, true)
         .override_global(aya_log::LEVEL, &log_level, true);
+    if let Some(wanted) = tap {
+        loader.map_max_entries(name::CAPTURED, RING_OCTETS).override_global("CAPTURE", wanted, true);
+    }
     for (map, file) in MAPS {
         // The first object makes and pins the maps, the next ones find them there.
         loader.map_pin_path(map, set.map(file));
     }
     let mut object = loader.load(OBJECT).map_err(|error| FastPathError::Load { error })?;
-    let program = program(&mut object, &port.name)?;
+    let program =
+        program(&mut object, if tap.is_some() { name::SHOWING } else { name::PROGRAM }, &port.name)?;
     program.load().map_err(|error| FastPathError::Program { interface: port.name.clone(), error })?;
-    set.pin_program(&port.name, program)?;
     Ok(object)
 }
 
-fn program<'a>(object: &'a mut Ebpf, interface: &str) -> Result<&'a mut Xdp, FastPathError> {
+pub(super) fn program<'a>(
+    object: &'a mut Ebpf,
+    name: &str,
+    interface: &str,
+) -> Result<&'a mut Xdp, FastPathError> {
     object
-        .program_mut(name::PROGRAM)
+        .program_mut(name)
         .ok_or(FastPathError::Missing("program"))?
         .try_into()
         .map_err(|error| FastPathError::Program { interface: interface.to_owned(), error })
 }
 
-fn take(object: &mut Ebpf, map: &'static str) -> Result<Map, FastPathError> {
+pub(super) fn take(object: &mut Ebpf, map: &'static str) -> Result<Map, FastPathError> {
     object.take_map(map).ok_or(FastPathError::Missing(map))
 }
 

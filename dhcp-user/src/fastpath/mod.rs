@@ -9,6 +9,7 @@
 //! * [`attach`], [`pins`], [`pin_set`]: links and maps and what keeps them; [`memory`], [`grace`]: mapped map memory, and the wait until no
 //!   program uses what was withdrawn.
 //! * `foresee`: what the program would make of a frame, without running it.
+//! * [`tap`]: captures of what the kernel answers.
 //! * [`trial`]: one run of a loaded program over one frame, for tests and for shadow checks.
 //!
 //! No DHCP decision is made here.
@@ -28,4 +29,5 @@ pub mod predecessor;
 pub mod predict;
 pub mod render;
 pub mod stored;
+pub mod tap;
 pub mod trial;

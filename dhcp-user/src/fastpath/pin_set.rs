@@ -64,6 +64,29 @@ impl PinSet {
         })
     }
 
+    /// Pins a program that takes the place of an interface's for a while: the set is in use while it runs.
+    pub(super) fn pin_tap(&self, interface: &str, program: &mut Xdp) -> Result<(), FastPathError> {
+        let path = self.tap(interface);
+        // Left by one that ended badly.
+        remove(&path)?;
+        let failed = |error: String| FastPathError::Pin {
+            call: "pin",
+            path: path.clone(),
+            error: io::Error::other(error),
+        };
+        program.pin(&path).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Undoes [`pin_tap`](Self::pin_tap), once the program runs no more.
+    pub(super) fn unpin_tap(&self, interface: &str) -> Result<(), FastPathError> {
+        remove(&self.tap(interface))
+    }
+
+    /// No interface has a colon in its name.
+    fn tap(&self, interface: &str) -> PathBuf {
+        self.path.join(format!("{PROGRAM}tap:{interface}"))
+    }
+
     /// The identifiers of its programs.
     ///
     /// # Errors

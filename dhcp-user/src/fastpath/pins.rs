@@ -3,6 +3,7 @@
 //! ```text
 //! <pin_path>/set-<number>/leases  blocks  answers  control  counters  client_buckets  relay_buckets  share_buckets
 //! <pin_path>/set-<number>/program-<interface>               the programs that run over these maps
+//! <pin_path>/set-<number>/program-tap:<interface>           those in their place while a capture is on
 //! <pin_path>/link-<interface>                               what keeps a program attached
 //! <pin_path>/leases  blocks  ...                            names of the maps in use, for people and for bpftool
 //! ```

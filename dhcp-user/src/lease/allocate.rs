@@ -96,6 +96,22 @@ impl Allocator {
         self.list_idle(idle, table);
     }
 
+    /// Keeps an address from being picked: it is reserved from here on. Whoever has it keeps it.
+    pub fn reserve(&mut self, address: Ipv4Addr, table: &mut LeaseTable) {
+        self.reserved.insert(address);
+        let Some(pool) = pool_of(&mut self.pools, address) else { return };
+        pool.touch(address);
+        if table.listed(address) == Listed::Free {
+            table.unlink(&mut pool.free, address);
+        }
+    }
+
+    /// Undoes [`reserve`](Self::reserve); an address that nobody has is picked once it [`lapse`](Self::lapse)s or is
+    /// [`freed`](Self::freed).
+    pub fn unreserve(&mut self, address: Ipv4Addr) {
+        self.reserved.remove(&address);
+    }
+
     /// The address to give to a new client of a pool; it stays pickable until [`hold`](Self::hold). `None` if the pool
     /// is exhausted. Untouched addresses are taken in order, in a large pool from a random start: a server that lost its
     /// store then rarely begins with the addresses its clients still use.

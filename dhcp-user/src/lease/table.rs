@@ -107,10 +107,31 @@ impl LeaseTable {
     /// A table of what the store recovered. Of several records of one address the last one counts.
     pub fn from_records(records: impl IntoIterator<Item = LeaseRecord>) -> Self {
         let mut table = Self::default();
+        let records = records.into_iter();
+        table.reserve(records.size_hint().0);
         for record in records {
-            table.put(record);
+            table.place(record);
         }
+        // What is in an order is put into it at once: one by one, a million of them would each miss the cache often.
+        let mut deadlines = Vec::with_capacity(table.len());
+        for (slot, entry) in (0..).zip(table.chunks.iter_mut().flatten()) {
+            if let Some(ends) = ends_of(&entry.record) {
+                entry.queued = ends;
+                deadlines.push((ends, slot));
+            }
+        }
+        table.deadlines = deadlines.into_iter().collect();
+        table.in_order = table.iter().map(|record| record.address).collect();
         table
+    }
+
+    /// Makes room for so many more leases.
+    fn reserve(&mut self, leases: usize) {
+        let (chunks, hasher) = (&self.chunks, &self.hasher);
+        let record = |slot: &u32| entry_in(chunks, *slot).map(|entry| &entry.record);
+        self.by_address
+            .reserve(leases, |slot| record(slot).map_or(0, |lease| hasher.hash_one(lease.address)));
+        self.by_client.reserve(leases, |slot| record(slot).map_or(0, |lease| hasher.hash_one(&lease.client)));
     }
 
     /// How many leases there are, free and quarantined ones among them.
@@ -174,10 +195,22 @@ impl LeaseTable {
     /// Stores a record, in place of the one its address had, and sees that its end will be [`due`](Self::due). Says
     /// nothing of whether the address is leaving: that ends by [`stay`](Self::stay).
     pub fn put(&mut self, record: LeaseRecord) {
-        let ends = (record.state != LeaseState::Free).then_some(record.expires);
+        let (ends, address) = (ends_of(&record), record.address);
+        let (slot, is_new) = self.place(record);
+        if is_new {
+            self.in_order.insert(address);
+        }
+        if let Some(ends) = ends {
+            self.queue(slot, ends);
+        }
+    }
+
+    /// Stores a record where it is found by address and client, not yet by order or end; its slot, and whether its address
+    /// is new.
+    fn place(&mut self, record: LeaseRecord) -> (u32, bool) {
         let address = record.address;
         *self.counts.of(record.state) += 1;
-        let slot = match self.slot(address) {
+        match self.slot(address) {
             Some(slot) => {
                 if let Some(before) = self.entry(slot).map(|entry| entry.record.state) {
                     *self.counts.of(before) -= 1;
@@ -194,7 +227,7 @@ impl LeaseTable {
                 if rekeyed {
                     self.index_client(slot);
                 }
-                slot
+                (slot, false)
             }
             None => {
                 // Four thousand million addresses exist, and the last of them is no host: a slot number always fits.
@@ -206,12 +239,8 @@ impl LeaseTable {
                     entry_in(chunks, other).map_or(0, |entry| hasher.hash_one(entry.record.address))
                 });
                 self.index_client(slot);
-                self.in_order.insert(address);
-                slot
+                (slot, true)
             }
-        };
-        if let Some(ends) = ends {
-            self.queue(slot, ends);
         }
     }
 
@@ -367,6 +396,11 @@ impl LeaseTable {
 fn entry_in(chunks: &[Vec<Entry>], slot: u32) -> Option<&Entry> {
     let slot = usize::try_from(slot).ok()?;
     chunks.get(slot / CHUNK)?.get(slot % CHUNK)
+}
+
+/// When something is to become of a lease by itself.
+fn ends_of(record: &LeaseRecord) -> Option<Timestamp> {
+    (record.state != LeaseState::Free).then_some(record.expires)
 }
 
 /// Whether a record is found by its client. A quarantined address is of no use to the client that declined it, and a

@@ -97,3 +97,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_recovered_at_once_is_as_if_it_came_one_by_one() {
+    // Out of order, one address twice, one lease that has no end.
+    let records = [
+        record(9, 1, LeaseState::Bound, 500),
+        record(3, 2, LeaseState::Free, 100),
+        record(7, 3, LeaseState::Quarantined, 300),
+        record(9, 4, LeaseState::Bound, 400),
+        record(1, 5, LeaseState::Bound, 200),
+    ];
+    let mut at_once = LeaseTable::from_records(records.clone());
+    let mut singly = LeaseTable::default();
+    records.into_iter().for_each(|record| singly.put(record));
+    let everywhere = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+    for table in [&at_once, &singly] {
+        let addresses: Vec<u8> =
+            table.between(everywhere.0, everywhere.1).map(|lease| lease.address.octets()[3]).collect();
+        assert_eq!((table.len(), addresses), (4, vec![1, 3, 7, 9]));
+        assert_eq!(table.counts(), StateCounts { bound: 2, free: 1, quarantined: 1 });
+        let client = |octet| ClientKey::Hardware(HardwareAddress::ethernet([2, 0, 0, 0, 0, octet]));
+        assert_eq!(table.best_of_client(&client(1), prefix()), None, "its address is another's");
+        assert!(table.best_of_client(&client(4), prefix()).is_some());
+    }
+    let due = |table: &mut LeaseTable| -> Vec<u8> {
+        let late = Timestamp::ZERO + Span::from_secs(1_000);
+        std::iter::from_fn(|| table.due(late)).map(|address| address.octets()[3]).collect()
+    };
+    assert_eq!(due(&mut at_once), [1, 7, 9]);
+    assert_eq!(due(&mut singly), [1, 7, 9]);
+}

@@ -62,7 +62,8 @@ impl InterfaceFacts {
             if let Some(ipv4) = address.as_sockaddr_in() {
                 addresses.push(ipv4.ip());
             } else if let Some(link) = address.as_link_addr() {
-                mac = link.addr();
+                // An address of another kind of link is not an Ethernet one, even if as long.
+                mac = link.addr().filter(|_| link.hatype() == libc::ARPHRD_ETHER);
             }
         }
         let mac = mac.ok_or_else(|| InterfaceError::NotEthernet { name: name.to_owned() })?;

@@ -1,4 +1,4 @@
-//! ARP probes (RFC 5227 section 2.1.1) and the answers to them.
+//! ARP probes (RFC 5227 section 2.1.1) and the answers to them; announcements (section 2.3).
 
 use std::net::Ipv4Addr;
 
@@ -32,6 +32,25 @@ pub fn probe(our_mac: [u8; 6], tags: Tags, address: Ipv4Addr) -> Vec<u8> {
     frame
 }
 
+/// The frames that tell a link who has `address`, as a request and as a reply: caches that know another learn from one of
+/// them at least.
+pub fn announcements(our_mac: [u8; 6], address: Ipv4Addr) -> [Vec<u8>; 2] {
+    [REQUEST, REPLY].map(|operation| {
+        let mut frame = Vec::with_capacity(FRAME_MIN);
+        frame.extend_from_slice(&BROADCAST_MAC);
+        frame.extend_from_slice(&our_mac);
+        frame.extend_from_slice(&ETHERTYPE);
+        frame.extend_from_slice(&head(operation));
+        frame.extend_from_slice(&our_mac);
+        frame.extend_from_slice(&address.octets());
+        // A question names nobody, an answer whom it is for: here the same.
+        frame.extend_from_slice(if operation == REPLY { &our_mac } else { &[0; 6] });
+        frame.extend_from_slice(&address.octets());
+        frame.resize(frame.len().max(FRAME_MIN), 0);
+        frame
+    })
+}
+
 /// Who says, by ARP, to have which address; `None` if the frame, with up to two tags, is no ARP reply.
 pub fn answer(frame: &[u8]) -> Option<(Ipv4Addr, [u8; 6])> {
     let mut rest = frame.get(12..)?;
@@ -49,6 +68,20 @@ pub fn answer(frame: &[u8]) -> Option<(Ipv4Addr, [u8; 6])> {
 mod tests {
     use super::*;
     use crate::config::model::VlanTags;
+
+    #[test]
+    fn an_announcement_says_who_has_the_address_both_ways() {
+        let (ours, address) = ([2, 0, 0, 0, 0, 1], Ipv4Addr::new(198, 18, 0, 2));
+        let [asked, answered] = announcements(ours, address);
+        assert_eq!((asked.len(), answered.len()), (60, 60));
+        assert_eq!((answer(&asked), answer(&answered)), (None, Some((address, ours))));
+        for frame in [asked, answered] {
+            assert_eq!(
+                (&frame[..6], &frame[28..32], &frame[38..42]),
+                (&[255; 6][..], &[198, 18, 0, 2][..], &[198, 18, 0, 2][..])
+            );
+        }
+    }
 
     #[test]
     fn what_is_asked_and_what_answers_it() {

@@ -208,8 +208,13 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         let answers = AnswerTable::new(config.fastpath.answers_max);
         self.core.engine.reconfigure(now, config, servers, probing);
         let unpublishable = self.core.learner.unpublishable;
-        self.core.learner = Learner { control, answers, interfaces, unpublishable };
+        // Interfaces and their links may be others.
+        let relays = Default::default();
+        self.core.learner = Learner { control, answers, interfaces, unpublishable, relays };
         self.core.local = local;
+        if let Some(site) = &mut self.site {
+            site.teach_anew();
+        }
         // Their clients ask again, and whether their addresses are free is asked anew.
         self.core.waiting.clear();
         self.unsaved_answers.clear();

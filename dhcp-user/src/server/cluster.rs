@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::model::SyncMode,
     fastpath::lease_map::LeaseMap,
-    lease::store::LeaseStore,
+    lease::{record::LeaseState, store::LeaseStore},
     site::{
         authority::Authority,
         blocks::Blocks,
@@ -23,6 +23,8 @@ use crate::{
 const HELD_MAX: Span = Span::from_secs(3);
 /// Replies that wait at most.
 const HELD_REPLIES_MAX: usize = 65_536;
+/// Leases whose renewals the kernel is taught in one turn at most: some 10 ms of work.
+const TAUGHT_MAX: usize = 512;
 /// Batches of peers taken up in one turn at most.
 const BATCHES_MAX: usize = 64;
 
@@ -68,10 +70,12 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// As [`settle`](Self::settle).
     pub fn site_turn(&mut self, now: Timestamp) -> Result<Aftermath, KeeperError> {
         let mut aftermath = Aftermath::default();
+        let mut teach = TAUGHT_MAX;
         for _ in 0..BATCHES_MAX {
             let Some(site) = &mut self.site else { return Ok(aftermath) };
             let mut work = Work::default();
             site.turn(now, &mut self.core.engine, &mut work);
+            teach = teach.saturating_sub(self.teach_told(teach, &mut work));
             let idle = work.is_empty();
             aftermath.append(self.settle(now, work)?);
             if idle || !self.site.as_ref().is_some_and(Node::has_more) {
@@ -83,6 +87,35 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             aftermath.site.extend(site.outputs(now, &self.core.engine));
         }
         Ok(aftermath)
+    }
+
+    /// Whether leases that other nodes told of are still to be taught to the kernel.
+    pub fn has_untaught(&self) -> bool {
+        self.site.as_ref().is_some_and(Node::has_untaught)
+    }
+
+    /// Teaches the kernel renewals of leases that other nodes told of, before their clients come: of `max` leases at most;
+    /// of how many.
+    fn teach_told(&mut self, max: usize, work: &mut Work) -> usize {
+        let Some(site) = &mut self.site else { return 0 };
+        let told = site.take_untaught(max);
+        let mut taught = 0;
+        for (address, asked) in &told {
+            let Some(lease) = self.core.engine.leases().get(*address) else { continue };
+            if lease.state != LeaseState::Bound || self.core.engine.leases().leaving(*address).is_some() {
+                continue;
+            }
+            let forms = self.core.learner.learn_told(&self.core.engine, lease, asked, work);
+            if forms == lease.forms {
+                continue;
+            }
+            taught += 1;
+            // Nobody else's business: which requests are known here changes nothing that is told of a lease.
+            work.adopted.extend(self.core.engine.set_forms(*address, forms));
+            work.publish.push(*address);
+        }
+        site.count_taught(taught);
+        told.len()
     }
 
     /// Replies to what has just been made durable: to be sent, or to wait until the peers have it too.

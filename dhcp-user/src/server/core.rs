@@ -7,7 +7,7 @@ use dhcp_common::{
     checksum,
     frame::SliceFrame,
     request::Datagram,
-    wire::{BROADCAST_MAC, PORT_CLIENT, PORT_SERVER, PROTOCOL_UDP, UDP_LEN},
+    wire::{BROADCAST_MAC, PORT_CLIENT, PORT_SERVER, PROTOCOL_UDP, UDP_LEN, UNSPECIFIED},
 };
 use rand::{SeedableRng, rngs::SmallRng};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     audit::{AuditEvent, End, Granter},
-    config::model::VlanTags,
+    config::model::{Link, VlanTags},
     engine::{Destination, Effects, Engine, Ingress, Outcome, Reply, SlowReason, kernel_grant},
     fastpath::kernel::Mark,
     lease::{
@@ -133,6 +133,11 @@ impl Core {
         };
         let frame = received.octets.as_slice();
         let Some(payload) = frame.get(payload) else { return };
+        let giaddr =
+            payload.get(24..28).and_then(|giaddr| <[u8; 4]>::try_from(giaddr).ok()).unwrap_or_default();
+        if giaddr != UNSPECIFIED && self.engine.authority().is_some() {
+            self.learner.note_relay(giaddr.into(), Link { interface, vlans: ingress.vlans });
+        }
         let Outcome { reason, mut effects } = self.engine.handle(now, &mut self.rng, &ingress, payload);
         if let Some(count) =
             SlowReason::ALL.iter().position(|&r| r == reason).and_then(|i| self.messages.get_mut(i))

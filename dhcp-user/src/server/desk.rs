@@ -217,6 +217,10 @@ impl Service {
         change: Change,
     ) -> Result<(), super::keeper::KeeperError> {
         let Change { address, act, expected, to } = change;
+        if to.is_closed() {
+            // Whoever asked was told that it was not done.
+            return Ok(());
+        }
         let effects = match self.effects_of(now, address, act, expected.as_deref()) {
             Ok(effects) => effects,
             Err(error) => {

@@ -20,7 +20,7 @@ pub const EVENTS_KEPT: usize = 16_384;
 /// Something that happened to a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeaseEvent {
-    /// Number of the event since the daemon started, from 1.
+    /// Number of the event: one more for each, and more after each start of the daemon.
     pub id: u64,
     /// The address.
     #[schema(value_type = String, format = "ipv4")]
@@ -49,6 +49,8 @@ pub struct Feed {
 #[derive(Debug, Default)]
 struct Ring {
     events: VecDeque<(u64, Timestamp, LeaseRecord)>,
+    /// The number before the first of this daemon.
+    base: u64,
     last: u64,
 }
 
@@ -68,6 +70,14 @@ impl Default for Feed {
 }
 
 impl Feed {
+    /// Begun at a moment of the wall clock, by which its numbers begin: those of an earlier daemon are lower, if that wrote
+    /// less than a million events a second.
+    pub fn begun_at(wall: Timestamp) -> Self {
+        let base = wall.as_secs().min(u64::from(u32::MAX)) << 20;
+        let ring = Ring { base, last: base, ..Ring::default() };
+        Self { ring: Mutex::new(ring), last: watch::Sender::new(base) }
+    }
+
     /// Adds what became of leases at a moment.
     pub fn leases(&self, at: Timestamp, records: Vec<LeaseRecord>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,9 +96,10 @@ impl Feed {
         self.last.send_replace(last);
     }
 
-    /// The number of the newest event, 0 before the first.
-    pub fn last(&self) -> u64 {
-        *self.last.borrow()
+    /// The number after which come the latest `recent` events.
+    pub fn before(&self, recent: u64) -> u64 {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.last.saturating_sub(recent).max(ring.base)
     }
 
     /// Tells when there are newer ones.
@@ -96,13 +107,14 @@ impl Feed {
         self.last.subscribe()
     }
 
-    /// At most `limit` events after the one with this number. A number from before a restart, higher than any now, is
-    /// taken for the beginning: nobody is to wait for the count to come round.
+    /// At most `limit` events after the one with this number. One of another daemon's is taken for the beginning, and
+    /// something was missed; 0 is the beginning itself.
     pub fn after(&self, id: u64, limit: usize) -> Taken {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = if id > ring.last { 0 } else { id };
+        let ours = (ring.base..=ring.last).contains(&id);
+        let after = if ours { id } else { ring.base };
         let oldest = ring.events.front().map_or(ring.last + 1, |(id, ..)| *id);
-        let missed = oldest.saturating_sub(after + 1);
+        let missed = oldest.saturating_sub(after + 1).max(u64::from(!ours && id > 0));
         let skip = usize::try_from((after + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
         let events = ring.events.iter().skip(skip).take(limit);
         let events = events
@@ -146,6 +158,21 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_another_daemon_is_the_beginning_and_something_was_missed() {
+        let earlier = Feed::begun_at(Timestamp(1_000_000_000_000_000));
+        let feed = Feed::begun_at(Timestamp(1_000_001_000_000_000));
+        earlier.leases(Timestamp::ZERO, (0..100).map(record).collect());
+        feed.leases(Timestamp::ZERO, (0..200).map(record).collect());
+        let first = feed.before(0) - 199;
+        for elsewhere in [earlier.before(83), feed.before(0) + 1] {
+            let taken = feed.after(elsewhere, 1);
+            assert_eq!((ids(&taken), taken.missed), (vec![first], 1));
+        }
+        assert_eq!(feed.after(0, 1).missed, 0);
+        assert_eq!(feed.before(1_000), first - 1);
+    }
+
+    #[test]
     fn a_reader_resumes_where_it_was_and_is_told_what_it_missed() {
         let feed = Feed::default();
         assert_eq!(feed.after(0, 9), Taken { events: Vec::new(), missed: 0 });
@@ -153,13 +180,13 @@ mod tests {
         assert_eq!(ids(&feed.after(0, 9)), [1, 2, 3]);
         assert_eq!(ids(&feed.after(1, 1)), [2]);
         assert_eq!(ids(&feed.after(3, 9)), [0; 0]);
-        assert_eq!(ids(&feed.after(77, 9)), [1, 2, 3], "a number from before a restart");
         let many: Vec<_> = (0..EVENTS_KEPT as u32 + 5).map(record).collect();
         let count = many.len() as u64;
         feed.leases(Timestamp::ZERO, many);
         let taken = feed.after(3, usize::MAX);
         assert_eq!((taken.missed, taken.events.len()), (5, EVENTS_KEPT));
-        assert_eq!(taken.events.last().unwrap().id, feed.last());
-        assert_eq!(feed.last(), 3 + count);
+        assert_eq!(taken.events.last().unwrap().id, feed.before(0));
+        assert_eq!(feed.before(0), 3 + count);
+        assert_eq!(feed.before(2), 1 + count);
     }
 }

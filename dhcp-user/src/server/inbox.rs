@@ -13,11 +13,15 @@ pub const FRAMES_MAX: usize = 16_384;
 /// Octets that may wait: as many frames of a length that clients send.
 pub const OCTETS_MAX: usize = FRAMES_MAX * 1_024;
 
+/// Answers to probes that may wait: more than are asked for at a time.
+pub const ANSWERS_MAX: usize = 512;
+
 /// Counts what waits.
 #[derive(Debug, Default)]
 pub struct Inbox {
     frames: AtomicUsize,
     octets: AtomicUsize,
+    answers: AtomicUsize,
     full: AtomicU64,
     gave_way: AtomicU64,
 }
@@ -44,6 +48,19 @@ impl Inbox {
     pub fn taken(&self, frame: &ReceivedFrame) {
         self.frames.fetch_sub(1, Relaxed);
         self.octets.fetch_sub(frame.octets.len(), Relaxed);
+    }
+
+    /// Whether an answer to a probe may wait; it counts as waiting then, until it is
+    /// [taken](Self::answer_taken).
+    pub fn admits_answer(&self) -> bool {
+        self.answers
+            .fetch_update(Relaxed, Relaxed, |waiting| (waiting < ANSWERS_MAX).then_some(waiting + 1))
+            .is_ok()
+    }
+
+    /// An answer to a probe waits no more.
+    pub fn answer_taken(&self) {
+        self.answers.fetch_sub(1, Relaxed);
     }
 
     /// Frames dropped because no more may wait.

@@ -155,6 +155,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 }
             }
             if let Some(site) = &mut self.site {
+                for (address, form, template) in std::mem::take(&mut work.asked) {
+                    site.asked(address, form, template);
+                }
                 site.committed(&self.core.engine, &work.batch.leases, &work.returned);
                 site.settled(now, durable);
                 site.withdrawing(&work.withdraw);

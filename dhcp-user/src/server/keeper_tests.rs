@@ -100,11 +100,11 @@ impl Succession for Start {
 }
 
 fn started(store: MemoryStore, mut start: Start) -> Keeper<MemoryStore, Map> {
-    let Contents { leases, answers, meta } = store.durable().clone();
+    let Contents { leases, answers, meta, .. } = store.durable().clone();
     let recovered = Recovered {
         answers: answers.into_iter().map(|(id, bytes)| StoredAnswer { id, bytes }).collect(),
         meta: meta.into_iter().collect(),
-        report: Default::default(),
+        ..Recovered::default()
     };
     let around = around(start.0);
     let (mut keeper, _) = remember(around, store, &recovered, leases.into_values().collect()).unwrap();
@@ -203,7 +203,7 @@ fn a_program_that_stood_still_through_the_swap_is_heard() {
 fn a_start_cut_short_after_a_reboot_leaves_nothing_to_the_wall_clock() {
     // `remember` alone: what follows it did not happen.
     let (around, store) = (around(10 * SEC), MemoryStore::new());
-    let none = Recovered { answers: Vec::new(), meta: Vec::new(), report: Default::default() };
+    let none = Recovered::default();
     let (keeper, _) = remember::<_, Map>(around, store, &none, Vec::new()).unwrap();
     let stored = &keeper.store.durable().meta[&MetaKey::TimelineAnchor];
     assert_eq!(
@@ -216,7 +216,7 @@ fn a_start_cut_short_after_a_reboot_leaves_nothing_to_the_wall_clock() {
 fn a_full_disk_ends_a_start_before_anything_is_learnt() {
     let mut store = MemoryStore::new();
     store.fail_next(Failure::Full);
-    let none = Recovered { answers: Vec::new(), meta: Vec::new(), report: Default::default() };
+    let none = Recovered::default();
     let error = remember::<_, Map>(around(10 * SEC), store, &none, Vec::new()).map(drop).unwrap_err();
     assert!(matches!(error, RememberError::Store(StoreError::Full { .. })), "{error}");
     assert!(error.to_string().contains("free some space"), "{error}");
@@ -267,4 +267,84 @@ fn a_mark_carried_over_says_nothing_of_later_ones_that_a_start_cut_short_lost() 
     keeper.forgotten(now, withdrawn[0], &mut work);
     let lease = keeper.core.engine.leases().get(address).unwrap();
     assert_eq!(lease.state, crate::lease::record::LeaseState::Bound, "its address is free for others");
+}
+
+/// With an address reserved for the client with this number.
+fn reserving(address: Ipv4Addr, client: u8) -> crate::server::reserve::Reserve {
+    let entry = format!(r#"{{"hw_address": "02:00:00:00:01:{client:02}", "address": "{address}"}}"#);
+    let made = crate::config::Made::parse(&entry).unwrap();
+    let config = crate::config::parse_with(CONFIG, "test", std::slice::from_ref(&made)).unwrap();
+    let identity = config.subnets[0].reservations[0].identity.clone();
+    let digest = crate::server::takeover::digest_of(&config, &[SERVER]);
+    crate::server::reserve::Reserve {
+        config: Arc::new(config),
+        changes: vec![crate::engine::ReservationChange { address, before: None, after: Some(identity) }],
+        batch: Batch {
+            reservations: vec![crate::lease::store::StoredReservation {
+                address,
+                bytes: made.text().as_bytes().to_vec(),
+            }],
+            meta: vec![(MetaKey::ConfigDigest, digest)],
+            ..Batch::default()
+        },
+        even_if_held: false,
+    }
+}
+
+#[test]
+fn a_reservation_and_what_the_kernel_must_forget_are_durable_before_anybody_judges_by_it() {
+    let (first, second) = (Ipv4Addr::new(198, 18, 0, 10), Ipv4Addr::new(198, 18, 0, 11));
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
+    assert_eq!(ask(&mut keeper, 11 * SEC, 1, first).send.len(), 1);
+    assert_eq!(ask(&mut keeper, 11 * SEC, 2, second).send.len(), 1);
+    let now = keeper.timeline.timestamp(12 * SEC);
+    let generation = keeper.core.learner.control.generation;
+
+    let held = keeper.reserve(now, reserving(second, 1)).unwrap_err().to_string();
+    assert!(held.contains("198.18.0.11 is held by 02:00:00:00:01:02"), "{held}");
+    keeper.store.fail_next(Failure::Full);
+    assert!(matches!(
+        keeper.reserve(now, reserving(Ipv4Addr::new(198, 18, 0, 9), 1)),
+        Err(crate::server::reserve::ReserveError::NotDurable(_))
+    ));
+    assert!(keeper.core.engine.config().subnets[0].reservations.is_empty());
+    assert!(keeper.store.durable().reservations.is_empty());
+
+    // Client 1 is to have another address: the kernel forgets its lease, and no other.
+    let work = keeper.reserve(now, reserving(Ipv4Addr::new(198, 18, 0, 9), 1)).unwrap();
+    let durable = keeper.store.durable();
+    assert_eq!(durable.reservations.keys().collect::<Vec<_>>(), [&Ipv4Addr::new(198, 18, 0, 9)]);
+    assert_eq!(durable.leases[&first].forms, [None, None]);
+    assert!(durable.leases[&second].forms[0].is_some());
+    let aftermath = keeper.settle(now, work).unwrap();
+    let [withdrawn] = aftermath.withdrawn[..] else { panic!("{aftermath:?}") };
+    assert_eq!(withdrawn.address, first);
+    let kernel = keeper.kernel.as_mut().unwrap();
+    assert!(!kernel.entries.contains_key(&first) && kernel.entries.contains_key(&second));
+
+    // A program that was still running renewed it: that is known before the entry is published anew, without any form.
+    kernel.renewed_boot_ns.insert(first, 60 * SEC);
+    let mut work = Work::default();
+    let later = keeper.timeline.timestamp(61 * SEC);
+    keeper.forgotten(later, withdrawn, &mut work);
+    let _ = keeper.settle(later, work).unwrap();
+    let marked = keeper.timeline.timestamp(60 * SEC);
+    assert_eq!(keeper.store.durable().leases[&first].granted_at, marked);
+    assert_eq!(keeper.kernel.as_ref().unwrap().entries[&first].fingerprints, [0, 0]);
+
+    // Another start knows the same configuration: the other lease's renewals stay with the kernel.
+    let text = String::from_utf8(keeper.store.durable().reservations[&Ipv4Addr::new(198, 18, 0, 9)].clone());
+    let made = crate::config::Made::parse(&text.unwrap()).unwrap();
+    let config = crate::config::parse_with(CONFIG, "test", &[made]).unwrap();
+    let around = Surroundings { config: Arc::new(config), ..around(70 * SEC) };
+    let Contents { leases, answers, meta, .. } = keeper.store.durable().clone();
+    let recovered = Recovered {
+        answers: answers.into_iter().map(|(id, bytes)| StoredAnswer { id, bytes }).collect(),
+        meta: meta.into_iter().collect(),
+        ..Recovered::default()
+    };
+    let leases = leases.into_values().collect();
+    let (again, _) = remember::<_, Map>(around, keeper.store, &recovered, leases).unwrap();
+    assert_eq!(again.core.learner.control.generation, generation);
+    assert!(again.core.engine.leases().get(second).unwrap().forms[0].is_some());
 }

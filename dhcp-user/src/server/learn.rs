@@ -1,7 +1,7 @@
 //! What the kernel is to be taught of a client's renewals: for each form the renewal may come in, how to know it again
 //! and what to answer.
 
-use std::net::Ipv4Addr;
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use dhcp_common::{
     abi::{Control, Form},
@@ -11,6 +11,7 @@ use dhcp_common::{
 
 use super::work::Work;
 use crate::{
+    config::model::Link,
     engine::{Engine, Ingress, Request},
     fastpath::{
         answers::{AnswerTable, Interned},
@@ -20,6 +21,7 @@ use crate::{
     },
     lease::record::{KnownForm, LeaseRecord},
     net::frame::{Envelope, Tags},
+    site::replication::{Asked, Template, Way},
 };
 
 /// The learner's state: key, generation and answers.
@@ -33,7 +35,12 @@ pub struct Learner {
     pub interfaces: Vec<Interface>,
     /// How many renewals could not be taught to the kernel.
     pub unpublishable: u64,
+    /// By which interface and with which tags relay agents' messages came in.
+    pub relays: HashMap<Ipv4Addr, Link>,
 }
+
+/// Relay agents whose ways are remembered, at most.
+const RELAYS_MAX: usize = 4_096;
 
 /// A REQUEST that was granted.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +67,16 @@ impl Learner {
         let mut forms = granted.lease.forms;
         for prediction in predict::renewals(granted.payload, granted.lease.address) {
             let taught = self.teach(engine, granted, &prediction, work);
+            if engine.authority().is_some() {
+                let way = Way {
+                    form: prediction.form,
+                    interface: granted.ingress.interface,
+                    vlans: granted.ingress.vlans,
+                };
+                let template = taught.as_ref().ok();
+                let template = template.and_then(|_| Template::of(&prediction.payload, way, granted.lease));
+                work.asked.push((granted.lease.address, prediction.form, template));
+            }
             let slot = match prediction.form {
                 Form::Direct => &mut forms[0],
                 Form::Relayed => &mut forms[1],
@@ -75,6 +92,66 @@ impl Learner {
             };
         }
         forms
+    }
+
+    /// As [`learn`](Self::learn), of a client that another node granted its lease: how it will ask is what that node told.
+    /// What cannot be taught leaves the form as it is.
+    pub fn learn_told(
+        &mut self,
+        engine: &Engine,
+        lease: &LeaseRecord,
+        asked: &Asked,
+        work: &mut Work,
+    ) -> [Option<KnownForm>; 2] {
+        let mut forms = lease.forms;
+        let relay = asked.iter().flatten().find_map(|template| template.relay());
+        for (slot, template) in forms.iter_mut().zip(asked) {
+            let Some(template) = template else { continue };
+            let (Some(way), Some(payload)) = (template.way(), template.request(lease)) else { continue };
+            let Some(server) = self.expected(engine, lease, &way, relay) else { continue };
+            let granted =
+                Granted { ingress: &server.ingress, payload: &payload, lease, server: server.address };
+            let prediction = Prediction { form: way.form, payload: payload.clone() };
+            match self.teach(engine, &granted, &prediction, work) {
+                Ok(form) => *slot = Some(form),
+                Err(Untaught::NotRenewable) => {}
+                Err(Untaught::Unpublishable(reason)) => {
+                    self.unpublishable += 1;
+                    tracing::debug!(address = %lease.address, %reason, "renewals stay with the daemon");
+                }
+            }
+        }
+        forms
+    }
+
+    /// Notes by which way a relay agent's messages come in here.
+    pub fn note_relay(&mut self, giaddr: Ipv4Addr, link: Link) {
+        if self.relays.len() < RELAYS_MAX || self.relays.contains_key(&giaddr) {
+            self.relays.insert(giaddr, link);
+        }
+    }
+
+    /// Where a request that came in elsewhere will come in here: on the link of its subnet, if it is one of ours; else as
+    /// other messages of its relay agent did; else by the interface of the same place in the configuration, or the only
+    /// one. A guess that is wrong costs nothing.
+    fn expected(
+        &self,
+        engine: &Engine,
+        lease: &LeaseRecord,
+        way: &Way,
+        relay: Option<Ipv4Addr>,
+    ) -> Option<Expected> {
+        let link = engine.link_of(lease.address).filter(|_| way.form == Form::Direct && relay.is_none());
+        let seen = || self.relays.get(&relay?).copied();
+        let interface = Some(way.interface).filter(|index| *index < self.interfaces.len()).unwrap_or(0);
+        let Link { interface, vlans } = link.or_else(seen).unwrap_or(Link { interface, vlans: way.vlans });
+        let address = engine.server_on(interface)?;
+        let source_mac = lease.hardware.as_ethernet()?;
+        // Both addresses are put in by form; the port is the client's or the relay agent's.
+        let (source_ip, source_port) = (lease.address, PORT_CLIENT);
+        let ingress =
+            Ingress { interface, vlans, source_mac, source_ip, destination_ip: address, source_port };
+        Some(Expected { ingress, address })
     }
 
     fn teach(
@@ -98,7 +175,7 @@ impl Learner {
             return Err(Untaught::NotRenewable);
         }
         let to_all = Ingress { destination_ip: BROADCAST.into(), ..ingress };
-        let broadcast = engine.renewal_reply(&to_all, &request, lease).as_ref() == Some(&reply)
+        let broadcast = engine.renews_alike(&ingress, &to_all, &request, lease)
             && engine.renewal_source(&to_all, &request) == Some(granted.server);
 
         let (request_frame, reply_frame) =
@@ -119,6 +196,12 @@ impl Learner {
         }
         Ok(KnownForm { fingerprint, answer: interned.index(), echo_sum: rendering.echo_sum })
     }
+}
+
+/// Where a request is expected, and by which of our addresses.
+struct Expected {
+    ingress: Ingress,
+    address: Ipv4Addr,
 }
 
 /// Why a form is not taught.

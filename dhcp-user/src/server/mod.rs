@@ -7,12 +7,14 @@
 //! * `cluster`: the keeper as one of several nodes.
 //! * [`memory`]: what of the store still holds under today's configuration.
 //! * [`changeover`]: another configuration under a running daemon; [`reload`]: the way there, from a file or the API.
+//! * [`reserve`]: reservations that come and go meanwhile.
 //! * [`takeover`]: what is remembered at a start, and how an earlier daemon's promises are taken over.
 //! * [`inbox`]: how many frames may wait for the service, and which give way.
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
 //! * [`service`]: the thread around the keeper; `outbox`: the way of its replies out.
 //! * `ask`: whether an address is in use before it is offered.
 //! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases lately.
+//! * [`tap`]: captures of what the kernel answers.
 //! * [`explain`]: why a client gets the answer it gets, without anything happening.
 //! * `sites`: the thread's end of what connects nodes.
 //! * [`clock`]: the boot clock on the timeline.
@@ -32,10 +34,13 @@ pub mod learn;
 pub mod memory;
 mod outbox;
 pub mod reload;
+pub mod reserve;
 pub mod sealing;
 pub mod service;
+mod shared_address;
 mod sites;
 pub mod start;
 pub mod takeover;
+pub mod tap;
 pub mod view;
 pub mod work;

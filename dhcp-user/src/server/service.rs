@@ -30,7 +30,10 @@ use super::{
     latency::{Latency, Taken},
     outbox::Outbox,
     reload::swap::Order,
+    reserve,
     sealing::Sealing,
+    shared_address::SharedAddresses,
+    tap::{Running, TapOrder},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     work::Work,
 };
@@ -53,8 +56,8 @@ use crate::{
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// The longest the thread sleeps.
 const IDLE: Duration = Duration::from_millis(100);
-/// The longest it sleeps while an offer may be waiting for a probe.
-const IDLE_PROBING: Duration = Duration::from_millis(10);
+/// The longest it sleeps while an offer may be waiting for a probe, or the kernel for what it is to be taught.
+const IDLE_SOON: Duration = Duration::from_millis(10);
 /// Events taken up before the work is done, each frame counted as one; a last event may have some more.
 const EVENTS_MAX: usize = 1_024;
 
@@ -71,6 +74,8 @@ pub enum Event {
     Query(Query),
     /// To take up another configuration.
     Reload(Box<Order>),
+    /// To change reservations.
+    Reserve(Box<reserve::Order>),
     /// What the node of a cluster is told.
     Site(Input),
     /// There is a link to this node, and this is its number.
@@ -98,6 +103,8 @@ pub enum Query {
     Sites(oneshot::Sender<Option<View>>),
     /// A change to a lease.
     Change(Change),
+    /// A capture of what the kernel answers.
+    Tap(TapOrder),
 }
 
 /// The parts the thread works with.
@@ -123,6 +130,10 @@ pub struct Service {
     pub(super) journal: Option<Journal>,
     /// Where what the node of a cluster wants done is carried out.
     pub(super) sites: Option<ToPump>,
+    /// The capture that is on, if one is.
+    pub(super) running_tap: Option<Running>,
+    /// The addresses that the nodes of this site share, if there are such.
+    pub(super) shared: Option<SharedAddresses>,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -153,7 +164,7 @@ impl Service {
     pub fn run(mut self) -> Result<(), KeeperError> {
         let mut next_sweep = Instant::now();
         let mut clocks = ClockWatch::just_noted();
-        let mut swept_until_boot_ns = 0;
+        let (mut swept_until_boot_ns, mut stop_at) = (0, None);
         let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
         self.record(&inherited);
@@ -171,6 +182,9 @@ impl Service {
             }
             self.look_at_clocks(&mut clocks)?;
             if stop {
+                stop_at.get_or_insert_with(|| self.hand_addresses_on());
+            }
+            if stop_at.is_some_and(|at| Instant::now() >= at || self.addresses_are_handed_on()) {
                 return self.stop();
             }
         }
@@ -193,19 +207,23 @@ impl Service {
 
     /// Takes up what has come in and does the work; whether it was told to stop.
     fn take_events(&mut self) -> Result<bool, KeeperError> {
-        let idle = if self.keeper.core.engine.is_probing() { IDLE_PROBING } else { IDLE };
+        let busy = self.keeper.core.engine.is_probing() || self.keeper.has_untaught();
+        let idle = if busy { IDLE_SOON } else { IDLE };
         let mut next = match self.events.recv_timeout(idle) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
         };
-        let now = self.clock.now();
+        let mut now = self.clock.now();
         let mut work = Work::default();
         let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
-        let mut orders = Vec::new();
+        let (mut orders, mut reservations) = (Vec::new(), Vec::new());
         let mut stop = false;
         let mut room = EVENTS_MAX;
         while let Some(event) = next {
+            // Anew for each: this process may have stood still since the last, and what came meanwhile is not to be granted
+            // from before it was asked for.
+            now = self.clock.now();
             match event {
                 Event::Frames(interface, read, frames) => {
                     let count = frames.len();
@@ -217,6 +235,7 @@ impl Service {
                     room = room.saturating_sub(count.saturating_sub(1));
                 }
                 Event::InUse(address, mac) => {
+                    self.inbox.answer_taken();
                     self.keeper.core.found_in_use(now, address, mac, &mut work);
                 }
                 Event::Graced(withdrawn) => {
@@ -226,6 +245,7 @@ impl Service {
                 Event::Linked(node, number) => for_node.push((Input::Connected(node), Some(number))),
                 Event::Query(query) => queries.push(query),
                 Event::Reload(order) => orders.push(order),
+                Event::Reserve(order) => reservations.push(order),
                 Event::Stop => stop = true,
             }
             room = room.saturating_sub(1);
@@ -234,12 +254,16 @@ impl Service {
         self.keeper.core.tick(now, &mut work);
         self.settle(now, work)?;
         taken.done(&self.latency);
-        self.node_turn(now, for_node)?;
+        self.node_turn(self.clock.now(), for_node)?;
         for query in queries {
             match query {
                 Query::Change(change) => self.change(now, change)?,
+                Query::Tap(order) => self.tap(order),
                 other => self.answer(other),
             }
+        }
+        for order in reservations {
+            self.carry_out(now, *order)?;
         }
         for order in orders {
             self.change_configuration(*order)?;
@@ -320,6 +344,8 @@ impl Service {
     }
 
     fn stop(mut self) -> Result<(), KeeperError> {
+        self.end_tap();
+        self.shared = None;
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
         if let Some(journal) = &mut self.journal {
             let now = self.clock.now();
@@ -345,8 +371,8 @@ impl Service {
             Query::Health(to) => drop(to.send(self.health())),
             Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
             Query::Sites(to) => drop(to.send(self.node_view())),
-            // A change is made between batches, not answered.
-            Query::Change(_) => {}
+            // What changes something is done between batches, not answered.
+            Query::Change(_) | Query::Tap(_) => {}
             Query::Lease(address, to) => {
                 drop(
                     to.send(

@@ -82,6 +82,7 @@ pub fn remember<S: LeaseStore, K: LeaseMap>(
         answers: std::mem::replace(&mut memory.answers, AnswerTable::new(0)),
         interfaces: around.interfaces,
         unpublishable: 0,
+        relays: Default::default(),
     };
     let engine = Engine::new(around.config, around.servers, table);
     let core = Core::new(engine, learner, around.local, around.seed);

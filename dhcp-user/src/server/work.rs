@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use dhcp_common::abi::Form;
+
 use crate::{
     audit::AuditEvent,
     engine::Effects,
@@ -10,6 +12,7 @@ use crate::{
         store::{Batch, StoredAnswer},
     },
     probe::Question,
+    site::replication::Template,
 };
 
 /// A frame to send.
@@ -29,6 +32,8 @@ pub struct Work {
     pub batch: Batch,
     /// Leases taken over from other nodes, to be made durable with the batch.
     pub adopted: Vec<LeaseRecord>,
+    /// How clients that were granted leases will ask for their renewals, for the other nodes to hear.
+    pub asked: Vec<(Ipv4Addr, Form, Option<Template>)>,
     /// Answers the kernel must have before the leases that name them.
     pub answers: Vec<u32>,
     /// Leases the kernel may know, as the engine has them then.

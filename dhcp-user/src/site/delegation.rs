@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blocks::BlockId;
 
-/// A node's number in the cluster: its place in the list of all nodes, given once and never again.
+/// A node's number in the cluster, given once and never again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(pub u16);
@@ -34,6 +34,8 @@ pub struct Member {
     pub presence: Presence,
     /// How often it renewed its delegations.
     pub renewals: u64,
+    /// Whether its last renewal was for ever: there were too few nodes then for anything to move by itself.
+    pub for_ever: bool,
     /// How often it began to join: a confirmation of an earlier attempt says nothing of this one.
     pub attempt: u32,
 }
@@ -122,6 +124,13 @@ pub enum Command {
         /// The node.
         node: NodeId,
     },
+    /// A node wants no clients sent to it by the addresses its site shares, for it is drained or stops; or it does again.
+    Stand {
+        /// The node.
+        node: NodeId,
+        /// Whether it stands aside.
+        aside: bool,
+    },
 }
 
 /// Why a command had no effect.
@@ -143,7 +152,7 @@ pub enum Void {
     #[error("overtaken by another command")]
     Overtaken,
     /// The node is not out.
-    #[error("the node is not out: put it out first")]
+    #[error("the node is not out: stop it, and wait until the others have put it out (`site show` says so)")]
     NotGone,
     /// The only node that is in cannot be put out: nobody would have what it promised.
     #[error("the last node that is in cannot be put out")]
@@ -156,18 +165,21 @@ pub struct Delegations {
     members: BTreeMap<NodeId, Member>,
     blocks: Vec<Delegation>,
     digest: u64,
+    /// Members that stand aside ([`Command::Stand`]).
+    aside: BTreeSet<NodeId>,
 }
 
 impl Delegations {
     /// Blocks shared out among all nodes in turn, once and for ever: for fewer than three voters.
     pub fn shared_out(nodes: &[NodeId], blocks: u32, digest: u64) -> Self {
-        let member = Member { presence: Presence::In, renewals: 0, attempt: 0 };
+        let member = Member { presence: Presence::In, renewals: 0, for_ever: false, attempt: 0 };
         let holders = nodes.iter().copied().cycle();
         let delegation = |holder| Delegation { holder, epoch: 1, taken_over: false };
         Self {
             members: nodes.iter().map(|node| (*node, member.clone())).collect(),
             blocks: holders.take(usize::try_from(blocks).unwrap_or(0)).map(delegation).collect(),
             digest,
+            aside: BTreeSet::new(),
         }
     }
 
@@ -181,11 +193,13 @@ impl Delegations {
                 self.found(*founder, nodes, *blocks, *digest)
             }
             Command::Renew { node, .. } => {
+                let for_ever = !self.moves_by_itself();
                 let member = self.members.get_mut(node).ok_or(Void::Unknown)?;
                 if member.presence == Presence::Out {
                     return Err(Void::NotIn);
                 }
                 member.renewals += 1;
+                member.for_ever = for_ever;
                 Ok(())
             }
             Command::PutOut { node, renewals, heirs } => self.put_out(*node, *renewals, heirs),
@@ -214,7 +228,10 @@ impl Delegations {
                 if self.members.is_empty() || self.members.contains_key(node) {
                     return Err(Void::Unknown);
                 }
-                self.members.insert(*node, Member { presence: Presence::Out, renewals: 0, attempt: 0 });
+                self.members.insert(
+                    *node,
+                    Member { presence: Presence::Out, renewals: 0, for_ever: false, attempt: 0 },
+                );
                 Ok(())
             }
             Command::Strike { node } => {
@@ -223,7 +240,15 @@ impl Delegations {
                     return Err(Void::NotGone);
                 }
                 self.members.remove(node);
+                self.aside.remove(node);
                 Ok(())
+            }
+            Command::Stand { node, aside } => {
+                if !self.members.contains_key(node) {
+                    return Err(Void::Unknown);
+                }
+                let news = if *aside { self.aside.insert(*node) } else { self.aside.remove(node) };
+                if news { Ok(()) } else { Err(Void::Overtaken) }
             }
         }
     }
@@ -236,7 +261,7 @@ impl Delegations {
             return Err(Void::Unknown);
         }
         let presence = |node| if node == founder { Presence::In } else { Presence::Out };
-        let member = |node| Member { presence: presence(node), renewals: 0, attempt: 0 };
+        let member = |node| Member { presence: presence(node), renewals: 0, for_ever: false, attempt: 0 };
         self.members = nodes.iter().map(|node| (*node, member(*node))).collect();
         let delegation = Delegation { holder: founder, epoch: 1, taken_over: false };
         self.blocks = vec![delegation; usize::try_from(blocks).unwrap_or(0)];
@@ -246,7 +271,9 @@ impl Delegations {
 
     fn put_out(&mut self, node: NodeId, renewals: u64, heirs: &[NodeId]) -> Result<(), Void> {
         let member = self.members.get(&node).ok_or(Void::Unknown)?;
-        if member.renewals != renewals || member.presence == Presence::Out {
+        // It may not have heard yet that it does not hold for ever any more: its next renewal says so.
+        let for_ever = member.for_ever && self.moves_by_itself();
+        if for_ever || member.renewals != renewals || member.presence == Presence::Out {
             return Err(Void::Overtaken);
         }
         let was_in = member.presence == Presence::In;
@@ -346,6 +373,17 @@ impl Delegations {
     /// All nodes.
     pub fn members(&self) -> impl Iterator<Item = (NodeId, &Member)> {
         self.members.iter().map(|(node, member)| (*node, member))
+    }
+
+    /// Whether a node stands aside where addresses are shared.
+    pub fn stands_aside(&self, node: NodeId) -> bool {
+        self.aside.contains(&node)
+    }
+
+    /// Whether there are enough nodes for a majority without one of them. If not, delegations have no end, and only an
+    /// operator can say that a node is down.
+    pub fn moves_by_itself(&self) -> bool {
+        self.members.len() >= 3
     }
 
     /// Whether there is a cluster.

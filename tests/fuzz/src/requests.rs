@@ -58,7 +58,7 @@ const READ: [&str; 27] = [
     "//api/v1/leases/..",
 ];
 
-const CHANGES: [&str; 17] = [
+const CHANGES: [&str; 24] = [
     "local DELETE /api/v1/leases/198.18.1.7\n\n",
     "local DELETE /api/v1/leases/198.18.1.9\nif-match: \"x\", \"y\"\n\n",
     "local POST /api/v1/leases/198.18.1.8/extend\nif-match: *\n\n",
@@ -77,4 +77,12 @@ const CHANGES: [&str; 17] = [
     "local POST /api/v1/config/rollback\n\n",
     "local PUT /api/v1/leases\nx-request-id: a-b_c.d\n\n",
     "local GET /api/v1/events\nlast-event-id: 18446744073709551615\n\n",
+    "local POST /api/v1/reservations\n\n{\"address\": \"198.18.250.9\", \"hw_address\": \"02:00:00:00:00:77\"}",
+    "local POST /api/v1/reservations?even_if_held=true\n\n{\"address\": \"198.18.1.3\", \"client_id\": \"hex:00\", \
+     \"options\": [{\"code\": 66, \"type\": \"text\", \"value\": \"x\"}]}",
+    "remote POST /api/v1/reservations\nauthorization: Bearer TOKEN1\n\n{\"address\": \"198.18.1.9\", \"circuit_id\": \"text:a\"}",
+    "local PUT /api/v1/reservations/198.18.250.1\nif-match: *\n\n{\"address\": \"198.18.250.1\", \"hw_address\": \"02-00\"}",
+    "local DELETE /api/v1/reservations/198.18.250.1\nif-match: \"x\"\n\n",
+    "local POST /api/v1/leases/198.18.1.4/reserve\n\n{\"identify_by\": \"client_id\", \"hostname\": \"a\"}",
+    "local POST /api/v1/capture?count=2&hw_address=02:00:00:00:00:03&address=198.18.1.3&seconds=1\n\n",
 ];

@@ -81,6 +81,7 @@ impl Server {
             answers: AnswerTable::new(answers_max),
             interfaces: vec![interface],
             unpublishable: 0,
+            relays: Default::default(),
         };
         let engine = Engine::new(config, vec![SERVER], LeaseTable::default());
         let (timeline, _) = Timeline::resume(None, BootId::new([7; 16]), boot_ns, 1_700_000_000_000_000_000);

@@ -30,10 +30,16 @@ pub struct Renewal {
     pub restore_ns: f64,
     /// Finding the renewal in the frame.
     pub parse_ns: f64,
-    /// Deciding: look-ups, comparisons, fingerprint, clock.
+    /// Deciding: the two below.
     pub decide_ns: f64,
-    /// Writing the answer, marking the lease, counting.
+    /// Finding the lease: block and entry.
+    pub look_up_ns: f64,
+    /// Comparing: lease, answer, fingerprint, clock.
+    pub compare_ns: f64,
+    /// Writing: the resizing below, the answer with its checksums, the mark, the count.
     pub write_ns: f64,
+    /// Bringing the frame to the length of its answer.
+    pub resize_ns: f64,
     /// All three.
     pub total_ns: f64,
 }
@@ -64,6 +70,50 @@ pub struct Costs {
     pub many: Renewal,
 }
 
+/// Renewals of so many leases at random.
+#[derive(Clone, Copy, Debug)]
+pub struct OfLeases {
+    /// How many leases.
+    pub leases: u32,
+    /// Medians.
+    pub median: Renewal,
+    /// The least of each.
+    pub least: Renewal,
+}
+
+/// Measures renewals at random of each number of leases (powers of two) `rounds` times.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn measure_by_leases(
+    world: &World,
+    programs: &mut Programs,
+    rounds: u32,
+    numbers: &[u32],
+) -> Result<Vec<OfLeases>> {
+    let frame = world.requests.first().context("no request")?.of(0, FIRST);
+    let mut all = Vec::new();
+    for &leases in numbers {
+        let mut taken = Vec::new();
+        for round in 0..rounds {
+            let sequence = world::at_random(leases, seed(round));
+            taken.push(Costs { many: renewal(world, programs, sequence, &frame)?, ..Costs::default() });
+        }
+        let (median, least) = (over(&taken, &median).many, over(&taken, &least).many);
+        all.push(OfLeases { leases, median, least });
+    }
+    Ok(all)
+}
+
+fn least(figures: Vec<f64>) -> f64 {
+    figures.into_iter().fold(f64::INFINITY, f64::min)
+}
+
+fn seed(round: u32) -> u64 {
+    0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(round) + 1) | 1
+}
+
 /// Measures everything `rounds` times.
 ///
 /// # Errors
@@ -76,17 +126,15 @@ pub fn measure(world: &mut World, programs: &mut Programs, rounds: u32) -> Resul
         [world.requests[UDHCPC as usize].of(0, FIRST), world.requests[DHCLIENT as usize].of(0, FIRST_NO61)];
     let mut taken = Vec::new();
     for round in 0..rounds {
-        let seed = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(round) + 1) | 1;
         taken.push(Costs {
             empty_ns: run(programs.program("empty")?, &tcp, Some(XDP_PASS))?,
             tcp_ns: run(renew(&mut world.path)?, &tcp, Some(XDP_PASS))?,
             udp_ns: run(renew(&mut world.path)?, &udp, Some(XDP_PASS))?,
             few: renewal(world, programs, world::in_order(FEW), &frames[0])?,
             few_no61: renewal(world, programs, world::in_order_no61(), &frames[1])?,
-            many: renewal(world, programs, world::at_random(MANY, seed), &frames[0])?,
+            many: renewal(world, programs, world::at_random(MANY, seed(round)), &frames[0])?,
         });
     }
-    let least = |figures: Vec<f64>| figures.into_iter().fold(f64::INFINITY, f64::min);
     Ok(Summary { median: over(&taken, &median), least: over(&taken, &least) })
 }
 
@@ -97,7 +145,10 @@ fn over(taken: &[Costs], summary: &dyn Fn(Vec<f64>) -> f64) -> Costs {
         restore_ns: one(&|costs| of(costs).restore_ns),
         parse_ns: one(&|costs| of(costs).parse_ns),
         decide_ns: one(&|costs| of(costs).decide_ns),
+        look_up_ns: one(&|costs| of(costs).look_up_ns),
+        compare_ns: one(&|costs| of(costs).compare_ns),
         write_ns: one(&|costs| of(costs).write_ns),
+        resize_ns: one(&|costs| of(costs).resize_ns),
         total_ns: one(&|costs| of(costs).total_ns),
     };
     Costs {
@@ -159,12 +210,17 @@ fn renewal(world: &World, programs: &mut Programs, sequence: Sequence, frame: &[
     );
     let restore_ns = of("restore", Some(XDP_PASS))?;
     let parse = of("parse", Some(XDP_PASS))?;
+    let look_up = of("look_up", Some(XDP_PASS))?;
     let decide = of("decide", Some(XDP_PASS))?;
+    let resize = of("resize", Some(XDP_PASS))?;
     Ok(Renewal {
         restore_ns,
         parse_ns: parse - restore_ns,
         decide_ns: decide - parse,
+        look_up_ns: look_up - parse,
+        compare_ns: decide - look_up,
         write_ns: all - decide,
+        resize_ns: resize - decide,
         total_ns: all - restore_ns,
     })
 }

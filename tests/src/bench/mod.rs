@@ -4,16 +4,25 @@
 //! * [`cost`]: nanoseconds per frame by `BPF_PROG_TEST_RUN`.
 //! * [`traffic`]: renewals per second over veth.
 //! * [`report`]: the figures as a table and as JSON; [`machine`]: what they were measured on.
-//! * [`overload`]: `cargo xtask bench overload`.
+//! * [`overload`]: `cargo xtask bench overload`. [`gate`]: `cargo xtask bench gate`.
+//! * [`catch_up`]: a node is told a million leases, for `cargo xtask bench sync`; [`leases`]: what these are like.
+//! * [`teach`]: for `cargo xtask bench sync`.
+//! * [`scale`]: `cargo xtask bench scale`. [`charts`]: `cargo xtask bench charts`.
 //! * [`abi`]: what the bench-only programs share with this side.
 
 pub mod abi;
+pub mod catch_up;
+pub mod charts;
 pub mod cost;
+pub mod gate;
+pub mod leases;
 pub mod machine;
 pub mod overload;
 pub mod programs;
 pub mod report;
 pub mod request;
+pub mod scale;
+pub mod teach;
 pub mod traffic;
 pub mod world;
 

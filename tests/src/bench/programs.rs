@@ -44,10 +44,11 @@ impl Programs {
     ) -> Result<Self> {
         let octets = std::fs::read(path)
             .with_context(|| format!("cannot read {}: run `cargo xtask bench fastpath`", path.display()))?;
+        let mac = interface.mac_word();
         let mut loader = EbpfLoader::new();
         loader
             .override_global("INTERFACE_NUMBER", &interface.number, true)
-            .override_global("INTERFACE_MAC", &interface.mac, true)
+            .override_global("INTERFACE_MAC", &mac, true)
             .override_global("BLOCK_SLOTS", &block_slots, true)
             // As the daemon has it unless its configuration asks for messages.
             .override_global("AYA_LOG_LEVEL", &0_u8, true);

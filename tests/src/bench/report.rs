@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    cost::{Costs, Renewal},
+    cost::{Costs, OfLeases, Renewal},
     machine::Machine,
     traffic::FRAMES,
     world::{FEW, MANY},
@@ -37,6 +37,8 @@ pub struct Report {
     pub costs: Costs,
     /// The least of each cost.
     pub least: Costs,
+    /// Renewals at random of more and more leases.
+    pub by_leases: Vec<OfLeases>,
     /// Verified instructions.
     pub verified_insns: u32,
     /// Machine code, octets.
@@ -54,7 +56,10 @@ pub struct Report {
 }
 
 fn steps(renewal: &Renewal) -> Value {
-    json!({"parse": renewal.parse_ns, "decide": renewal.decide_ns, "write": renewal.write_ns})
+    json!({
+        "parse": renewal.parse_ns, "decide": renewal.decide_ns, "write": renewal.write_ns,
+        "look_up": renewal.look_up_ns, "compare": renewal.compare_ns, "resize": renewal.resize_ns,
+    })
 }
 
 impl Report {
@@ -80,6 +85,10 @@ impl Report {
                 "renew_1k_no61": self.least.few_no61.total_ns,
                 "renew_1m": self.least.many.total_ns,
             },
+            "by_leases": self.by_leases.iter().map(|of| json!({
+                "leases": of.leases, "total_ns": of.median.total_ns, "least_ns": of.least.total_ns,
+                "steps_ns": steps(&of.median),
+            })).collect::<Vec<_>>(),
             "ratio_1m_to_1k": costs.many.total_ns / costs.few.total_ns,
             "verified_insns": self.verified_insns,
             "jited_octets": self.jited_octets,
@@ -122,7 +131,8 @@ impl Report {
                 self.runs, self.processor, self.verified_insns, self.jited_octets
             ),
             String::new(),
-            "ns per frame                           total   parse  decide   write   least".to_owned(),
+            "ns per frame                           total   parse look-up compare resize   write   least"
+                .to_owned(),
             line("an empty program", costs.empty_ns),
             line("not DHCP: TCP", costs.tcp_ns),
             line("not DHCP: UDP to another port", costs.udp_ns),
@@ -131,6 +141,9 @@ impl Report {
             renewal_line("renewal, 1 M leases at random", &costs.many, &self.least.many),
             line("(restoring the frame, subtracted)", costs.few.restore_ns),
         ];
+        lines.extend(self.by_leases.iter().map(|of| {
+            renewal_line(&format!("renewal, {} leases at random", of.leases), &of.median, &of.least)
+        }));
         if let Some(traffic) = &self.traffic {
             lines.extend([
                 String::new(),
@@ -160,8 +173,12 @@ fn line(name: &str, nanos: f64) -> String {
 }
 
 fn renewal_line(name: &str, renewal: &Renewal, least: &Renewal) -> String {
-    let Renewal { parse_ns, decide_ns, write_ns, total_ns, .. } = renewal;
-    format!("{name:<36}{total_ns:>8.0}{parse_ns:>8.0}{decide_ns:>8.0}{write_ns:>8.0}{:>8.0}", least.total_ns)
+    let Renewal { parse_ns, look_up_ns, compare_ns, resize_ns, write_ns, total_ns, .. } = renewal;
+    let rest_ns = write_ns - resize_ns;
+    format!(
+        "{name:<36}{total_ns:>8.0}{parse_ns:>8.0}{look_up_ns:>8.0}{compare_ns:>8.0}{resize_ns:>7.0}{rest_ns:>8.0}{:>8.0}",
+        least.total_ns
+    )
 }
 
 fn rate_line(name: &str, per_s: f64, ratio: f64, lost: f64) -> String {

@@ -1,4 +1,4 @@
-//! The product's maps and programs as a daemon would have them, with a million leases published.
+//! The product's maps and programs as a daemon would have them, with a million leases or more published.
 
 use std::{
     net::Ipv4Addr,
@@ -31,13 +31,15 @@ use super::{
 
 /// Leases that are many: a power of two.
 pub const MANY: u32 = 1 << 20;
+/// The most leases there is room for: a power of two.
+pub const MOST: u32 = 1 << 23;
 /// Leases that are few: a power of two.
 pub const FEW: u32 = 1 << 10;
 /// udhcpc's addresses. 198.18.0.0/15, set aside for benchmarks, has room for an eighth of a million only; these leave
 /// neither the maps nor the namespaces made here.
 pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 64, 1, 0);
 /// dhclient's addresses.
-pub const FIRST_NO61: Ipv4Addr = Ipv4Addr::new(10, 90, 0, 0);
+pub const FIRST_NO61: Ipv4Addr = Ipv4Addr::new(10, 63, 0, 0);
 /// The interface the product's program is loaded for.
 pub const INTERFACE: Interface = Interface { number: 0, mac: SERVER_MAC };
 /// Index of udhcpc's template in [`World::templates`].
@@ -91,13 +93,14 @@ pub struct World {
 }
 
 impl World {
-    /// Loads the product's object for the interface `name` with number `ifindex`, and publishes the leases.
+    /// Loads the product's object for the interface `name` with number `ifindex`, and publishes `leases` leases (at least
+    /// [`MANY`], at most [`MOST`]).
     ///
     /// # Errors
     ///
     /// Without root or bpffs, or when the rendered answers are not what they should be.
-    pub fn new(pins: &Pins, name: &str, ifindex: u32) -> Result<Self> {
-        let layout = layout(name)?;
+    pub fn new(pins: &Pins, name: &str, ifindex: u32, leases: u32) -> Result<Self> {
+        let layout = layout(name, leases)?;
         let mut control = Control { generation: GENERATION, ..Control::default() };
         // The same key every time: a benchmark has no secrets, and repeats.
         let mut rng = SmallRng::seed_from_u64(2131);
@@ -120,8 +123,8 @@ impl World {
         let mut this = Self { path, requests, published_per_s: 0.0 };
         let mut table = AnswerTable::new(ANSWERS_MAX);
         let begun = Instant::now();
-        this.publish(&control, &mut table, UDHCPC, FIRST, MANY)?;
-        this.published_per_s = f64::from(MANY) / begun.elapsed().as_secs_f64();
+        this.publish(&control, &mut table, UDHCPC, FIRST, leases)?;
+        this.published_per_s = f64::from(leases) / begun.elapsed().as_secs_f64();
         this.publish(&control, &mut table, DHCLIENT, FIRST_NO61, FEW)?;
         ensure!(table.len() == 2, "the leases share {} answers, not 2", table.len());
         Ok(this)
@@ -192,16 +195,16 @@ pub const fn in_order_no61() -> Sequence {
     Sequence { first_address: u32::from_be_bytes(FIRST_NO61.octets()), template: DHCLIENT, ..in_order(FEW) }
 }
 
-fn layout(interface: &str) -> Result<Layout> {
+fn layout(interface: &str, leases: u32) -> Result<Layout> {
     let last = |first: Ipv4Addr, count: u32| Ipv4Addr::from(u32::from(first) + count - 1);
     let text = serde_json::json!({
         "dhcp": {
             "interfaces": [interface],
             "subnets": [{
-                "subnet": "10.64.0.0/11",
+                "subnet": "10.0.0.0/8",
                 "interface": interface,
                 "pools": [
-                    {"range": format!("{FIRST}-{}", last(FIRST, MANY))},
+                    {"range": format!("{FIRST}-{}", last(FIRST, leases))},
                     {"range": format!("{FIRST_NO61}-{}", last(FIRST_NO61, FEW))},
                 ],
             }],

@@ -25,6 +25,10 @@ struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Renewals at random of so many leases too, rounded up to powers of two; what the machine's memory allows.
+    #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(world::MOST)))]
+    leases: Vec<u32>,
     /// Only the costs per frame, no traffic over veth.
     #[arg(long)]
     no_veth: bool,
@@ -52,7 +56,9 @@ fn main() -> Result<()> {
     // Dropped in the reverse order: programs and maps, namespaces with the links, pins.
     let pins = Pins::new();
     let cables = Cables::new()?;
-    let mut world = World::new(&pins, &cables.renew.a.name, cables.renew.a.index)?;
+    let numbers: Vec<u32> = arguments.leases.iter().map(|leases| leases.next_power_of_two()).collect();
+    let leases = numbers.iter().copied().max().unwrap_or(MANY).max(MANY);
+    let mut world = World::new(&pins, &cables.renew.a.name, cables.renew.a.index, leases)?;
     let templates: Vec<_> = world.requests.iter().map(Request::template).collect();
     let slots = u32::try_from(world.path.layout().table().len())?;
     let mut programs =
@@ -69,6 +75,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let cost::Summary { median: costs, least } = cost::measure(&mut world, &mut programs, arguments.runs)?;
+    let by_leases = cost::measure_by_leases(&world, &mut programs, arguments.runs, &numbers)?;
     let traffic = if arguments.no_veth {
         None
     } else {
@@ -78,6 +85,7 @@ fn main() -> Result<()> {
     let report = Report {
         costs,
         least,
+        by_leases,
         verified_insns,
         jited_octets,
         traffic,

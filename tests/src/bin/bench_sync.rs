@@ -1,28 +1,33 @@
 //! The benchmark behind `cargo xtask bench sync`: what replication puts on the wire, and how fast a receiver takes it up:
-//! change log, columns, zstd, and on the other side record, table and durable store. Without links.
+//! change log, columns, zstd, and on the other side record, table and durable store, without links; then a node that is told
+//! everything by a real daemon over a real link, without a cap and under one.
 
-use std::{net::Ipv4Addr, time::Instant};
+use std::{collections::HashMap, net::Ipv4Addr, time::Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use dhcp_tests::bench::median;
+use dhcp_tests::bench::{
+    catch_up,
+    leases::{LEASE_SECS, lease},
+    median, teach,
+};
 use dhcp_user::{
     lease::{
-        record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
         store::{Batch, LeaseStore as _, LogStore, Options},
         table::LeaseTable,
     },
-    site::replication::{self, ChangeLog, Cursor, Update},
+    site::replication::{self, Asked, ChangeLog, Cursor, Update},
     time::{Span, Timestamp},
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 const FIRST: u32 = 0xc612_0000;
-const LEASE_SECS: u64 = 7_200;
 /// A quarter of a segment of the store holds as many.
 const COMMIT: usize = 4_096;
 const SNAPSHOT_BATCH: usize = 32_768;
 const RECEIVER: usize = 0;
+/// Leases by which it is measured how fast a kernel is taught.
+const TAUGHT: usize = 20_000;
 
 /// Measures replication. `cargo xtask bench sync` starts this.
 #[derive(Debug, Parser)]
@@ -39,6 +44,12 @@ struct Arguments {
     /// Batches of steady renewals.
     #[arg(long, default_value_t = 200)]
     batches: usize,
+    /// The cap that is to hold, Mbit/s.
+    #[arg(long, default_value_t = 10)]
+    cap: u32,
+    /// Leave the real daemons out, which take root.
+    #[arg(long)]
+    no_daemons: bool,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -50,24 +61,71 @@ struct Figures {
     catchup_bytes_per_lease: f64,
     catchup_secs: f64,
     applied_per_s: f64,
+    taught_per_s: f64,
+    #[serde(flatten)]
+    linked: Option<Linked>,
+}
+
+/// With real daemons.
+#[derive(Debug, serde::Serialize)]
+struct Linked {
+    /// From the first batch to the last acknowledgement, over TLS, durable at the receiver.
+    catchup_1m_secs: f64,
+    /// The same leases under the cap.
+    cap_catchup_secs: f64,
+    /// The cap, Mbit/s.
+    cap_mbit_per_s: u32,
+    /// Seconds, wherever they begin, in which more than the cap left the sender's interface. Must be 0.
+    cap_exceeded_secs: u32,
+    /// The most that left it in any second, Mbit/s.
+    cap_highest_mbit_per_s: f64,
+}
+
+fn linked(arguments: &Arguments) -> Result<Linked> {
+    let open = catch_up::measure(arguments.leases, None)?;
+    let capped = catch_up::measure(arguments.leases, Some(arguments.cap))?;
+    Ok(Linked {
+        // Of as many leases as were asked for; the command asks for a million.
+        catchup_1m_secs: open.secs,
+        cap_catchup_secs: capped.secs,
+        cap_mbit_per_s: arguments.cap,
+        cap_exceeded_secs: capped.exceeded_secs,
+        cap_highest_mbit_per_s: capped.highest_mbit_per_s,
+    })
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let figures = measure(&arguments)?;
+    let mut figures = measure(&arguments)?;
+    if !arguments.no_daemons {
+        figures.linked = Some(linked(&arguments)?);
+    }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
     } else {
         println!(
             "steady renewals: {:.2} octets an update ({:.2} without compression and deduplication)\n\
-             catch-up of {} leases: {:.2} octets a lease, {:.2} s, {:.0} applied a second, durably",
+             catch-up of {} leases: {:.2} octets a lease, {:.2} s, {:.0} applied a second, durably\n\
+             {:.0} renewals a second taught to a standby's kernel before they come",
             figures.bytes_per_update,
             figures.bytes_per_update_plain,
             figures.leases,
             figures.catchup_bytes_per_lease,
             figures.catchup_secs,
             figures.applied_per_s,
+            figures.taught_per_s,
         );
+        if let Some(linked) = &figures.linked {
+            println!(
+                "two daemons over TLS: all of them in {:.2} s; in {:.2} s under a cap of {} Mbit/s, which was exceeded in {} seconds \
+                 (at most {:.2} Mbit/s in any)",
+                linked.catchup_1m_secs,
+                linked.cap_catchup_secs,
+                linked.cap_mbit_per_s,
+                linked.cap_exceeded_secs,
+                linked.cap_highest_mbit_per_s,
+            );
+        }
     }
     Ok(())
 }
@@ -76,11 +134,12 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
     let mut rng = SmallRng::seed_from_u64(1);
     let start = Timestamp::ZERO + Span::from_secs(1_764_000_000);
     let mut sender = LeaseTable::default();
-    let mut log = ChangeLog::new(1);
+    let (mut log, mut asked) = (ChangeLog::new(1), HashMap::new());
     for index in 0..arguments.leases {
         let granted_at = start - Span(rng.random_range(0..LEASE_SECS / 2 * 1_000_000_000));
-        let lease = lease(index, granted_at, &mut rng);
+        let lease = lease(Ipv4Addr::from_bits(FIRST + index), index, granted_at, &mut rng);
         log.touch(lease.address, 1);
+        asked.insert(lease.address, teach::asked(&lease)?);
         sender.put(lease);
     }
     let mut cursor = log.resume(RECEIVER, Cursor::default());
@@ -92,7 +151,7 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
     let (mut octets, mut applying) = (0, 0.0);
     let began = Instant::now();
     loop {
-        let (packed, next, count) = batch(&mut log, &sender, cursor, SNAPSHOT_BATCH, start)?;
+        let (packed, next, count) = batch(&mut log, &sender, &asked, cursor, SNAPSHOT_BATCH, start)?;
         if count == 0 {
             break;
         }
@@ -120,13 +179,14 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
             singly.push(Update::of(renewed, 1, true));
             log.touch(address, 1);
         }
-        let (packed, next, count) = batch(&mut log, &sender, cursor, arguments.batch_size, now)?;
+        let (packed, next, count) = batch(&mut log, &sender, &asked, cursor, arguments.batch_size, now)?;
         cursor = next;
         apply(&packed, &mut receiver, &mut store)?;
         sizes.push(packed.len() as f64 / count as f64);
         let updates = singly.len();
         plains.push(replication::encode(&mut singly, now).len() as f64 / updates as f64);
     }
+    let teachable = receiver.iter().filter(|lease| lease.address >= teach::FIRST);
     Ok(Figures {
         leases: arguments.leases,
         batch_size: arguments.batch_size,
@@ -135,6 +195,8 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
         catchup_bytes_per_lease: octets as f64 / f64::from(arguments.leases),
         catchup_secs,
         applied_per_s: f64::from(arguments.leases) / applying,
+        taught_per_s: teach::taught_per_s(teachable.take(TAUGHT), LEASE_SECS)?,
+        linked: None,
     })
 }
 
@@ -142,15 +204,19 @@ fn measure(arguments: &Arguments) -> Result<Figures> {
 fn batch(
     log: &mut ChangeLog,
     leases: &LeaseTable,
+    asked: &HashMap<Ipv4Addr, Asked>,
     cursor: Cursor,
     max: usize,
     now: Timestamp,
 ) -> Result<(Vec<u8>, Cursor, usize)> {
     let (changes, next) = log.after(RECEIVER, cursor, max);
-    let mut updates: Vec<Update> = changes
-        .iter()
-        .filter_map(|change| Some(Update::of(leases.get(change.address)?, 1, change.anew)))
-        .collect();
+    let mut updates = Vec::with_capacity(changes.len());
+    for change in &changes {
+        let lease = leases.get(change.address).context("no such lease")?;
+        let known = asked.get(&change.address).filter(|_| change.anew);
+        let asked = known.cloned().unwrap_or_default();
+        updates.push(Update { asked, ..Update::of(lease, 1, change.anew) });
+    }
     let plain = replication::encode(&mut updates, now);
     for change in &changes {
         log.acknowledged(RECEIVER, change.address, change.identity);
@@ -174,30 +240,4 @@ fn apply(packed: &[u8], leases: &mut LeaseTable, store: &mut LogStore) -> Result
         store.commit(&batch)?;
     }
     Ok(())
-}
-
-/// Machines of four makers, most with the usual client identifier, host names as data centres give them.
-fn lease(index: u32, granted_at: Timestamp, rng: &mut SmallRng) -> LeaseRecord {
-    let maker = [[0x0c, 0xc4, 0x7a], [0x3c, 0xec, 0xef], [0xb8, 0x59, 0x9f], [0x52, 0x54, 0x00]]
-        [rng.random_range(0..4)];
-    let mac = [maker[0], maker[1], maker[2], rng.random(), rng.random(), rng.random()];
-    let hardware = HardwareAddress::ethernet(mac);
-    let client = match rng.random_range(0..10) {
-        0..3 => ClientKey::Hardware(hardware),
-        _ => ClientKey::Id([&[1], &mac[..]].concat().into()),
-    };
-    let lease = Span::from_secs(LEASE_SECS);
-    LeaseRecord {
-        address: Ipv4Addr::from_bits(FIRST + index),
-        state: LeaseState::Bound,
-        client,
-        hardware,
-        hostname: format!("r{:03}-n{:03}", index / 256, index % 256).into_bytes().into(),
-        relay_information: Box::default(),
-        granted_at,
-        expires: granted_at + lease,
-        horizon: granted_at + lease + lease,
-        kept_until: Timestamp::ZERO,
-        forms: [None, None],
-    }
 }

@@ -124,13 +124,14 @@ fn several(args: &Args, sites: usize) -> ExitCode {
         }
     } else {
         println!(
-            "{} seeds of {sites} sites with {} nodes each, {} events, {} renewals by kernels, {} ACKs by daemons, {} \
-             crashes, {} blocks taken over and {} handed on, {} updates, in {:.1} s ({:.1} seeds/s): {} seeds broke an \
+            "{} seeds of {sites} sites with {} nodes each, {} events, {} renewals by kernels ({} of clients new \
+             to the node), {} ACKs by daemons, {} crashes, {} blocks taken over and {} handed on, {} updates, in {:.1} s ({:.1} seeds/s): {} seeds broke an \
              invariant",
             report.seeds,
             args.nodes,
             report.steps,
             report.renewals_by_kernel,
+            report.warm_renewals,
             report.acks_by_daemon,
             report.crashes,
             report.takeovers,

@@ -95,8 +95,13 @@ impl World {
             &control,
             &Settings { answers_max, limits, kernel_log: KernelLog::Off },
         )?;
-        let learner =
-            Learner { control, answers: AnswerTable::new(answers_max), interfaces, unpublishable: 0 };
+        let learner = Learner {
+            control,
+            answers: AnswerTable::new(answers_max),
+            interfaces,
+            unpublishable: 0,
+            relays: Default::default(),
+        };
         let engine = Engine::new(config, servers.clone(), LeaseTable::default());
         let (timeline, _) = Timeline::resume(None, BootId::new([7; 16]), clock::boot_ns(), clock::wall_ns());
         let mut world = Self {

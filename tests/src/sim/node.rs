@@ -82,7 +82,7 @@ impl Node {
             let recovered = Recovered {
                 answers: answers.collect(),
                 meta: durable.meta.iter().map(|(key, value)| (*key, value.clone())).collect(),
-                report: Default::default(),
+                ..Recovered::default()
             };
             (around, recovered, durable.leases.values().cloned().collect())
         };

@@ -259,6 +259,7 @@ impl Scenario {
             audit: None,
             limits: Limits::default(),
             multi_site: None,
+            left_out: Vec::new(),
         }
     }
 }

@@ -180,7 +180,7 @@ impl Shared {
 }
 
 /// The boot clock, nanoseconds.
-fn boot_ns() -> u64 {
+pub fn boot_ns() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * ledger::SECOND_NS + u64::try_from(now.tv_nsec).unwrap_or(0)
 }

@@ -8,7 +8,6 @@
 mod client;
 mod net;
 mod server;
-mod signals;
 mod watch;
 
 use std::{
@@ -20,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use xtask::signals;
 
 pub use client::{DEBIAN_PACKAGES, Kind as ClientKind};
 

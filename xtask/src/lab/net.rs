@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use xtask::xdp_pass::{Mode, XdpPass};
+use xtask::{
+    signals,
+    xdp_pass::{Mode, XdpPass},
+};
 
 use super::{FOLDER_PREFIX, remove_folder};
 use crate::process;
@@ -235,13 +238,13 @@ pub fn wait_for<T>(deadline: Duration, what: &str, mut find: impl FnMut() -> Res
         if let Some(found) = find()? {
             return Ok(found);
         }
-        if super::signals::caught() {
+        if signals::caught() {
             bail!("interrupted");
         }
         if std::time::Instant::now() >= end {
             bail!("waited {deadline:?} in vain for {what}");
         }
-        super::signals::pause(Duration::from_millis(20));
+        signals::pause(Duration::from_millis(20));
     }
 }
 

@@ -16,10 +16,14 @@ use tokio::time::timeout;
 
 use super::{
     caller::{Caller, Peer},
-    rights::{Need, need},
+    rights::{Need, methods, need},
 };
 use crate::{
-    api::{Api, changes::ChangeRecord, problem::Problem},
+    api::{
+        Api,
+        changes::{ChangeRecord, Changes},
+        problem::Problem,
+    },
     server::clock,
     time::Timestamp,
 };
@@ -30,6 +34,8 @@ const HANDLER_TIME: Duration = Duration::from_secs(30);
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest identifier taken from a caller.
 const REQUEST_ID_MAX: usize = 64;
+/// What of a path is recorded, characters.
+const PATH_MAX: usize = 256;
 
 /// What an endpoint has to say for the record of changes.
 #[derive(Clone, Debug)]
@@ -41,36 +47,37 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let admitted = admit(&api, &request, matched.as_deref());
-    let (who, mut response) = match admitted {
+    let changing = !is_reading(&method) && matched.is_some();
+    let recording = |who: String| Recording {
+        changes: api.changes.clone(),
+        request_id: id.clone(),
+        who,
+        method: method.to_string(),
+        path: path.chars().take(PATH_MAX).collect(),
+    };
+    let mut response = match admit(&api, &request, matched.as_deref()) {
         Err((who, problem)) => {
             tracing::debug!(%method, path, who, status = problem.status, "refused");
-            (who, problem.into_response())
+            let response = allowing(problem.into_response(), matched.as_deref());
+            match who {
+                Some(who) if changing => recording(who).record(response).await,
+                // The record is of what those with rights did or tried: strangers are not to fill it.
+                _ => response,
+            }
+        }
+        Ok(caller) if changing => {
+            let recording = recording(caller.name.clone());
+            request.extensions_mut().insert(caller);
+            // On a task of its own: who hangs up in the middle stops nothing that has begun, and keeps nothing out of
+            // the record.
+            let done = tokio::spawn(async move { recording.record(handle(next, request).await).await });
+            done.await.unwrap_or_else(|_| Problem::unavailable("the request failed").into_response())
         }
         Ok(caller) => {
-            let who = caller.name.clone();
             request.extensions_mut().insert(caller);
-            let answered = timeout(HANDLER_TIME, next.run(request)).await;
-            let response = answered.unwrap_or_else(|_| {
-                Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
-            });
-            (who, response)
+            handle(next, request).await
         }
     };
-    let changes = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && matched.is_some() {
-        let note = response.extensions_mut().remove::<Note>().map(|Note(note)| note);
-        let record = ChangeRecord {
-            at: Timestamp(clock::wall_ns()).to_string(),
-            request_id: id.clone(),
-            who,
-            method: method.to_string(),
-            path,
-            status: response.status().as_u16(),
-            detail: note.unwrap_or_default(),
-        };
-        api.changes.add(record).await;
-    }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID.clone(), value);
@@ -80,22 +87,69 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
     response
 }
 
+const fn is_reading(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// What is written about a request that is to change something.
+struct Recording {
+    changes: Changes,
+    request_id: String,
+    who: String,
+    method: String,
+    path: String,
+}
+
+impl Recording {
+    async fn record(self, mut response: Response) -> Response {
+        let note = response.extensions_mut().remove::<Note>().map(|Note(note)| note);
+        let record = ChangeRecord {
+            at: Timestamp(clock::wall_ns()).to_string(),
+            request_id: self.request_id,
+            who: self.who,
+            method: self.method,
+            path: self.path,
+            status: response.status().as_u16(),
+            detail: note.unwrap_or_default(),
+        };
+        self.changes.add(record).await;
+        response
+    }
+}
+
+async fn handle(next: Next, request: Request) -> Response {
+    timeout(HANDLER_TIME, next.run(request)).await.unwrap_or_else(|_| {
+        let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long");
+        let mut response = problem.into_response();
+        response.extensions_mut().insert(Note("not waited for to its end: it may have been done".to_owned()));
+        response
+    })
+}
+
+/// Says which methods there are, where the one asked for is none of them (RFC 9110 section 15.5.6).
+fn allowing(mut response: Response, matched: Option<&str>) -> Response {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(methods) = HeaderValue::from_str(&methods(matched.unwrap_or_default()))
+    {
+        response.headers_mut().insert(header::ALLOW, methods);
+    }
+    response
+}
+
 /// The caller's identifier for the request if it is harmless in a log, else one of ours.
 fn request_id(counter: &AtomicU64, request: &Request) -> String {
+    let number = counter.fetch_add(1, Ordering::Relaxed);
     let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     let harmless = |id: &&str| {
         (1..=REQUEST_ID_MAX).contains(&id.len())
             && id.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.'))
     };
-    given.filter(harmless).map_or_else(
-        || format!("{:x}-{:x}", clock::boot_ns(), counter.fetch_add(1, Ordering::Relaxed)),
-        str::to_owned,
-    )
+    given.filter(harmless).map_or_else(|| format!("{:x}-{number:x}", clock::boot_ns()), str::to_owned)
 }
 
-/// Who asks, if they may; else who seems to, and the refusal.
-fn admit(api: &Api, request: &Request, matched: Option<&str>) -> Result<Caller, (String, Problem)> {
-    let nobody = |problem| (Caller::nobody().name, problem);
+/// Who asks, if they may; else who it is, if that is known, and the refusal.
+fn admit(api: &Api, request: &Request, matched: Option<&str>) -> Result<Caller, (Option<String>, Problem)> {
+    let nobody = |problem| (None, problem);
     let Some(peer) = request.extensions().get::<Peer>() else {
         return Err(nobody(Problem::forbidden("nothing is known of this connection")));
     };
@@ -118,13 +172,23 @@ fn admit(api: &Api, request: &Request, matched: Option<&str>) -> Result<Caller, 
     let caller = identify(api, request, peer, now).map_err(nobody)?;
     if caller.role.is_none_or(|has| has < role) {
         let detail = format!("this takes the role {}", role.as_str());
-        return Err((caller.name, Problem::forbidden(detail)));
+        return Err((Some(caller.name), Problem::forbidden(detail)));
     }
     if matches!(need, Need::Whole(_)) && !caller.subnets.is_empty() {
         let detail = "this is about the whole node, and your rights are restricted to subnets";
-        return Err((caller.name, Problem::forbidden(detail)));
+        return Err((Some(caller.name), Problem::forbidden(detail)));
     }
     Ok(caller)
+}
+
+/// Whether a browser says that it was a page from elsewhere that asked: a user's certificate goes along whoever asks.
+fn asked_by_another_site(request: &Request) -> bool {
+    let text = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+    match (text(HeaderName::from_static("sec-fetch-site")), text(header::ORIGIN)) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => origin.split_once("://").map(|(_, host)| host) != text(header::HOST),
+        (None, None) => false,
+    }
 }
 
 fn identify(api: &Api, request: &Request, peer: &Peer, now: Instant) -> Result<Caller, Problem> {
@@ -136,17 +200,12 @@ fn identify(api: &Api, request: &Request, peer: &Peer, now: Instant) -> Result<C
         let client = certificate.as_ref().and_then(known).ok_or_else(|| {
             unauthorized("send `Authorization: Bearer TOKEN`; `token create` on the server makes one")
         })?;
+        if !is_reading(request.method()) && asked_by_another_site(request) {
+            return Err(Problem::forbidden("a page of another site asked for this, with your certificate"));
+        }
         let name = format!("certificate {}", client.name);
         return Ok(Caller { name, role: Some(client.role), subnets: client.subnets.clone() });
     };
-    let wait = api.guesses.wait(*address, now);
-    if !wait.is_zero() {
-        let wait_secs = wait.as_secs() + 1;
-        return Err(Problem::too_many(
-            format!("too many wrong tokens: try again in {wait_secs} s"),
-            wait_secs,
-        ));
-    }
     let token = header.to_str().ok().and_then(|value| value.split_once(' '));
     let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let now_secs = Timestamp(clock::wall_ns()).as_secs();
@@ -155,7 +214,14 @@ fn identify(api: &Api, request: &Request, peer: &Peer, now: Instant) -> Result<C
             api.guesses.succeeded(*address);
             Ok(caller)
         }
+        // Only wrong tokens have to wait: others who guess keep nobody out who has the right one.
         None => {
+            let wait = api.guesses.wait(*address, now);
+            if !wait.is_zero() {
+                let wait_secs = wait.as_secs() + 1;
+                let detail = format!("too many wrong tokens: try again in {wait_secs} s");
+                return Err(Problem::too_many(detail, wait_secs));
+            }
             api.guesses.failed(*address, now);
             Err(unauthorized("the token is wrong, revoked or has ended"))
         }

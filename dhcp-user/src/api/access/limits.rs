@@ -20,7 +20,7 @@ const DELAY_MAX: Duration = Duration::from_secs(30);
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
 /// Those who are one for the limits: an IPv4 address, or the /64 that an IPv6 host has all of.
-fn source(address: IpAddr) -> IpAddr {
+pub fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

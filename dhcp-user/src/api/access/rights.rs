@@ -39,10 +39,16 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/leases/{address}/history", Need::Part(ApiRole::Viewer)),
     ("GET", "/api/v1/subnets", Need::Part(ApiRole::Viewer)),
     ("GET", "/api/v1/options", Need::Part(ApiRole::Viewer)),
+    ("POST", "/api/v1/leases/{address}/reserve", Need::Part(ApiRole::Operator)),
     ("GET", "/api/v1/reservations", Need::Part(ApiRole::Viewer)),
+    ("POST", "/api/v1/reservations", Need::Part(ApiRole::Operator)),
+    ("GET", "/api/v1/reservations/{address}", Need::Part(ApiRole::Viewer)),
+    ("PUT", "/api/v1/reservations/{address}", Need::Part(ApiRole::Operator)),
+    ("DELETE", "/api/v1/reservations/{address}", Need::Part(ApiRole::Operator)),
     ("GET", "/api/v1/stats", Need::Whole(ApiRole::Viewer)),
     ("GET", "/api/v1/stats/rates", Need::Whole(ApiRole::Viewer)),
     ("GET", "/api/v1/stats/latency", Need::Whole(ApiRole::Viewer)),
+    ("POST", "/api/v1/capture", Need::Whole(ApiRole::Admin)),
     ("GET", "/api/v1/whoami", Need::Part(ApiRole::Viewer)),
     ("GET", "/api/v1/sites/status", Need::Whole(ApiRole::Viewer)),
     ("GET", "/api/v1/sites/{name}", Need::Whole(ApiRole::Viewer)),
@@ -65,6 +71,15 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/tokens", Need::Whole(ApiRole::Admin)),
     ("DELETE", "/api/v1/tokens/{id}", Need::Whole(ApiRole::Admin)),
 ];
+
+/// The methods of a path, as the header `Allow` names them.
+pub fn methods(path: &str) -> String {
+    let of_path = RIGHTS.iter().filter(|(_, known, _)| *known == path);
+    of_path
+        .map(|(method, ..)| if *method == "GET" { "GET, HEAD" } else { method })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
 
 /// What an endpoint asks for; `None` if it is not in the table.
 pub fn need(method: &Method, path: &str) -> Option<Need> {

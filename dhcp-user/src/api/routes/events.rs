@@ -10,7 +10,10 @@ use axum::{
 };
 use futures_util::stream::{Stream, unfold};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use utoipa::IntoParams;
 
 use crate::{
@@ -26,6 +29,10 @@ use crate::{
 const PORTION: usize = 256;
 /// How often a silent stream shows that it is alive.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// How long a stream lasts. Readers come back by themselves, with the number of the last event seen; one whose rights have
+/// ended or changed meanwhile is found out then.
+const STREAM_TIME: Duration = Duration::from_secs(300);
 
 /// The most recent events a stream may begin with.
 const RECENT_MAX: u64 = 1_000;
@@ -46,11 +53,13 @@ struct Reader {
     caller: Caller,
     after: u64,
     ready: VecDeque<sse::Event>,
+    until: Instant,
 }
 
 /// Lease events as they happen, as server-sent events: `lease` with a lease event, and `missed` with a number where events
-/// are gone because the reader was too slow or away for too long. Begins with what comes next, or after the event named by
-/// the header `Last-Event-ID`.
+/// are gone because the reader was too slow or away for too long (at least so many, if the daemon was started meanwhile).
+/// Begins with what comes next, or after the event named by the header `Last-Event-ID`. Ends after five minutes: come back
+/// with that header, as browsers do by themselves.
 #[utoipa::path(
     get,
     path = "/api/v1/events",
@@ -70,7 +79,7 @@ pub(super) async fn events(
     let news = api.feed.watch();
     let after = match headers.get("last-event-id") {
         None => match start.recent.unwrap_or(0) {
-            recent @ 0..=RECENT_MAX => api.feed.last().saturating_sub(recent),
+            recent @ 0..=RECENT_MAX => api.feed.before(recent),
             _ => return Err(Problem::bad_request(format!("recent may be 0 to {RECENT_MAX}"))),
         },
         Some(value) => value
@@ -79,7 +88,14 @@ pub(super) async fn events(
             .and_then(|text| text.trim().parse().ok())
             .ok_or_else(|| Problem::bad_request("Last-Event-ID is the number of an event"))?,
     };
-    let reader = Reader { feed: api.feed, news, caller, after, ready: VecDeque::new() };
+    let reader = Reader {
+        feed: api.feed,
+        news,
+        caller,
+        after,
+        ready: VecDeque::new(),
+        until: Instant::now() + STREAM_TIME,
+    };
     let stream = unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok(event), reader))
@@ -93,6 +109,9 @@ impl Reader {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
+            if Instant::now() >= self.until {
+                return None;
+            }
             self.news.borrow_and_update();
             let taken = self.feed.after(self.after, PORTION);
             if taken.missed > 0 {
@@ -101,7 +120,7 @@ impl Reader {
             if let Some(last) = taken.events.last() {
                 self.after = last.id;
             } else {
-                self.news.changed().await.ok()?;
+                timeout_at(self.until, self.news.changed()).await.ok()?.ok()?;
                 continue;
             }
             let seen = taken.events.iter().filter(|event| self.caller.may_see(event.address));

@@ -99,10 +99,15 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
         stats,
         subnets,
         flushes: api.flushes.snapshot(),
+        latency: api.latency.snapshot(),
         certificate_expires_secs: api.expiry.secs(),
         changes_lost: api.changes.lost(),
         requests: api.requests.load(std::sync::atomic::Ordering::Relaxed),
         health: api.service.ask(Query::Health).await?,
+        sites: match &api.sites {
+            Some(sites) => metrics::SiteFigures::of(sites, api.service.ask(Query::Sites).await?.as_ref()),
+            None => None,
+        },
     };
     let text = metrics::text(&figures)
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

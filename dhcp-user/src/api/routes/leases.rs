@@ -322,7 +322,7 @@ async fn change(
 }
 
 /// The versions that If-Match allows; `None` for any.
-fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().map_err(|_| Problem::bad_request("If-Match is not text"))?;
     if text.trim() == "*" {
@@ -341,6 +341,6 @@ fn shown(status: StatusCode, lease: LeaseView) -> Response {
     response
 }
 
-fn unknown(address: Ipv4Addr) -> Problem {
+pub(super) fn unknown(address: Ipv4Addr) -> Problem {
     Problem::not_found(format!("there is no lease of {address}"))
 }

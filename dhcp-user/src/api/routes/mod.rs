@@ -3,6 +3,7 @@
 #![allow(unused_qualifications, reason = "what utoipa's macro makes of `params(T)`")]
 
 pub mod audit;
+pub mod capture;
 pub mod config;
 pub mod events;
 pub mod explain;
@@ -12,6 +13,7 @@ pub mod history;
 pub mod leases;
 pub mod openapi;
 pub mod options;
+pub mod reservation_changes;
 pub mod reservations;
 pub mod sites;
 pub mod stats;
@@ -19,6 +21,7 @@ pub mod subnets;
 pub mod tokens;
 pub mod whoami;
 
+use axum::extract::DefaultBodyLimit;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -26,6 +29,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Api;
+use crate::config::FILE_OCTETS_MAX;
 
 /// What is said of the API as a whole.
 #[derive(Debug, OpenApi)]
@@ -62,11 +66,14 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(history::history))
         .routes(routes!(subnets::list))
         .routes(routes!(options::list))
-        .routes(routes!(reservations::list))
+        .routes(routes!(reservations::list, reservation_changes::make))
+        .routes(routes!(reservations::get, reservation_changes::change, reservation_changes::remove))
+        .routes(routes!(reservation_changes::from_lease))
         .routes(routes!(stats::stats))
         .routes(routes!(stats::rates))
         .routes(routes!(stats::latency))
         .routes(routes!(whoami::whoami))
+        .routes(routes!(capture::capture))
         .routes(routes!(sites::status))
         .routes(routes!(sites::site))
         .routes(routes!(sites::drain))
@@ -77,12 +84,19 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(sites::remove_member))
         .routes(routes!(events::events))
         .routes(routes!(explain::explain))
+        .routes(routes!(audit::audit))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .merge(configuration())
+}
+
+/// What takes a whole configuration, which may be as long as its file.
+fn configuration() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .routes(routes!(config::get, config::apply))
         .routes(routes!(config::validate))
         .routes(routes!(config::diff))
         .routes(routes!(config::reload))
         .routes(routes!(config::rollback))
-        .routes(routes!(audit::audit))
-        .routes(routes!(tokens::list, tokens::create))
-        .routes(routes!(tokens::revoke))
+        .layer(DefaultBodyLimit::max(usize::try_from(FILE_OCTETS_MAX).unwrap_or(usize::MAX)))
 }

@@ -1,23 +1,44 @@
-//! Addresses kept for one client each.
+//! Addresses kept for one client each, as they are.
 
 use std::net::Ipv4Addr;
 
-use axum::{Extension, Json, extract::State};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     api::{
         Api,
         access::caller::Caller,
-        problem::{Parameters, Problem},
+        problem::{Parameters, Problem, Segment},
     },
-    config::model::HostIdentity,
+    config::{
+        Config, Made,
+        made::LeftOut,
+        model::{HostIdentity, Reservation},
+    },
+    server::reload::version,
 };
 
 /// The most reservations one answer carries.
 const PAGE_MAX: usize = 1_000;
+
+/// Where a reservation is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// In the configuration file.
+    Configuration,
+    /// In the lease store, by the API.
+    Api,
+}
 
 /// An address kept for one client, named by one of `hw_address`, `client_id` and `circuit_id`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -25,9 +46,9 @@ pub struct ReservationView {
     /// The address.
     #[schema(value_type = String, format = "ipv4")]
     pub address: Ipv4Addr,
-    /// The subnet it is in.
-    #[schema(value_type = String)]
-    pub subnet: Ipv4Net,
+    /// The subnet it is in; null if there is none, and it is not in force.
+    #[schema(value_type = Option<String>)]
+    pub subnet: Option<Ipv4Net>,
     /// The client's Ethernet address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hw_address: Option<String>,
@@ -39,6 +60,60 @@ pub struct ReservationView {
     pub circuit_id: Option<String>,
     /// The client's host name.
     pub hostname: Option<String>,
+    /// Where it is written.
+    #[schema(inline)]
+    pub source: Source,
+    /// Why it is not in force; absent if it is. One made by the API gives way to what the configuration file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
+    /// As it was made by the API, with all its settings; absent for one in the configuration file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub written: Option<Value>,
+}
+
+impl ReservationView {
+    fn of(subnet: Ipv4Net, reservation: &Reservation) -> Self {
+        let mut view = Self {
+            address: reservation.address,
+            subnet: Some(subnet),
+            hw_address: None,
+            client_id: None,
+            circuit_id: None,
+            hostname: reservation.hostname.clone(),
+            source: if reservation.made.is_some() { Source::Api } else { Source::Configuration },
+            left_out: None,
+            written: reservation.made.as_ref().and_then(written),
+        };
+        match &reservation.identity {
+            HostIdentity::Hardware(mac) => {
+                view.hw_address = Some(crate::lease::record::HardwareAddress::ethernet(*mac).to_string());
+            }
+            HostIdentity::ClientId(octets) => view.client_id = Some(hex(octets)),
+            HostIdentity::CircuitId(octets) => view.circuit_id = Some(hex(octets)),
+        }
+        view
+    }
+
+    fn of_left_out(left: &LeftOut) -> Self {
+        let written = written(&left.made);
+        let said = |key: &str| written.as_ref()?.get(key)?.as_str().map(str::to_owned);
+        Self {
+            address: left.made.address(),
+            subnet: None,
+            hw_address: said("hw_address"),
+            client_id: said("client_id"),
+            circuit_id: said("circuit_id"),
+            hostname: said("hostname"),
+            source: Source::Api,
+            left_out: Some(left.why.clone()),
+            written,
+        }
+    }
+}
+
+fn written(made: &Made) -> Option<Value> {
+    serde_json::from_str(made.text()).ok()
 }
 
 /// A page of reservations, by address.
@@ -63,7 +138,39 @@ pub(super) struct Page {
     limit: Option<usize>,
 }
 
-/// The reservations of the configuration.
+/// One that is there, in force or not.
+#[derive(Clone, Copy)]
+enum Found<'a> {
+    InForce(Ipv4Net, &'a Reservation),
+    LeftOut(&'a LeftOut),
+}
+
+impl Found<'_> {
+    /// By address; of one address, what is in force first.
+    fn order(&self) -> (Ipv4Addr, bool) {
+        match self {
+            Self::InForce(_, reservation) => (reservation.address, false),
+            Self::LeftOut(left) => (left.made.address(), true),
+        }
+    }
+
+    fn view(&self) -> ReservationView {
+        match self {
+            Self::InForce(subnet, reservation) => ReservationView::of(*subnet, reservation),
+            Self::LeftOut(left) => ReservationView::of_left_out(left),
+        }
+    }
+}
+
+fn all(config: &Config) -> impl Iterator<Item = Found<'_>> {
+    let subnets = config.subnets.iter();
+    let in_force = subnets.flat_map(|subnet| {
+        subnet.reservations.iter().map(move |reservation| Found::InForce(subnet.prefix, reservation))
+    });
+    in_force.chain(config.left_out.iter().map(Found::LeftOut))
+}
+
+/// The reservations, those of the configuration and those made by the API.
 #[utoipa::path(
     get,
     path = "/api/v1/reservations",
@@ -81,36 +188,57 @@ pub(super) async fn list(
         return Err(Problem::bad_request(format!("limit may be 1 to {PAGE_MAX}")));
     }
     let config = api.in_force.config();
-    let mut found: Vec<_> = config
-        .subnets
-        .iter()
-        .flat_map(|subnet| subnet.reservations.iter().map(move |reservation| (subnet.prefix, reservation)))
-        .filter(|(_, reservation)| page.after.is_none_or(|after| reservation.address > after))
-        .filter(|(_, reservation)| caller.may_see(reservation.address))
-        .collect();
-    found.sort_unstable_by_key(|(_, reservation)| reservation.address);
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().map(|(_, reservation)| reservation.address).filter(|_| more);
-    let reservations = found.into_iter().map(|(subnet, reservation)| {
-        let mut view = ReservationView {
-            address: reservation.address,
-            subnet,
-            hw_address: None,
-            client_id: None,
-            circuit_id: None,
-            hostname: reservation.hostname.clone(),
-        };
-        match &reservation.identity {
-            HostIdentity::Hardware(mac) => {
-                view.hw_address = Some(crate::lease::record::HardwareAddress::ethernet(*mac).to_string());
-            }
-            HostIdentity::ClientId(octets) => view.client_id = Some(hex(octets)),
-            HostIdentity::CircuitId(octets) => view.circuit_id = Some(hex(octets)),
-        }
-        view
-    });
-    Ok(Json(ReservationPage { reservations: reservations.collect(), next }))
+    let wanted = |found: &Found<'_>| {
+        let (address, _) = found.order();
+        page.after.is_none_or(|after| address > after) && caller.may_see(address)
+    };
+    let mut found: Vec<_> = all(&config).filter(wanted).collect();
+    found.sort_unstable_by_key(Found::order);
+    // The cursor is an address: of the two that one may have, none is left for the next page.
+    let mut end = limit.min(found.len());
+    let address = |at: usize| found.get(at).map(|found| found.order().0);
+    while end > 0 && end < found.len() && address(end) == address(end - 1) {
+        end += 1;
+    }
+    let next = (end < found.len()).then(|| end.checked_sub(1).and_then(address)).flatten();
+    found.truncate(end);
+    Ok(Json(ReservationPage { reservations: found.iter().map(Found::view).collect(), next }))
+}
+
+/// One reservation. One made by the API has an ETag.
+#[utoipa::path(
+    get,
+    path = "/api/v1/reservations/{address}",
+    tag = "reservations",
+    params(("address" = String, Path, description = "The address", format = "ipv4")),
+    responses((status = 200, body = ReservationView), (status = "default", body = Problem))
+)]
+pub(super) async fn get(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Segment(address): Segment<Ipv4Addr>,
+) -> Result<Response, Problem> {
+    shown(StatusCode::OK, &api.in_force.config(), &caller, address)
+}
+
+/// The reservation of an address as it is in a configuration, with its ETag.
+pub(super) fn shown(
+    status: StatusCode,
+    config: &Config,
+    caller: &Caller,
+    address: Ipv4Addr,
+) -> Result<Response, Problem> {
+    let found = all(config).filter(|found| found.order().0 == address && caller.may_see(address));
+    let found = found.min_by_key(Found::order);
+    let found = found.ok_or_else(|| Problem::not_found(format!("there is no reservation of {address}")))?;
+    let made = match found {
+        Found::InForce(_, reservation) => reservation.made.as_ref(),
+        Found::LeftOut(left) => Some(&left.made),
+    };
+    let tag = made.and_then(|made| HeaderValue::from_str(&format!("\"{}\"", version(made.text()))).ok());
+    let mut response = (status, Json(found.view())).into_response();
+    response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
+    Ok(response)
 }
 
 fn hex(octets: &[u8]) -> String {

@@ -1,5 +1,7 @@
 //! Every endpoint with every role, with and without authority; wrong tokens, restricted ones, certificates.
 
+use std::time::Duration;
+
 use super::*;
 use crate::api::{
     access::rights::{Need, RIGHTS},
@@ -66,12 +68,47 @@ async fn wrong_tokens_are_refused_and_soon_cost_time_to_their_sender_alone() {
     for _ in 0..6 {
         status(&router, &wrong).await;
     }
-    assert_eq!(status(&router, &right).await, 429, "nothing is looked at meanwhile");
+    assert_eq!(status(&router, &wrong).await, 429, "wrong ones have to wait");
+    assert_eq!(status(&router, &right).await, 200, "and keep nobody out who has the right one");
     let other = world.seen_by(Peer::Remote { address: source(2), certificate: None });
     assert_eq!(status(&other, &right).await, 200);
     assert_eq!(answer(&other, request("GET", "/healthz", None, "")).await.status(), 200);
     let basic = Request::get("/api/v1/stats").header("authorization", format!("Basic {right}"));
     assert_eq!(answer(&other, basic.body(Body::empty()).unwrap()).await.status(), 401);
+}
+
+#[tokio::test]
+async fn the_record_is_filled_by_those_with_rights_and_by_nobody_else() {
+    let world = World::new(9);
+    let router = world.remote();
+    let path = format!("/api/v1/leases/{}", "9".repeat(5_000));
+    for (method, status) in [("DELETE", 401), ("PATCH", 405)] {
+        let refused = answer(&router, request(method, &path, Some("nonsense"), "")).await;
+        assert_eq!(refused.status(), status);
+        let allow = refused.headers().get("allow").map(|methods| methods.to_str().unwrap());
+        assert_eq!(allow, (status == 405).then_some("GET, HEAD, DELETE"));
+    }
+    assert_eq!(world.api.changes.latest(9), []);
+    let viewer = world.token(ApiRole::Viewer, &[]);
+    assert_eq!(answer(&router, request("DELETE", &path, Some(&viewer), "")).await.status(), 403);
+    let records = world.api.changes.latest(9);
+    assert!(records.len() == 1 && records[0].path.len() == 256, "{records:?}");
+}
+
+#[tokio::test]
+async fn who_hangs_up_in_the_middle_keeps_nothing_out_of_the_record() {
+    let world = World::new(9);
+    let operator = world.token(ApiRole::Operator, &[]);
+    let router = world.remote();
+    let asked = answer(&router, request("DELETE", "/api/v1/leases/198.18.1.1", Some(&operator), ""));
+    drop(tokio::time::timeout(Duration::ZERO, asked).await);
+    let recorded = async {
+        while world.api.changes.latest(1).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), recorded).await.expect("it is recorded");
+    assert_eq!(world.api.changes.latest(1)[0].status, 202);
 }
 
 #[tokio::test]
@@ -115,6 +152,18 @@ async fn certificates_stand_for_those_the_configuration_names() {
     assert_eq!(status(&holder("ops"), "GET", "/api/v1/tokens").await, 403);
     assert_eq!(status(&holder("ops"), "GET", "/api/v1/stats").await, 403, "restricted");
     assert_eq!(status(&holder("stranger"), "GET", "/api/v1/leases").await, 401);
+    // A browser sends its user's certificate along whoever asks: pages of other sites change nothing.
+    let from = async |header: &str, value: &str| {
+        let mut request = request("DELETE", "/api/v1/leases/198.18.1.2", None, "");
+        request.headers_mut().insert("host", "dhcp.example:8081".parse().unwrap());
+        let name = axum::http::HeaderName::from_bytes(header.as_bytes()).unwrap();
+        request.headers_mut().insert(name, value.parse().unwrap());
+        answer(&holder("ops"), request).await.status().as_u16()
+    };
+    assert_eq!(from("sec-fetch-site", "cross-site").await, 403);
+    assert_eq!(from("origin", "https://elsewhere.example").await, 403);
+    assert_eq!(from("origin", "https://dhcp.example:8081").await, 202);
+    assert_eq!(from("sec-fetch-site", "same-origin").await, 409, "it is released already");
     // Nothing is known of a connection that no listener of ours made.
     assert_eq!(status(&world.api.router(), "GET", "/healthz").await, 403);
 }

@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
+use serde_json::json;
+
 use crate::{
-    api::metrics::{Figures, text},
+    api::metrics::{Figures, SiteFigures, text},
     audit::AuditCounts,
     config::{model::Limits, parse},
     engine::ProbeCounts,
     lease::store::FlushSnapshot,
     server::{
         desk::{self, ServiceHealth},
+        latency::Latency,
         view::{KernelStats, ProbeStats},
     },
 };
@@ -17,6 +20,27 @@ use crate::{
 fn read(path: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A site of two nodes, one of which is away, as the API shows it.
+fn site_figures() -> SiteFigures {
+    let node = |name: &str, linked: bool| {
+        json!({"name": name, "linked": linked, "leads": linked, "votes": true, "round_trip_ms": 1.5,
+            "lag_updates": 7, "lag_secs": 3})
+    };
+    let site = json!({"name": "us-west", "status": "degraded", "nodes": 2, "latency": 1, "last_sync": null,
+        "reason": "a node is not linked", "priority": 1, "expected_latency": 0,
+        "members": [node("a", true), node("b", false)]});
+    let sync = json!({"node": "a", "site": "us-west", "mode": "async", "term": 1, "voters": ["a", "b"], "votes": true,
+        "automatic_failover": false, "applied_index": 1, "blocks": 64, "blocks_held": 32, "blocks_closed": 1,
+        "bandwidth_cap": 125_000, "bandwidth_used": 10, "bandwidth_waits": 1, "sent_octets": 2,
+        "received_octets": 3, "compression_saved_octets": 4, "dropped_messages": 5,
+        "failures": {"certificate": 6}, "problems": []});
+    SiteFigures {
+        sync: serde_json::from_value(sync).unwrap(),
+        sites: vec![serde_json::from_value(site).unwrap()],
+        certificate_expires_secs: Some(1),
+    }
 }
 
 /// A scrape of a daemon in which every part is switched on.
@@ -41,10 +65,12 @@ fn scrape() -> String {
         stats,
         subnets: desk::subnets(&config, |_, _| 3),
         flushes: FlushSnapshot::default(),
+        latency: Latency::default().snapshot(),
         certificate_expires_secs: Some(1),
         changes_lost: 0,
         requests: 8,
         health: ServiceHealth { fast_path_wanted: 1, fast_path_attached: 1, store_refusals: 0, commits: 1 },
+        sites: Some(site_figures()),
     };
     text(&figures).unwrap()
 }
@@ -110,6 +136,11 @@ fn what_is_dropped_is_not_called_passed_and_what_never_happened_is_there() {
         "dhcp_kernel_passed_total{reason=\"fingerprint\"} 0",
         "dhcp_daemon_messages_total{reason=\"acked_renewal\"} 0",
         "dhcp_kernel_authority_remaining_seconds 3599",
+        "dhcp_site_status{site=\"us-west\",status=\"degraded\"} 1",
+        "dhcp_site_status{site=\"us-west\",status=\"down\"} 0",
+        "dhcp_site_node_linked{node=\"b\",site=\"us-west\"} 0",
+        "dhcp_site_node_round_trip_seconds{node=\"a\",site=\"us-west\"} 0.0015",
+        "dhcp_site_link_failures_total{reason=\"certificate\"} 6",
     ] {
         assert!(scrape.lines().any(|found| found == line), "{line} is not in\n{scrape}");
     }

@@ -6,6 +6,7 @@ mod configuration;
 mod dashboards;
 mod documents;
 mod insight;
+mod reservations;
 mod resources;
 
 use std::{
@@ -14,9 +15,8 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, sync_channel},
+        mpsc::sync_channel,
     },
-    thread,
 };
 
 use axum::{
@@ -30,39 +30,31 @@ use tower::ServiceExt as _;
 
 use super::{
     Api,
-    access::{caller::Peer, tokens::Tokens},
+    access::caller::Peer,
     ask::ServiceHandle,
-    changes::Changes,
+    fake::{Fake, stats},
 };
 use crate::{
     config::{
         self,
-        model::{ApiRole, Config, FrameRate, Limits},
+        model::{ApiRole, FrameRate, Limits},
     },
-    lease::{
-        record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
-        store::FlushTimes,
-        table::LeaseTable,
-    },
+    lease::record::LeaseRecord,
     server::{
-        desk::{self, Act, ActError, ServiceHealth},
-        explain::{Explanation, Subject},
-        feed::Feed,
-        reload::{InForce, Prospects, Reloader, decide::AskingBy},
-        service::{Event, Query},
-        view::{DaemonStats, KernelStats, LeaseView, StatsView},
+        desk,
+        reload::InForce,
+        view::{KernelStats, StatsView},
     },
-    time::{Span, Timestamp},
+    time::Timestamp,
 };
 
-/// A service that is only a table of leases: addresses 198.18.1.0 and on, all bound but every tenth.
+/// The API before a fake service: leases of 198.18.1.0 and on, all bound but every tenth.
 pub(super) struct World {
     pub api: Api,
     pub folder: tempfile::TempDir,
     pub pages: Arc<AtomicUsize>,
 }
 
-pub(super) const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
 const CONFIG: &str = r#"{"dhcp": {"interfaces": ["eth0"], "subnets": [
     {"subnet": "198.18.0.0/16", "interface": "eth0", "pools": [{"range": "198.18.1.0-198.18.200.255"}],
      "reservations": [{"hw_address": "02:00:00:00:00:01", "address": "198.18.250.1", "hostname": "db1"},
@@ -71,98 +63,12 @@ const CONFIG: &str = r#"{"dhcp": {"interfaces": ["eth0"], "subnets": [
   ], "api": {"requests_per_sec": 1000000, "client_ca": "/ca.pem", "client_certificates": [
      {"name": "ops", "role": "operator", "subnets": ["198.18.1.0/24"]}]}}}"#;
 
+fn hostname(n: u32) -> String {
+    format!("host-{n},x")
+}
+
 pub(super) fn record(n: u32) -> LeaseRecord {
-    let [_, a, b, c] = n.to_be_bytes();
-    let hardware = HardwareAddress::ethernet([2, 0, 0, a, b, c]);
-    LeaseRecord {
-        address: Ipv4Addr::from_bits(FIRST.to_bits() + n),
-        state: if n % 10 == 9 { LeaseState::Free } else { LeaseState::Bound },
-        client: ClientKey::Id(vec![1, a, b, c].into()),
-        hardware,
-        hostname: format!("host-{n},x").into_bytes().into(),
-        relay_information: Box::default(),
-        granted_at: Timestamp::ZERO,
-        expires: Timestamp::ZERO + Span::from_secs(60),
-        horizon: Timestamp::ZERO + Span::from_secs(120),
-        kept_until: Timestamp::ZERO,
-        forms: [None, None],
-    }
-}
-
-fn serve(mut table: LeaseTable, config: &Config, events: &Receiver<Event>, pages: &AtomicUsize) {
-    let view = |lease: &LeaseRecord| LeaseView::new(lease, Timestamp::ZERO, false, None);
-    while let Ok(Event::Query(query)) = events.recv() {
-        match query {
-            Query::Page(wanted, to) => {
-                pages.fetch_add(1, Ordering::Relaxed);
-                let between = |first, last| table.between(first, last);
-                drop(to.send(desk::page(&wanted, between, |lease| Some(view(lease)))));
-            }
-            Query::Lease(address, to) => drop(to.send(table.get(address).map(view))),
-            Query::Stats(to) => drop(to.send(stats())),
-            Query::Subnets(to) => drop(to.send(desk::subnets(config, |_, _| 3))),
-            Query::Health(to) => {
-                let health = ServiceHealth {
-                    fast_path_wanted: 1,
-                    fast_path_attached: 1,
-                    store_refusals: 0,
-                    commits: 1,
-                };
-                drop(to.send(health));
-            }
-            Query::Explain(subject, to) => drop(to.send(explained(&subject))),
-            Query::Sites(to) => drop(to.send(None)),
-            Query::Change(change) => {
-                let found = table.get(change.address).cloned();
-                let done = match found {
-                    None => Err(ActError::NoLease),
-                    Some(lease)
-                        if change.expected.is_some_and(|tags| !tags.contains(&view(&lease).version)) =>
-                    {
-                        Err(ActError::Changed)
-                    }
-                    Some(lease) if lease.state != LeaseState::Bound => Err(ActError::NotBound),
-                    Some(lease) => {
-                        let state = match change.act {
-                            Act::Release => LeaseState::Free,
-                            Act::Extend => LeaseState::Bound,
-                        };
-                        let changed = LeaseRecord { state, expires: Timestamp(u64::MAX / 2), ..lease };
-                        table.put(changed.clone());
-                        Ok(view(&changed))
-                    }
-                };
-                drop(change.to.send(done));
-            }
-        }
-    }
-}
-
-fn explained(subject: &Subject) -> Explanation {
-    Explanation { summary: format!("{subject:?}"), ..Explanation::default() }
-}
-
-fn stats() -> StatsView {
-    StatsView {
-        kernel: None,
-        daemon: DaemonStats {
-            acks: 7,
-            messages: [("offered".to_owned(), 3)].into(),
-            frames: [("received".to_owned(), 9)].into(),
-            queue_drops: 0,
-            queue_gave_way: 0,
-            offers_gave_way: 0,
-            quarantines_cut_short: 0,
-            send_errors: 0,
-            store_refusals: 0,
-            commits: 5,
-            unpublishable: 0,
-            offers: 0,
-        },
-        leases: [("bound".to_owned(), 9)].into(),
-        probes: None,
-        audit: None,
-    }
+    Fake::new(0, hostname).record(n)
 }
 
 /// Statistics with these counts.
@@ -190,25 +96,9 @@ pub(super) fn stats_with(answered: u64, messages: &[(&str, u64)], reasons: &[(&s
 impl World {
     pub fn new(leases: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Arc::new(config::parse(CONFIG, "test").unwrap());
-        let (sender, receiver) = sync_channel(64);
-        let pages = Arc::<AtomicUsize>::default();
-        let (served, counted) = (Arc::clone(&config), Arc::clone(&pages));
-        thread::spawn(move || {
-            let table = LeaseTable::from_records((0..leases).map(record));
-            serve(table, &served, &receiver, &counted);
-        });
-        let tokens = Tokens::open(folder.path().join("tokens.json")).unwrap();
-        let changes = Changes::open(folder.path().join("changes.ndjson")).unwrap();
-        let flushes = Arc::<FlushTimes>::default();
-        let in_force = InForce::of(config);
-        let prospects =
-            Prospects { in_force: in_force.clone(), pins: None, asking: AskingBy { arp: true, echo: true } };
-        let reloader = Reloader::new(folder.path().join("dhcp.json"), prospects, sender.clone());
-        let service = ServiceHandle::new(sender);
-        let api = Api::new(service, Arc::<Feed>::default(), flushes, in_force, tokens, changes);
-        let api = Api { reloader: Some(Arc::new(reloader)), ..api };
-        Self { api, folder, pages }
+        let fake = Fake::new(leases, hostname);
+        let api = fake.api(CONFIG, folder.path()).unwrap();
+        Self { api, folder, pages: fake.pages }
     }
 
     /// The router as somebody from the network sees it.

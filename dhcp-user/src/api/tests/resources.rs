@@ -187,6 +187,8 @@ async fn metrics_name_reasons_pools_and_flushes() {
         "dhcp_pool_used_ratio{first=\"198.19.0.10\",last=\"198.19.0.19\",subnet=\"198.19.0.0/24\"} 0.7",
         "dhcp_store_flush_duration_seconds_bucket{le=\"+Inf\"} 0",
         "# TYPE dhcp_store_flush_duration_seconds histogram",
+        "# TYPE dhcp_daemon_message_duration_seconds histogram",
+        "dhcp_daemon_message_duration_seconds_bucket{le=\"0.00005\"} 0",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }

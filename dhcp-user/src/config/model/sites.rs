@@ -1,6 +1,9 @@
 //! The guide's `multi_site` section, validated.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 /// The guide's `multi_site` section, validated. Units: latency in milliseconds, intervals and timeouts in seconds,
 /// bandwidth in Mbit/s.
@@ -24,6 +27,17 @@ pub struct MultiSite {
     pub node: Option<String>,
     /// How nodes reach and know one another.
     pub link: SiteLink,
+    /// The local site's service addresses and where they live; none unless `enabled`.
+    pub shared: Vec<SharedAddress>,
+}
+
+/// An address that the nodes of the local site share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedAddress {
+    /// The address, which is the server's address on that interface.
+    pub address: Ipv4Addr,
+    /// The interface: index into [`Config::interfaces`](super::Config::interfaces).
+    pub interface: usize,
 }
 
 impl MultiSite {
@@ -61,6 +75,8 @@ pub struct Site {
     pub priority: u32,
     /// Expected latency from the local site, milliseconds.
     pub latency_ms: u32,
+    /// Addresses that its nodes share, and the names of the interfaces they live on where that is written.
+    pub service_addresses: Vec<(Ipv4Addr, Option<String>)>,
 }
 
 /// `synchronization`.

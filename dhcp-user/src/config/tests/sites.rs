@@ -303,3 +303,63 @@ fn contradictions_of_links_are_named() {
         ]
     );
 }
+
+/// Two interfaces, a subnet, and two sites of which these are the service addresses.
+fn sharing(interface: &str, local: &str, other: &str, enabled: bool) -> String {
+    format!(
+        r#"{{"dhcp": {{"interfaces": ["eth0", {interface}], "subnets": [{{"subnet": "198.18.0.0/16", "interface": "eth0",
+            "pools": [{{"range": "198.18.1.0/24"}}]}}],
+            "datacenter": {{"multi_site": {{"enabled": {enabled}, "local_site": "a", "sites": [
+                {{"name": "a", "nodes": ["x"], "service_addresses": [{local}]}},
+                {{"name": "b", "nodes": ["y"], "service_addresses": [{other}]}}]}}}}}}}}"#
+    )
+}
+
+#[test]
+fn service_addresses_become_the_servers_addresses_of_their_interfaces() {
+    let shared = r#"{"address": "198.18.0.2", "interface": "eth1"}"#;
+    let other = r#"{"address": "198.18.0.3", "interface": "of-another"}"#;
+    let config = good(&sharing(r#""eth1""#, shared, other, true));
+    let address = Some([198, 18, 0, 2].into());
+    assert_eq!((config.interfaces[0].address, config.interfaces[1].address), (None, address));
+    let here: Vec<_> =
+        config.shared_addresses().map(|shared| (Some(shared.address), shared.interface)).collect();
+    assert_eq!(here, [(address, 1)]);
+    // The same address may be written at both places.
+    good(&sharing(r#"{"name": "eth1", "address": "198.18.0.2"}"#, shared, other, true));
+    let off = good(&sharing(r#""eth1""#, shared, other, false));
+    assert_eq!((off.interfaces[1].address, off.shared_addresses().count()), (None, 0));
+}
+
+#[test]
+fn service_addresses_that_cannot_be_are_named() {
+    let path = "dhcp.datacenter.multi_site.sites[0].service_addresses[0]";
+    let refused =
+        |interface: &str, local: &str, other: &str| messages(&sharing(interface, local, other, true));
+    assert_eq!(
+        refused(r#""eth1""#, r#"{"address": "198.18.0.2"}"#, ""),
+        [format!("{path}.interface: there are 2 interfaces; name the one of dhcp.interfaces it lives on")]
+    );
+    assert_eq!(
+        refused(r#""eth1""#, r#"{"address": "198.18.0.2", "interface": "wlan7"}"#, ""),
+        [format!("{path}.interface: \"wlan7\" is not in dhcp.interfaces; it may be `eth0`, `eth1`")]
+    );
+    assert_eq!(
+        refused(r#""eth1""#, r#"{"address": "198.18.1.2", "interface": "eth1"}"#, ""),
+        [format!(
+            "{path}.address: 198.18.1.2 is given to clients of subnet 198.18.0.0/16; take it out of there"
+        )]
+    );
+    let here = r#"{"address": "198.18.0.2", "interface": "eth1"}"#;
+    assert_eq!(
+        refused(r#""eth1""#, here, here),
+        [
+            "dhcp.datacenter.multi_site.sites[1].service_addresses[0].address: 198.18.0.2 is an address of sites[0] \
+          already; a site has its own"
+        ]
+    );
+    let two = refused(r#"{"name": "eth1", "address": "198.18.0.9"}"#, here, "");
+    assert!(two[0].starts_with(&format!("{path}.address: ")) && two[0].contains("198.18.0.9"), "{two:?}");
+    let multicast = refused(r#""eth1""#, r#"{"address": "224.0.0.1", "interface": "eth1"}"#, "");
+    assert!(multicast[0].contains("unicast"), "{multicast:?}");
+}

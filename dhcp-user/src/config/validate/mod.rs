@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use self::{reservation::Beside, subnet::Makings};
 use super::{
+    made::Made,
     model::{AttachMode, Audit, Config, ConflictDetection, Control, FastPath, Interface, Store},
     problem::{Path, Problems, quoted},
     wire::{self, InterfaceEntry},
@@ -14,6 +16,7 @@ mod limits;
 mod link;
 mod policy;
 mod reservation;
+mod service_address;
 mod sites;
 mod subnet;
 pub(super) mod text;
@@ -23,13 +26,14 @@ pub(super) mod text;
 const ADDRESSES_MAX: u64 = 1 << 24;
 
 /// The validated configuration. `None`, or problems noted, if there is any fault; a caller must look at both.
-pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Config> {
+pub(super) fn validate(file: &wire::File, made: &[Made], problems: &mut Problems) -> Option<Config> {
     let dhcp = &file.dhcp;
     let path = Path::ROOT.key("dhcp");
-    let interfaces = interfaces(&dhcp.interfaces, dhcp.fastpath.enabled, &path.key("interfaces"), problems);
-    let mut resolver = policy::Resolver::default();
+    let mut interfaces =
+        interfaces(&dhcp.interfaces, dhcp.fastpath.enabled, &path.key("interfaces"), problems);
+    let mut makings = Makings { resolver: policy::Resolver::default(), beside: Beside::of(made) };
     let global = policy::Draft::global(&dhcp.settings(), &path, problems);
-    let subnets = subnet::subnets(&dhcp.subnets, &interfaces, &global, &mut resolver, &path, problems);
+    let subnets = subnet::subnets(&dhcp.subnets, &interfaces, &global, &mut makings, &path, problems);
     let store = Store { path: absolute(&dhcp.store.path, &path.key("store").key("path"), problems) };
     let socket_path = path.key("control");
     let control = Control { socket: absolute(&dhcp.control.socket, &socket_path.key("socket"), problems) };
@@ -49,7 +53,8 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
     let multi_site = match multi_site {
         Some(written) => {
             let path = sites_path.key("multi_site");
-            let section = sites::multi_site(written, &store.path, &path, problems)?;
+            let mut section = sites::multi_site(written, &store.path, &path, problems)?;
+            service_address::apply(&mut section, &mut interfaces, &subnets, &path, problems);
             link::apart_from_the_api(&section, &api, &path, problems);
             Some(section)
         }
@@ -68,6 +73,7 @@ pub(super) fn validate(file: &wire::File, problems: &mut Problems) -> Option<Con
         audit,
         limits,
         multi_site,
+        left_out: makings.beside.left_out(),
     })
 }
 

@@ -1,6 +1,11 @@
-//! Reservations: one client each, one address each.
+//! Reservations: one client each, one address each. Those in the file first, and then those made by the API, as far as
+//! the file leaves room for them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    sync::Arc,
+};
 
 use super::{
     policy::{Draft, Level, Resolver},
@@ -8,29 +13,35 @@ use super::{
     text,
 };
 use crate::config::{
+    made::{LeftOut, Made},
     model::{HostIdentity, Policy, Reservation},
     problem::{Path, Problems, quoted},
     wire::{self, Object},
 };
 
-/// The reservations of a subnet, in the order written. `pools` are sorted by address.
-pub(super) fn reservations(
-    written: &[Object<wire::Reservation>],
-    surroundings: &Surroundings<'_>,
-    pools: &[DraftedPool],
-    subnet: &Draft,
-    resolver: &mut Resolver,
-    path: &Path<'_>,
-    problems: &mut Problems,
-) -> Vec<Reservation> {
-    let mask = surroundings.prefix.netmask();
-    let mut plain: Option<Arc<Policy>> = None;
-    let mut addresses = HashMap::new();
-    let mut identities = HashMap::new();
-    let mut reservations = Vec::with_capacity(written.len());
-    for (index, entry) in written.iter().enumerate() {
-        let path = path.index(index);
-        let identity = identity(entry, &path, problems);
+/// Where reservations are to fit in.
+pub(super) struct Room<'a> {
+    pub(super) surroundings: &'a Surroundings<'a>,
+    /// Sorted by address.
+    pub(super) pools: &'a [DraftedPool],
+    /// The subnet's settings.
+    pub(super) subnet: &'a Draft,
+}
+
+impl Room<'_> {
+    /// The reservation that is written, as far as it can be told without the others. `plain` is the policy of those
+    /// outside of every pool that have no settings of their own: most have none, and there may be a hundred thousand.
+    fn settle(
+        &self,
+        entry: &wire::Reservation,
+        plain: &mut Option<Arc<Policy>>,
+        resolver: &mut Resolver,
+        path: &Path<'_>,
+        problems: &mut Problems,
+    ) -> Option<Reservation> {
+        let Self { surroundings, pools, subnet } = self;
+        let mask = surroundings.prefix.netmask();
+        let identity = identity(entry, path, problems);
         let hostname = hostname(entry.hostname.as_deref(), &path.key("hostname"), problems);
         let address_path = path.key("address");
         let address = text::address(&entry.address, &address_path, problems);
@@ -39,16 +50,15 @@ pub(super) fn reservations(
             pools.get(after.checked_sub(1)?).filter(|drafted| address <= drafted.pool.last)
         });
         let settings = entry.settings();
-        // Most reservations have no settings of their own, and there may be a hundred thousand of them.
         let policy = match pool {
             _ if !settings.is_empty() => {
-                let outer = pool.map_or(subnet, |drafted| &drafted.draft);
-                resolver.policy(&outer.inherit(&settings, Level::Reservation, &path, problems), mask)
+                let outer = pool.map_or(*subnet, |drafted| &drafted.draft);
+                resolver.policy(&outer.inherit(&settings, Level::Reservation, path, problems), mask)
             }
             Some(drafted) => Arc::clone(&drafted.pool.policy),
             None => Arc::clone(plain.get_or_insert_with(|| resolver.policy(subnet, mask))),
         };
-        let (Some(identity), Some(address)) = (identity, address) else { continue };
+        let (identity, address) = (identity?, address?);
         if !surroundings.prefix.contains(&address) {
             let message = format!("{address} is not inside the subnet {}", surroundings.prefix);
             problems.add(&address_path, format!("{message}; move the reservation or the address"));
@@ -58,17 +68,125 @@ pub(super) fn reservations(
         } else if surroundings.own.contains(&address) {
             problems.add(&address_path, format!("{address} is this server's own address; reserve another"));
         }
-        if let Some(first) = addresses.insert(address, index) {
+        Some(Reservation { address, identity, hostname, policy, made: None })
+    }
+}
+
+/// The reservations of a subnet, in the order written.
+pub(super) fn reservations(
+    written: &[Object<wire::Reservation>],
+    room: &Room<'_>,
+    resolver: &mut Resolver,
+    path: &Path<'_>,
+    problems: &mut Problems,
+) -> Vec<Reservation> {
+    let mut plain = None;
+    let mut addresses = HashMap::new();
+    let mut identities = HashMap::new();
+    let mut reservations = Vec::with_capacity(written.len());
+    for (index, entry) in written.iter().enumerate() {
+        let path = path.index(index);
+        let Some(reservation) = room.settle(entry, &mut plain, resolver, &path, problems) else { continue };
+        let Reservation { address, identity, .. } = &reservation;
+        if let Some(first) = addresses.insert(*address, index) {
             let message = format!("{address} is reserved already in reservations[{first}]; remove one");
-            problems.add(&address_path, message);
+            problems.add(&path.key("address"), message);
         }
         if let Some(first) = identities.insert(identity.clone(), index) {
             let message = format!("this client has an address already in reservations[{first}]; remove one");
             problems.add(&path, message);
         }
-        reservations.push(Reservation { address, identity, hostname, policy });
+        reservations.push(reservation);
     }
     reservations
+}
+
+/// The reservations made by the API, on their way into their subnets.
+pub(super) struct Beside<'a> {
+    /// By address.
+    made: &'a [Made],
+    /// Whether a subnet was found for each.
+    placed: Vec<bool>,
+    left_out: Vec<LeftOut>,
+}
+
+impl<'a> Beside<'a> {
+    pub(super) fn of(made: &'a [Made]) -> Self {
+        Self { made, placed: vec![false; made.len()], left_out: Vec::new() }
+    }
+
+    /// Adds those of a subnet to the ones written there.
+    pub(super) fn add(
+        &mut self,
+        reservations: &mut Vec<Reservation>,
+        room: &Room<'_>,
+        resolver: &mut Resolver,
+    ) {
+        let prefix = room.surroundings.prefix;
+        let first = self.made.partition_point(|made| made.address() < prefix.network());
+        let end = self.made.partition_point(|made| made.address() <= prefix.broadcast());
+        let here = self.made.get(first..end).unwrap_or_default();
+        if here.is_empty() {
+            return;
+        }
+        let mut plain = None;
+        let mut identities: HashMap<_, _> =
+            reservations.iter().map(|found| (found.identity.clone(), found.address)).collect();
+        let mut addresses: HashSet<_> = reservations.iter().map(|found| found.address).collect();
+        for (at, made) in (first..).zip(here) {
+            if let Some(placed) = self.placed.get_mut(at) {
+                *placed = true;
+            }
+            match fit(made, &identities, &addresses, room, &mut plain, resolver) {
+                Ok(reservation) => {
+                    identities.insert(reservation.identity.clone(), reservation.address);
+                    addresses.insert(reservation.address);
+                    reservations.push(reservation);
+                }
+                Err((conflict, why)) => {
+                    self.left_out.push(LeftOut { made: made.clone(), conflict, why });
+                }
+            }
+        }
+    }
+
+    /// Those for which there was no room, by address.
+    pub(super) fn left_out(self) -> Vec<LeftOut> {
+        let Self { made, placed, mut left_out } = self;
+        let nowhere = made.iter().zip(placed).filter(|(_, placed)| !placed).map(|(made, _)| LeftOut {
+            made: made.clone(),
+            conflict: false,
+            why: format!("{} is in no subnet of the configuration", made.address()),
+        });
+        left_out.extend(nowhere);
+        left_out.sort_by_key(|left| left.made.address());
+        left_out
+    }
+}
+
+/// One of the API's among those that are there; or whether another is in its way, and what is wrong.
+fn fit(
+    made: &Made,
+    identities: &HashMap<HostIdentity, Ipv4Addr>,
+    addresses: &HashSet<Ipv4Addr>,
+    room: &Room<'_>,
+    plain: &mut Option<Arc<Policy>>,
+    resolver: &mut Resolver,
+) -> Result<Reservation, (bool, String)> {
+    let address = made.address();
+    let unknown = || (false, format!("{address}: another version of this program made it; make it anew"));
+    let entry = made.entry().ok_or_else(unknown)?;
+    let mut problems = Problems::new(&address.to_string());
+    let settled = room.settle(&entry, plain, resolver, &Path::ROOT, &mut problems);
+    let settled = settled.filter(|_| problems.is_empty()).ok_or_else(|| (false, problems.to_string()))?;
+    if addresses.contains(&address) {
+        return Err((true, format!("{address} is reserved for another client already")));
+    }
+    if let Some(other) = identities.get(&settled.identity) {
+        let prefix = room.surroundings.prefix;
+        return Err((true, format!("{other} is reserved for the same client in {prefix} already")));
+    }
+    Ok(Reservation { made: Some(made.clone()), ..settled })
 }
 
 fn identity(entry: &wire::Reservation, path: &Path<'_>, problems: &mut Problems) -> Option<HostIdentity> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    link,
+    link, service_address,
     text::{self, choice, within},
 };
 use crate::config::{
@@ -78,6 +78,7 @@ pub(super) fn multi_site(
         bandwidth,
         node: written.node.clone(),
         link: link?,
+        shared: Vec::new(),
     })
 }
 
@@ -92,7 +93,7 @@ fn sites(written: &[Object<wire::Site>], path: &Path<'_>, problems: &mut Problem
         problems.add(path, format!("{} sites, {SITES_MAX} are the most; list fewer", written.len()));
         return Vec::new();
     }
-    let mut names = HashMap::new();
+    let (mut names, mut shared) = (HashMap::new(), HashMap::new());
     let mut owners: HashMap<String, usize> = HashMap::new();
     let mut sites = Vec::with_capacity(written.len());
     for (index, site) in written.iter().enumerate() {
@@ -129,6 +130,7 @@ fn sites(written: &[Object<wire::Site>], path: &Path<'_>, problems: &mut Problem
             nodes: site.nodes.clone(),
             priority,
             latency_ms: site.latency,
+            service_addresses: service_address::of_site(site, index, &mut shared, &path, problems),
         });
     }
     sites

@@ -7,7 +7,8 @@ use ipnet::Ipv4Net;
 use super::{
     ADDRESSES_MAX,
     policy::{Draft, Level, Resolver},
-    reservation, text,
+    reservation::{self, Beside},
+    text,
 };
 use crate::config::{
     model::{Interface, Link, Pool, Subnet, VlanTags},
@@ -23,6 +24,12 @@ pub(super) struct DraftedPool {
     pub(super) pool: Pool,
     pub(super) draft: Draft,
     index: usize,
+}
+
+/// What all subnets are made with.
+pub(super) struct Makings<'a> {
+    pub(super) resolver: Resolver,
+    pub(super) beside: Beside<'a>,
 }
 
 /// What a subnet's parts need to know of it.
@@ -52,7 +59,7 @@ pub(super) fn subnets(
     written: &[Object<wire::Subnet>],
     interfaces: &[Interface],
     global: &Draft,
-    resolver: &mut Resolver,
+    makings: &mut Makings<'_>,
     dhcp: &Path<'_>,
     problems: &mut Problems,
 ) -> Vec<Subnet> {
@@ -62,7 +69,7 @@ pub(super) fn subnets(
     let mut addresses = 0_u64;
     for (index, entry) in written.iter().enumerate() {
         let path = path.index(index);
-        if let Some(subnet) = subnet(entry, interfaces, &own, global, resolver, &path, problems) {
+        if let Some(subnet) = subnet(entry, interfaces, &own, global, makings, &path, problems) {
             addresses = addresses.saturating_add(address_count(&subnet));
             subnets.push((index, subnet));
         }
@@ -111,10 +118,11 @@ fn subnet(
     interfaces: &[Interface],
     own: &[Ipv4Addr],
     global: &Draft,
-    resolver: &mut Resolver,
+    makings: &mut Makings<'_>,
     path: &Path<'_>,
     problems: &mut Problems,
 ) -> Option<Subnet> {
+    let Makings { resolver, beside } = makings;
     let link = link(entry, interfaces, path, problems);
     let relays = relays(&entry.relays, &path.key("relays"), problems);
     let draft = global.inherit(&entry.settings(), Level::Subnet, path, problems);
@@ -135,15 +143,10 @@ fn subnet(
     }
     let surroundings = Surroundings { prefix, own };
     let pools = pools(&entry.pools, &surroundings, &draft, resolver, &path.key("pools"), problems);
-    let reservations = reservation::reservations(
-        &entry.reservations,
-        &surroundings,
-        &pools,
-        &draft,
-        resolver,
-        &path.key("reservations"),
-        problems,
-    );
+    let room = reservation::Room { surroundings: &surroundings, pools: &pools, subnet: &draft };
+    let mut reservations =
+        reservation::reservations(&entry.reservations, &room, resolver, &path.key("reservations"), problems);
+    beside.add(&mut reservations, &room, resolver);
     let policy = resolver.policy(&draft, prefix.netmask());
     let pools = pools.into_iter().map(|drafted| drafted.pool).collect();
     Some(Subnet { prefix, link: link?, relays, pools, reservations, policy })

@@ -11,7 +11,11 @@ use ipnet::Ipv4Net;
 use crate::config::problem::{Path, Problems, quoted};
 
 /// An IPv4 address.
-pub(super) fn address(written: &str, path: &Path<'_>, problems: &mut Problems) -> Option<Ipv4Addr> {
+pub(in crate::config) fn address(
+    written: &str,
+    path: &Path<'_>,
+    problems: &mut Problems,
+) -> Option<Ipv4Addr> {
     let parsed = written.parse().ok();
     if parsed.is_none() {
         let shown = quoted(written);
@@ -102,7 +106,11 @@ pub(super) fn octets(written: &str, path: &Path<'_>, problems: &mut Problems) ->
 }
 
 /// An Ethernet address a station can have.
-pub(super) fn hardware(written: &str, path: &Path<'_>, problems: &mut Problems) -> Option<[u8; 6]> {
+pub(in crate::config) fn hardware(
+    written: &str,
+    path: &Path<'_>,
+    problems: &mut Problems,
+) -> Option<[u8; 6]> {
     let Some(octets) = hex(written).and_then(|octets| <[u8; 6]>::try_from(octets).ok()) else {
         let shown = quoted(written);
         problems.add(path, format!("{shown} is not an Ethernet address; write it as \"02:00:00:00:00:01\""));

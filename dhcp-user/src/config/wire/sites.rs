@@ -105,6 +105,21 @@ pub(in crate::config) struct Site {
     #[serde(default)]
     #[schemars(range(max = 60_000))]
     pub(in crate::config) latency: u32,
+    /// Addresses that the site's nodes share: clients are told them as their server's, and one of the nodes has them at a
+    /// time. Default: none.
+    #[serde(default)]
+    pub(in crate::config) service_addresses: Vec<Object<ServiceAddress>>,
+}
+
+/// An address that a site's nodes share.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ServiceAddress {
+    /// The address, which no machine is given otherwise.
+    pub(in crate::config) address: String,
+    /// The one of `dhcp.interfaces` it lives on, at each node of the site. Default: the only one.
+    #[serde(default)]
+    pub(in crate::config) interface: Option<String>,
 }
 
 /// How leases travel.

@@ -5,7 +5,7 @@ use super::*;
 fn reserve(config: &mut Config, subnet: usize, address: Ipv4Addr, identity: HostIdentity) {
     let policy = Arc::new(Policy { lease_default_secs: 1_800, ..policy() });
     let hostname = Some("printer".to_owned());
-    config.subnets[subnet].reservations.push(Reservation { address, identity, hostname, policy });
+    config.subnets[subnet].reservations.push(Reservation { address, identity, hostname, policy, made: None });
 }
 
 #[test]

@@ -163,7 +163,13 @@ fn a_circuits_reservation_is_remembered_when_the_client_renews_without_the_relay
     let mut config = three_subnets();
     let policy = Arc::new(Policy { lease_default_secs: 700, ..policy() });
     let identity = HostIdentity::CircuitId(b"port7".to_vec());
-    config.subnets[0].reservations.push(Reservation { address: ip(10), identity, hostname: None, policy });
+    config.subnets[0].reservations.push(Reservation {
+        address: ip(10),
+        identity,
+        hostname: None,
+        policy,
+        made: None,
+    });
     let mut lab = Lab::new(config);
     let circuit = [&[1, 5][..], b"port7"].concat();
     let relayed = |message: Msg| message.relayed(ip(1)).with(82, &circuit);

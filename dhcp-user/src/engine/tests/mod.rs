@@ -8,6 +8,7 @@ mod extend;
 mod lifetime;
 mod property;
 mod relayed;
+mod reserve;
 mod returning;
 mod select;
 mod wire;
@@ -99,6 +100,7 @@ pub(super) fn config(subnets: Vec<Subnet>) -> Config {
         audit: None,
         limits: Limits::default(),
         multi_site: None,
+        left_out: Vec::new(),
     }
 }
 

@@ -127,7 +127,13 @@ fn a_reservation_made_later_moves_the_client() {
     let mut config = three_subnets();
     let policy = config.subnets[0].policy.clone();
     let identity = HostIdentity::Hardware(mac(1));
-    config.subnets[0].reservations.push(Reservation { address: ip(10), identity, hostname: None, policy });
+    config.subnets[0].reservations.push(Reservation {
+        address: ip(10),
+        identity,
+        hostname: None,
+        policy,
+        made: None,
+    });
     let probing = lab.engine.probing();
     lab.engine.reconfigure(lab.now, Arc::new(config), vec![SERVER, SECOND_SERVER], probing);
     lab.expect(&renewing(1, ip(100)), SlowReason::NakReservedElsewhere);

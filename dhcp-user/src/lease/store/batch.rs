@@ -7,6 +7,8 @@ use crate::lease::record::{ClientKey, LeaseRecord};
 
 /// The longest answer kept, in octets.
 pub const ANSWER_BYTES_MAX: usize = 2048;
+/// The longest reservation kept, in octets.
+pub const RESERVATION_BYTES_MAX: usize = 4096;
 /// The longest value under a [`MetaKey`], in octets.
 pub const META_BYTES_MAX: usize = 4096;
 
@@ -24,6 +26,10 @@ pub struct Batch {
     pub dropped_answers: Vec<u32>,
     /// Bookkeeping values, each replacing the one before.
     pub meta: Vec<(MetaKey, Vec<u8>)>,
+    /// Reservations made while the daemon runs, each replacing what was kept of its address.
+    pub reservations: Vec<StoredReservation>,
+    /// Addresses of reservations that are gone.
+    pub dropped_reservations: Vec<Ipv4Addr>,
 }
 
 impl Batch {
@@ -34,6 +40,8 @@ impl Batch {
             && self.answers.is_empty()
             && self.dropped_answers.is_empty()
             && self.meta.is_empty()
+            && self.reservations.is_empty()
+            && self.dropped_reservations.is_empty()
     }
 
     /// The batch in parts of at most `bytes_max` octets each, to be made durable in their order: bookkeeping first, for
@@ -46,6 +54,12 @@ impl Batch {
             self.meta.iter().partition(|(key, _)| *key == MetaKey::SiteCursors);
         for (key, value) in first {
             parts.room(value.len()).meta.push((*key, value.clone()));
+        }
+        for reservation in &self.reservations {
+            parts.room(reservation.bytes.len()).reservations.push(reservation.clone());
+        }
+        for address in &self.dropped_reservations {
+            parts.room(0).dropped_reservations.push(*address);
         }
         for answer in &self.answers {
             parts.room(answer.bytes.len()).answers.push(answer.clone());
@@ -108,6 +122,15 @@ pub struct StoredAnswer {
     pub bytes: Vec<u8>,
 }
 
+/// A reservation made while the daemon runs, opaque to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredReservation {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Its octets, at most [`RESERVATION_BYTES_MAX`].
+    pub bytes: Vec<u8>,
+}
+
 /// The bookkeeping values the store keeps beside the leases. The numbers are on disk: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
@@ -127,11 +150,13 @@ pub enum MetaKey {
     MarksKnownSince = 6,
     /// How far this node is in the change logs of its peers, see [`crate::site::node`].
     SiteCursors = 7,
+    /// The cluster whose member this store has been without a gap, see [`crate::site::node`].
+    SiteMember = 8,
 }
 
 impl MetaKey {
     /// Every key.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FingerprintKey,
         Self::ConfigDigest,
         Self::TimelineAnchor,
@@ -139,6 +164,7 @@ impl MetaKey {
         Self::NextAnswer,
         Self::MarksKnownSince,
         Self::SiteCursors,
+        Self::SiteMember,
     ];
 
     /// The key's number on disk.

@@ -43,13 +43,24 @@ pub enum Kind {
     DroppedAnswer = 4,
     /// A bookkeeping value.
     Meta = 5,
+    /// A reservation made while the daemon ran.
+    Reservation = 6,
+    /// Such a reservation is gone.
+    DroppedReservation = 7,
 }
 
 impl Kind {
     fn from_number(number: u8) -> Option<Self> {
-        [Self::Lease, Self::ForgottenLease, Self::Answer, Self::DroppedAnswer, Self::Meta]
-            .into_iter()
-            .find(|kind| *kind as u8 == number)
+        const ALL: [Kind; 7] = [
+            Kind::Lease,
+            Kind::ForgottenLease,
+            Kind::Answer,
+            Kind::DroppedAnswer,
+            Kind::Meta,
+            Kind::Reservation,
+            Kind::DroppedReservation,
+        ];
+        ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 }
 

@@ -69,6 +69,7 @@ pub struct Index {
     leases: HashMap<u32, Page, BuildHasherDefault<PageHasher>>,
     answers: HashMap<u32, Location>,
     meta: HashMap<u32, Location>,
+    reservations: HashMap<u32, Location>,
     live_bytes: u64,
     lease_count: u64,
 }
@@ -92,6 +93,10 @@ impl Index {
             Kind::Answer => (self.answers.insert(key, location).unwrap_or_default(), location),
             Kind::DroppedAnswer => (self.answers.remove(&key).unwrap_or_default(), Location::default()),
             Kind::Meta => (self.meta.insert(key, location).unwrap_or_default(), location),
+            Kind::Reservation => (self.reservations.insert(key, location).unwrap_or_default(), location),
+            Kind::DroppedReservation => {
+                (self.reservations.remove(&key).unwrap_or_default(), Location::default())
+            }
         };
         self.live_bytes = (self.live_bytes + after.bytes()).saturating_sub(before.bytes());
     }
@@ -102,8 +107,9 @@ impl Index {
             Kind::Lease => self.leases.get(&(key >> 8)).map(|page| page[(key & 0xff) as usize]),
             Kind::Answer => self.answers.get(&key).copied(),
             Kind::Meta => self.meta.get(&key).copied(),
+            Kind::Reservation => self.reservations.get(&key).copied(),
             // What they speak of is older than they are, so it left the log before them.
-            Kind::ForgottenLease | Kind::DroppedAnswer => None,
+            Kind::ForgottenLease | Kind::DroppedAnswer | Kind::DroppedReservation => None,
         };
         newest == Some(location)
     }

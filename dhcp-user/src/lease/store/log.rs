@@ -7,7 +7,7 @@ use std::{collections::VecDeque, path::Path};
 
 use super::{
     Batch, LeaseStore,
-    batch::{ANSWER_BYTES_MAX, META_BYTES_MAX},
+    batch::{ANSWER_BYTES_MAX, META_BYTES_MAX, RESERVATION_BYTES_MAX},
     clean::{Cleaner, Placed},
     codec::encode_lease,
     directory::Directory,
@@ -304,6 +304,16 @@ impl Buffers {
             }
             push(Kind::Meta, key.number(), &mut |out| out.extend_from_slice(value));
         }
+        for reservation in &batch.reservations {
+            let (address, bytes) = (reservation.address, reservation.bytes.len());
+            if bytes > RESERVATION_BYTES_MAX {
+                return Err(too_long(format!("reservation of {address}"), bytes, RESERVATION_BYTES_MAX));
+            }
+            push(Kind::Reservation, address.to_bits(), &mut |out| out.extend_from_slice(&reservation.bytes));
+        }
+        for address in &batch.dropped_reservations {
+            push(Kind::DroppedReservation, address.to_bits(), &mut |_| {});
+        }
         failed.map_or(Ok(()), Err)
     }
 }
@@ -317,4 +327,5 @@ const _: () = {
     let lease_bytes_max = 2 * super::codec::FIELD_OCTETS_MAX + 256 + 256;
     assert!(lease_bytes_max + ENTRY_HEADER_BYTES < super::index::ENTRY_BYTES_MAX);
     assert!(META_BYTES_MAX + ENTRY_HEADER_BYTES < super::index::ENTRY_BYTES_MAX);
+    assert!(RESERVATION_BYTES_MAX + ENTRY_HEADER_BYTES < super::index::ENTRY_BYTES_MAX);
 };

@@ -14,6 +14,8 @@ pub struct Contents {
     pub answers: BTreeMap<u32, Vec<u8>>,
     /// Bookkeeping values.
     pub meta: BTreeMap<MetaKey, Vec<u8>>,
+    /// Reservations made while the daemon runs, by address.
+    pub reservations: BTreeMap<Ipv4Addr, Vec<u8>>,
 }
 
 impl Contents {
@@ -28,6 +30,11 @@ impl Contents {
             self.answers.remove(id);
         }
         self.meta.extend(batch.meta.iter().cloned());
+        let reservations = batch.reservations.iter();
+        self.reservations.extend(reservations.map(|made| (made.address, made.bytes.clone())));
+        for address in &batch.dropped_reservations {
+            self.reservations.remove(address);
+        }
     }
 }
 

@@ -22,7 +22,9 @@ mod segment;
 mod survey;
 mod timed;
 
-pub use batch::{ANSWER_BYTES_MAX, Batch, META_BYTES_MAX, MetaKey, StoredAnswer};
+pub use batch::{
+    ANSWER_BYTES_MAX, Batch, META_BYTES_MAX, MetaKey, RESERVATION_BYTES_MAX, StoredAnswer, StoredReservation,
+};
 pub use codec::{CodecError, FIELD_OCTETS_MAX, decode_lease, encode_lease};
 pub use directory::make_ready;
 pub use error::StoreError;

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, net::Ipv4Addr, path::Path};
 
 use super::{
-    LogStore, MetaKey, StoredAnswer,
+    LogStore, MetaKey, StoredAnswer, StoredReservation,
     codec::decode_lease,
     directory::Directory,
     disk::How,
@@ -47,6 +47,8 @@ pub struct Recovered {
     pub answers: Vec<StoredAnswer>,
     /// The bookkeeping values, each key at most once.
     pub meta: Vec<(MetaKey, Vec<u8>)>,
+    /// The reservations made while a daemon ran, in no order.
+    pub reservations: Vec<StoredReservation>,
     /// What was found.
     pub report: Report,
 }
@@ -243,7 +245,11 @@ impl LogStore {
                             let key = MetaKey::from_number(entry.key);
                             recovered.meta.extend(key.map(|key| (key, entry.body.to_vec())));
                         }
-                        Kind::ForgottenLease | Kind::DroppedAnswer => {}
+                        Kind::Reservation => recovered.reservations.push(StoredReservation {
+                            address: Ipv4Addr::from_bits(entry.key),
+                            bytes: entry.body.to_vec(),
+                        }),
+                        Kind::ForgottenLease | Kind::DroppedAnswer | Kind::DroppedReservation => {}
                     }
                 }
                 at += bytes;

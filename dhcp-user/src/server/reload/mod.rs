@@ -1,11 +1,15 @@
 //! Another configuration under a running daemon: read, judged and loaded beside the service, put in force by it in one
 //! step, all or nothing.
 //!
-//! * [`decide`]: whether a running daemon can take it up. [`files`]: where it comes from and goes to.
+//! * [`decide`]: whether a running daemon can take it up. [`files`]: where it comes from and goes to; [`applied`]: where
+//!   to if the file cannot be written.
+//! * [`reserve`]: reservations alone, made by the API.
 //! * [`swap`]: the step itself, on the service's thread.
 
+pub mod applied;
 pub mod decide;
 mod files;
+pub mod reserve;
 pub mod swap;
 
 use std::{
@@ -98,6 +102,10 @@ pub struct Reloaded {
     pub blocked_ms: u64,
     /// The generation of the kernel's entries; it grows with every change.
     pub generation: u32,
+    /// Whether the configuration file says so. If not, the daemon may not write it: what was applied is kept in
+    /// `dhcp.api.state_path` and stands for the file until that is edited.
+    #[serde(default)]
+    pub in_file: bool,
 }
 
 /// The configuration in force, for whoever shows it.
@@ -127,6 +135,19 @@ impl InForce {
 
     fn set(&self, standing: Standing) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(standing);
+    }
+}
+
+/// Says which reservations made by the API have to give way to the configuration.
+pub(super) fn tell_left_out(config: &Config) {
+    const TOLD_MAX: usize = 20;
+    for left in config.left_out.iter().take(TOLD_MAX) {
+        let address = left.made.address();
+        tracing::warn!(%address, "a reservation made by the API is not in force: {}", left.why);
+    }
+    if config.left_out.len() > TOLD_MAX {
+        let more = config.left_out.len() - TOLD_MAX;
+        tracing::warn!(more, "more reservations made by the API are not in force: `reservations` lists them");
     }
 }
 
@@ -162,8 +183,9 @@ impl Reloader {
     /// For the configuration in the file at `path`; the one before is kept in the API's directory.
     pub fn new(path: PathBuf, prospects: Prospects, events: SyncSender<Event>) -> Self {
         let Prospects { in_force, pins, asking } = prospects;
-        let previous = in_force.config().api.state_path.join("previous-configuration.json");
-        let files = Files { current: path, previous };
+        let state = in_force.config().api.state_path.clone();
+        let previous = state.join("previous-configuration.json");
+        let files = Files { current: path, previous, state };
         Self { files, in_force, pins, asking, events, one: Mutex::default() }
     }
 
@@ -177,8 +199,8 @@ impl Reloader {
     /// # Errors
     /// What is in the way.
     pub fn judge(&self, text: &str) -> Result<(Standing, Decision), ReloadError> {
-        let config = Arc::new(config::parse(text, "request")?);
-        self.judge_config(text, config)
+        let config = config::parse_with(text, "request", &self.in_force.config().made())?;
+        self.judge_config(text, Arc::new(config))
     }
 
     fn judge_config(&self, text: &str, config: Arc<Config>) -> Result<(Standing, Decision), ReloadError> {
@@ -194,9 +216,10 @@ impl Reloader {
     /// What is in the way; then what was in force is.
     pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
         self.alone(|this| {
-            let (text, config) = this.files.read()?;
+            let (text, config) = this.files.read(&this.in_force.config().made())?;
             let (next, decision) = this.judge_config(&text, Arc::new(config))?;
-            this.put_in_force(next, decision)
+            let in_file = this.files.is_in_file(&text);
+            this.put_in_force(next, decision).map(|reloaded| Reloaded { in_file, ..reloaded })
         })
         .await
     }
@@ -240,12 +263,13 @@ impl Reloader {
             return Err(ReloadError::Edited { path: self.files.current.clone() });
         }
         let (next, decision) = self.judge(text)?;
-        self.files.write_current(text)?;
-        self.put_in_force(next, decision).inspect_err(|_| {
+        let in_file = self.files.write_current(text)?;
+        let done = self.put_in_force(next, decision).inspect_err(|_| {
             if let Err(error) = self.files.write_current(&before.text) {
                 tracing::error!(%error, "the configuration file has what could not be put in force");
             }
-        })
+        });
+        done.map(|reloaded| Reloaded { in_file, ..reloaded })
     }
 
     /// Does `work` to its end beside whoever asked, who may go; nothing else is taken up meanwhile.
@@ -277,7 +301,7 @@ impl Reloader {
             }
         };
         let reloaded = match decision {
-            Decision::Nothing => Reloaded { changed: false, blocked_ms: 0, generation: 0 },
+            Decision::Nothing => Reloaded { changed: false, blocked_ms: 0, generation: 0, in_file: true },
             Decision::Change => {
                 let (to, answer) = oneshot::channel();
                 let order = Order { next: next.clone(), fresh, to };
@@ -289,6 +313,9 @@ impl Reloader {
             }
         };
         let replaced = before.text != next.text && !before.text.is_empty();
+        if before.text != next.text {
+            tell_left_out(&next.config);
+        }
         self.in_force.set(next);
         if replaced && let Err(error) = self.files.write_previous(&before.text) {
             tracing::warn!(%error, "the configuration before this one is not kept");

@@ -91,6 +91,8 @@ impl Service {
     /// If the store or the kernel fail in the middle: then nothing more may be promised.
     pub(in crate::server) fn change_configuration(&mut self, order: Order) -> Result<(), KeeperError> {
         let Order { next, fresh, to } = order;
+        // Its programs are of the maps that are about to go.
+        self.end_tap();
         let began = Instant::now();
         let mut kernel = Kernel { fresh, grace: None, modes: None, unused: Vec::new() };
         let done = self.put_in_force(&next, &mut kernel);
@@ -116,7 +118,7 @@ impl Service {
                     journal.note(now, Timestamp(clock::wall_ns()), line);
                 }
                 tracing::info!(blocked_ms, generation, "another configuration is in force");
-                (Ok(Reloaded { changed: true, blocked_ms, generation }), Ok(()))
+                (Ok(Reloaded { changed: true, blocked_ms, generation, in_file: true }), Ok(()))
             }
             Err(ChangeError::Failed(error)) => {
                 tracing::error!(%error, "another configuration was half in force");

@@ -19,6 +19,9 @@ pub enum StartError {
     /// No interface is configured.
     #[error("no interface is configured: name at least one in dhcp.interfaces")]
     NoInterface,
+    /// The reservations made by the API and the configuration are too much together.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     /// An interface cannot be served.
     #[error(transparent)]
     Interface(#[from] InterfaceError),

@@ -6,13 +6,14 @@ use dhcp_common::request::Interface;
 
 use super::StartError;
 use crate::{
-    config::model::{AttachMode, Config},
+    config::model::{AttachMode, Config, SharedAddress},
     fastpath::kernel::Port,
     net::{
         interface::{InterfaceError, InterfaceFacts},
         packet_socket::{PacketSocket, reserve_port},
     },
     probe::echo::EchoSocket,
+    server::shared_address::Place,
 };
 
 /// Every configured interface, and our address on each.
@@ -23,6 +24,9 @@ pub(in crate::server) fn look_up(
     let mut servers = Vec::with_capacity(config.interfaces.len());
     for interface in &config.interfaces {
         let mut facts = InterfaceFacts::of(&interface.name)?;
+        // Whether it is here at the moment makes no difference.
+        let shared = config.shared_addresses().filter(|shared| shared.interface == servers.len());
+        shared.for_each(|shared| facts.addresses.retain(|address| *address != shared.address));
         let server = interface
             .address
             .or_else(|| facts.addresses.first().copied())
@@ -60,6 +64,25 @@ pub(super) fn open_sockets(
         sockets.push(Arc::new(PacketSocket::open(facts.ifindex).map_err(refused("packet socket"))?));
     }
     Ok((sockets, ports))
+}
+
+/// The addresses this node shares with others, and where.
+pub(super) fn shared_addresses(
+    config: &Config,
+    facts: &[InterfaceFacts],
+    sockets: &[Arc<PacketSocket>],
+) -> Vec<Place> {
+    let place = |shared: &SharedAddress| {
+        let (facts, socket) = (facts.get(shared.interface)?, sockets.get(shared.interface)?);
+        Some(Place {
+            address: shared.address,
+            interface: facts.name.clone(),
+            ifindex: facts.ifindex,
+            mac: facts.mac,
+            socket: Arc::clone(socket),
+        })
+    };
+    config.shared_addresses().filter_map(place).collect()
 }
 
 /// What answers to probes come in by.

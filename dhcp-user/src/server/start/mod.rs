@@ -5,6 +5,7 @@
 //! and what the old program renewed in the meantime is read once it certainly runs no more.
 
 mod error;
+mod found;
 pub(super) mod interfaces;
 pub(super) mod succession;
 mod threads;
@@ -25,6 +26,8 @@ use rand::{TryRngCore, rngs::OsRng};
 
 pub use error::StartError;
 
+use self::found::Found;
+
 use super::{
     clock::{self, Clock},
     feed::Feed,
@@ -35,15 +38,20 @@ use super::{
     reload::{
         InForce, Prospects,
         decide::{AskingBy, Standing},
+        tell_left_out,
     },
     service::{Counts, Event, Service},
+    shared_address::SharedAddresses,
     takeover::{Surroundings, remember},
 };
 use crate::{
     audit::{Journal, Kind, Line, Moment},
-    config::model::{AttachMode, Config},
+    config::{
+        self,
+        model::{AttachMode, Config},
+    },
     fastpath::{kernel::KernelPath, pins::PinDirectory, stored},
-    lease::store::{FlushTimes, LogStore, MetaKey, Options, TimedStore},
+    lease::store::{FlushTimes, MetaKey, Recovered, TimedStore},
     privilege::capability,
     server::memory::meta,
     site::{
@@ -82,12 +90,14 @@ pub struct Started {
 ///
 /// # Errors
 /// What is in the way. Nothing an earlier daemon left has been changed then, unless the kernel refused at the last step.
-pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
-    let config = Arc::new(config);
+pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     if config.interfaces.is_empty() {
         return Err(StartError::NoInterface);
     }
-    let (facts, servers) = interfaces::look_up(&config)?;
+    let (facts, servers) = interfaces::look_up(config)?;
+    let found = Found::open(config)?;
+    let config = Arc::new(config::parse_with(text, "the configuration", &found.reservations())?);
+    tell_left_out(&config);
     let standing = Standing {
         text: text.into(),
         config: Arc::clone(&config),
@@ -96,7 +106,7 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     };
     let interfaces = interfaces::numbered(&facts);
     let local = facts.iter().flat_map(|facts| facts.addresses.iter().copied()).collect();
-    let (mut keeper, until) = open_store(&config, servers, interfaces.clone(), local)?;
+    let (mut keeper, until) = open_store(found, &config, servers, interfaces.clone(), local)?;
     let mut journal = config.audit.as_ref().map(Journal::open).transpose()?;
     let clock = Clock::new(keeper.timeline);
     let pins = if config.interfaces.iter().any(|interface| interface.mode != AttachMode::Off) {
@@ -138,8 +148,15 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
     let turns = Arc::new(AtomicU64::new(0));
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
-    threads::start_answers(&probing, &events)?;
-    let (feed, flushes, latency) = (Arc::<Feed>::default(), keeper.store.times(), Arc::<Latency>::default());
+    threads::start_answers(&probing, &events, &inbox)?;
+    let shared = interfaces::shared_addresses(&config, &facts, &sockets);
+    let shared = if shared.is_empty() {
+        None
+    } else {
+        Some(SharedAddresses::start(shared).map_err(StartError::Thread)?)
+    };
+    let feed = Arc::new(Feed::begun_at(Timestamp(clock::wall_ns())));
+    let (flushes, latency) = (keeper.store.times(), Arc::<Latency>::default());
     let service = Service {
         keeper,
         modes,
@@ -155,6 +172,8 @@ pub fn start(config: Config, text: &str) -> Result<Started, StartError> {
         echo: probing.echo,
         journal,
         sites: None,
+        running_tap: None,
+        shared,
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
         latency: Arc::clone(&latency),
@@ -184,16 +203,15 @@ fn note_start(
     }
 }
 
-/// Opens the store and decides what of it still holds under this configuration.
+/// Decides what of the store still holds under this configuration.
 fn open_store(
+    found: Found,
     config: &Arc<Config>,
     servers: Vec<Ipv4Addr>,
     interfaces: Vec<Interface>,
     local: Vec<Ipv4Addr>,
 ) -> Result<(Keeper<TimedStore, KernelPath>, Option<Timestamp>), StartError> {
-    let mut leases = Vec::new();
-    let (store, recovered) =
-        LogStore::open(&config.store.path, &Options::default(), &mut |lease| leases.push(lease))?;
+    let Found { store, recovered, leases } = found;
     let (mut random_key, mut seed) = (vec![0; stored::KEY_LEN], [0; 8]);
     OsRng
         .try_fill_bytes(&mut random_key)
@@ -212,7 +230,7 @@ fn open_store(
         seed: u64::from_le_bytes(seed),
     };
     let (mut keeper, resume) = remember(around, TimedStore::new(store), &recovered, leases)?;
-    if let Some(node) = node_of_sites(config, meta(&recovered, MetaKey::SiteCursors))? {
+    if let Some(node) = node_of_sites(config, &recovered)? {
         keeper.join_cluster(node);
     }
     report(&resume, found);
@@ -221,8 +239,8 @@ fn open_store(
     Ok((keeper, anchor.filter(|_| found != 0).map(|anchor| anchor.latest)))
 }
 
-/// This node, if sites are in use; `cursors` is what the store has of the others' logs.
-fn node_of_sites(config: &Config, cursors: Option<&[u8]>) -> Result<Option<Node>, StartError> {
+/// This node, if sites are in use, with what the store has of them.
+fn node_of_sites(config: &Config, recovered: &Recovered) -> Result<Option<Node>, StartError> {
     let Some(section) = config.multi_site.as_ref().filter(|section| section.enabled) else { return Ok(None) };
     let roster = Roster::here(section)?;
     let (mclt, delegation) = (section.failover.mclt_secs, section.failover.delegation_secs);
@@ -230,7 +248,8 @@ fn node_of_sites(config: &Config, cursors: Option<&[u8]>) -> Result<Option<Node>
     let number = number.and_then(|at| u16::try_from(at).ok()).unwrap_or_default();
     let (mclt, delegation) = (Span::from_secs(mclt.into()), Span::from_secs(delegation.into()));
     let settings = Settings::of(section, NodeId(number), mclt, delegation);
-    Ok(settings.map(|settings| Node::new(settings, rand::random(), cursors)))
+    let (cursors, mark) = (meta(recovered, MetaKey::SiteCursors), meta(recovered, MetaKey::SiteMember));
+    Ok(settings.map(|settings| Node::new(settings, rand::random(), cursors, mark)))
 }
 
 pub(super) fn logger(object: &mut aya::Ebpf) -> Option<EbpfLogger<&'static dyn log::Log>> {

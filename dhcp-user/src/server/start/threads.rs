@@ -61,14 +61,18 @@ pub(super) fn start_receivers(
     Ok(())
 }
 
-/// Starts a thread for each interface, and one for ICMP, that hands answers to probes to the service. Few come, and none
-/// that nobody asked for; one that finds the queue full is as one that was never given.
-pub(super) fn start_answers(probes: &Probing, events: &SyncSender<Event>) -> Result<(), StartError> {
+/// Starts a thread for each interface, and one for ICMP, that hands answers to probes to the service. Anybody may send
+/// some that nobody asked for: one beyond what may wait is as one that was never given.
+pub(super) fn start_answers(
+    probes: &Probing,
+    events: &SyncSender<Event>,
+    inbox: &Arc<Inbox>,
+) -> Result<(), StartError> {
     for (interface, socket) in probes.arp.iter().enumerate() {
-        let (socket, events) = (Arc::clone(socket), events.clone());
+        let (socket, events, inbox) = (Arc::clone(socket), events.clone(), Arc::clone(inbox));
         let hear = move || {
             let mut buffers = ReceiveBuffers::default();
-            hear(&events, || {
+            hear(&events, &inbox, || {
                 let mut frames = Vec::new();
                 socket.receive(&mut buffers, &mut frames)?;
                 let answers = frames.iter().filter_map(|frame| arp::answer(&frame.octets));
@@ -78,9 +82,9 @@ pub(super) fn start_answers(probes: &Probing, events: &SyncSender<Event>) -> Res
         spawn(format!("arp-{interface}"), hear)?;
     }
     if let Some(socket) = probes.echo.clone() {
-        let events = events.clone();
+        let (events, inbox) = (events.clone(), Arc::clone(inbox));
         let hear = move || {
-            hear(&events, || {
+            hear(&events, &inbox, || {
                 let address = socket.receive()?;
                 Ok(address.map(|address| Event::InUse(address, None)).into_iter().collect())
             });
@@ -94,13 +98,18 @@ fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Start
     thread::Builder::new().name(name).spawn(work).map_err(StartError::Thread).map(drop)
 }
 
-fn hear(events: &SyncSender<Event>, mut receive: impl FnMut() -> io::Result<Vec<Event>>) {
+fn hear(events: &SyncSender<Event>, inbox: &Inbox, mut receive: impl FnMut() -> io::Result<Vec<Event>>) {
     loop {
         match receive() {
             Ok(heard) => {
                 for event in heard {
-                    if let Err(TrySendError::Disconnected(_)) = events.try_send(event) {
-                        return;
+                    if !inbox.admits_answer() {
+                        continue;
+                    }
+                    match events.try_send(event) {
+                        Ok(()) => {}
+                        Err(TrySendError::Full(_)) => inbox.answer_taken(),
+                        Err(TrySendError::Disconnected(_)) => return,
                     }
                 }
             }

@@ -83,10 +83,17 @@ pub enum CallError {
 }
 
 /// Questions under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Calls {
     next: AtomicU64,
     open: Mutex<HashMap<u64, Open>>,
+}
+
+impl Default for Calls {
+    /// Numbers begin anywhere: a late answer to a process that was here before answers nothing of ours.
+    fn default() -> Self {
+        Self { next: AtomicU64::new(rand::random()), open: Mutex::default() }
+    }
 }
 
 /// Who was asked, and where the answer is waited for.

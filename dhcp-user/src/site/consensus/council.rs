@@ -75,6 +75,15 @@ pub struct Standing {
     pub quorum_age_ms: Option<u64>,
 }
 
+/// What was heard of leaders.
+#[derive(Clone, Copy, Debug)]
+struct Led {
+    since: Instant,
+    last: Instant,
+    /// The last entry that was agreed on.
+    agreed: u64,
+}
+
 /// The engine and what is around it.
 pub struct Council {
     raft: Raft,
@@ -88,7 +97,8 @@ pub struct Council {
     election_max: Duration,
     /// What linked nodes said of themselves: whether there is a cluster, and whether they list the same nodes.
     said: Mutex<HashMap<NodeKey, (bool, bool)>>,
-    led_since: Mutex<Option<Instant>>,
+    /// Since when a leader has been heard, when it was last, and how far everything was agreed on then.
+    led: Mutex<Option<Led>>,
     under_way: Arc<Semaphore>,
 }
 
@@ -150,7 +160,7 @@ impl Council {
             votes: AtomicBool::new(votes),
             election_max,
             said: Mutex::default(),
-            led_since: Mutex::default(),
+            led: Mutex::default(),
             under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
         });
         tokio::spawn(tend(Arc::clone(&council)));
@@ -272,9 +282,10 @@ impl Council {
         let links = &self.links;
         match question {
             Question::Append(request) => {
+                let agreed = request.leader_commit.map_or(0, |log_id| log_id.index);
                 let done = self.raft.append_entries(request).await;
                 if done.is_ok() {
-                    self.led();
+                    self.led(agreed);
                 }
                 answer(links, from, number, &done.map_err(|error| error.to_string()));
             }
@@ -297,9 +308,11 @@ impl Council {
     }
 
     /// A leader is heard.
-    fn led(&self) {
-        let mut since = self.led_since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.get_or_insert_with(Instant::now);
+    fn led(&self, agreed: u64) {
+        let now = Instant::now();
+        let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        let led = led.get_or_insert(Led { since: now, last: now, agreed });
+        (led.last, led.agreed) = (now, led.agreed.max(agreed));
     }
 
     /// Adds a node to the voters, or takes it away.
@@ -385,14 +398,13 @@ impl Council {
 
     /// Lets a newcomer vote once it knows everything.
     async fn enfranchise(&self) -> Result<(), String> {
-        let led_since = *self.led_since.lock().unwrap_or_else(PoisonError::into_inner);
-        let long_enough = led_since.is_some_and(|since| since.elapsed() >= self.election_max * 2);
-        let caught_up = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            metrics.last_applied.is_some_and(|applied| Some(applied.index) == metrics.last_log_index)
-        };
-        if long_enough && caught_up {
+        let led = *self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(led) = led else { return Ok(()) };
+        let long_enough = led.since.elapsed() >= self.election_max * 2;
+        let applied = self.raft.metrics().borrow().last_applied;
+        // Its own log may have less than everything: what counts is how far the leader, heard just now, says it goes.
+        let caught_up = applied.is_some_and(|applied| applied.index >= led.agreed);
+        if long_enough && caught_up && led.last.elapsed() < self.election_max {
             self.store.set_voter().await.map_err(|error| error.to_string())?;
             self.let_vote();
             tracing::info!("this node has been told everything and votes from now on");

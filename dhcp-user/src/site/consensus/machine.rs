@@ -15,7 +15,10 @@ use super::{
     cluster::{Cluster, Entry, Outcome},
     store::{Store, StoreError},
 };
-use crate::site::delegation::{Command, Delegations};
+use crate::site::{
+    delegation::{Command, Delegations, NodeId},
+    roster::NodeKey,
+};
 
 /// What the machine tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +37,8 @@ pub enum Agreed {
         /// The command; it may have had no effect.
         command: Command,
     },
-    /// The cluster has its name: this, or a number it gave, is new.
-    Named([u8; 16]),
+    /// The cluster has a name, and gave its nodes these numbers: one of both is new. Comes before all else.
+    Named([u8; 16], Vec<(NodeKey, NodeId)>),
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -55,6 +58,10 @@ pub struct Machine {
 
 fn index(log_id: Option<&LogId>) -> u64 {
     log_id.map_or(0, |log_id| log_id.index)
+}
+
+fn named(cluster: &Cluster) -> Option<Agreed> {
+    cluster.id.map(|id| Agreed::Named(id, cluster.numbers().collect()))
 }
 
 impl Machine {
@@ -78,7 +85,7 @@ impl Machine {
 
     fn restored(&self) -> Vec<Agreed> {
         let state = self.state();
-        let named = state.cluster.id.map(Agreed::Named);
+        let named = named(&state.cluster);
         let restored = Agreed::Restored {
             index: index(state.applied.as_ref()),
             state: Box::new(state.cluster.delegations.clone()),
@@ -129,15 +136,12 @@ impl RaftStateMachine<Types> for Machine {
                     }
                     EntryPayload::Normal(entry_of_ours) => {
                         let outcome = state.cluster.apply(&entry_of_ours);
-                        match (entry_of_ours, state.cluster.id) {
-                            (Entry::Blocks(command), _) => {
-                                told.push(Agreed::Applied { index: entry.log_id.index, command });
+                        told.extend(match entry_of_ours {
+                            Entry::Blocks(command) => {
+                                Some(Agreed::Applied { index: entry.log_id.index, command })
                             }
-                            (Entry::Begin { .. } | Entry::Enroll(_), Some(id)) => {
-                                told.push(Agreed::Named(id));
-                            }
-                            (Entry::Begin { .. } | Entry::Enroll(_), None) => {}
-                        }
+                            Entry::Begin { .. } | Entry::Enroll(_) => named(&state.cluster),
+                        });
                         outcome
                     }
                 };

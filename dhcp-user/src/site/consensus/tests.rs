@@ -90,7 +90,7 @@ impl Node {
         let (log, named) = (Arc::clone(&agreed), Arc::clone(&links));
         let listener = tokio::spawn(async move {
             while let Some(one) = from_council.recv().await {
-                if let Agreed::Named(id) = one {
+                if let Agreed::Named(id, _) = one {
                     named.set_cluster(id);
                 }
                 log.lock().unwrap().push(one);

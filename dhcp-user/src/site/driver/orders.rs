@@ -12,7 +12,6 @@ use crate::{
     server::service::Event,
     site::{
         consensus::calls::MemberChange,
-        delegation::NodeId,
         link::wire::Lane,
         node::{Input, Order},
         roster::{Node, NodeKey},
@@ -126,7 +125,8 @@ impl Sites {
         let alone = self.runtime.spawn(async move { sites.council.go_on_without(&partner).await });
         let alone = alone.await.unwrap_or_else(|_| Err("this node is stopping".to_owned()));
         alone.map_err(OrderError::Unsafe)?;
-        let number = NodeId(u16::try_from(at).map_err(|_| unknown())?);
+        let key = nodes.get(at).map(|node| node.key).ok_or_else(unknown)?;
+        let number = self.council.machine().cluster().number(key).ok_or_else(unknown)?;
         deliver(&self.to_node, Event::Site(Input::Order(Order::PartnerDown(number)))).await;
         Ok(())
     }

@@ -103,7 +103,10 @@ pub struct Pump {
     from_links: Receiver<LinkEvent>,
     from_council: Receiver<Agreed>,
     peers: BTreeMap<NodeKey, Peer>,
+    /// The numbers the cluster gave its nodes; none before it has begun.
     numbers: BTreeMap<NodeKey, NodeId>,
+    /// The state the node is told of once there are numbers.
+    waiting: Option<Input>,
 }
 
 impl Pump {
@@ -114,9 +117,15 @@ impl Pump {
         from_links: Receiver<LinkEvent>,
         from_council: Receiver<Agreed>,
     ) -> Self {
-        let numbers = (0..).zip(links.roster.nodes()).map(|(number, node)| (node.key, NodeId(number)));
-        let numbers = numbers.collect();
-        Self { links, ends, from_links, from_council, peers: BTreeMap::new(), numbers }
+        Self {
+            links,
+            ends,
+            from_links,
+            from_council,
+            peers: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            waiting: None,
+        }
     }
 
     /// Takes up what is agreed while something else goes on, which may wait for that.
@@ -134,18 +143,11 @@ impl Pump {
     /// Pumps until the service is gone.
     pub async fn run(mut self, sites: &Arc<Sites>) {
         let council = Arc::clone(&sites.council);
-        self.check_numbers(&council);
         loop {
             tokio::select! {
                 biased;
                 agreed = self.from_council.recv() => match agreed {
-                    Some(agreed) => {
-                        let named = matches!(agreed, Agreed::Named(_));
-                        self.agreed(agreed).await;
-                        if named {
-                            self.check_numbers(&council);
-                        }
-                    }
+                    Some(agreed) => self.agreed(agreed).await,
                     None => return,
                 },
                 output = self.ends.from_node.queue.recv() => match output {
@@ -165,29 +167,44 @@ impl Pump {
         }
     }
 
-    /// Nodes are numbered by their place in the configuration. Where the cluster numbered them otherwise, blocks would be
-    /// taken for somebody else's: a node that finds that out must not go on.
-    fn check_numbers(&self, council: &Council) {
-        let cluster = council.machine().cluster();
-        for (key, number) in cluster.numbers() {
-            if let Some(node) = self.links.roster.get(key)
-                && self.numbers.get(&key) != Some(&number)
-                && self.links.counts.failed(&node.name, "numbering")
-            {
-                tracing::error!(
-                    node = node.name,
-                    number = number.0,
-                    "the cluster gave this node another number than its place in dhcp.datacenter.multi_site.sites: nodes \
-                     and sites that were added belong at the end of the list"
-                );
-            }
+    /// The node is told which numbers the cluster gave, and of the links to those that have one now.
+    async fn numbered(&mut self, cluster: [u8; 16], numbers: Vec<(NodeKey, NodeId)>) {
+        self.numbers = numbers.into_iter().collect();
+        let nodes = self.links.roster.nodes().iter().enumerate();
+        let known = nodes.filter_map(|(at, node)| Some((at, *self.numbers.get(&node.key)?)));
+        self.tell(Input::Numbered(cluster, known.collect())).await;
+        if let Some(restored) = self.waiting.take() {
+            self.tell(restored).await;
+        }
+        let linked: Vec<NodeKey> = self.peers.keys().copied().collect();
+        for key in linked {
+            self.tell_of_link(key).await;
         }
     }
 
-    async fn agreed(&self, agreed: Agreed) {
+    /// The node is told of a link, if it has not been, and the other end has a number.
+    async fn tell_of_link(&mut self, key: NodeKey) {
+        let (Some(&node), Some(peer)) = (self.numbers.get(&key), self.peers.get_mut(&key)) else { return };
+        if let Some(number) = peer.link.filter(|_| peer.told.is_none()) {
+            peer.told = Some(number);
+            self.deliver(Event::Linked(node, number)).await;
+        }
+    }
+
+    async fn agreed(&mut self, agreed: Agreed) {
         match agreed {
-            Agreed::Named(cluster) => self.links.set_cluster(cluster),
-            Agreed::Restored { index, state } => self.tell(Input::Restored { index, state }).await,
+            Agreed::Named(cluster, numbers) => {
+                self.links.set_cluster(cluster);
+                self.numbered(cluster, numbers).await;
+            }
+            Agreed::Restored { index, state } => {
+                let restored = Input::Restored { index, state };
+                if self.numbers.is_empty() {
+                    self.waiting = Some(restored);
+                } else {
+                    self.tell(restored).await;
+                }
+            }
             Agreed::Applied { index, command } => self.tell(Input::Applied { index, command }).await,
         }
     }
@@ -199,10 +216,7 @@ impl Pump {
                 council.linked(key, &hello);
                 self.lose(key).await;
                 self.peers.entry(key).or_default().link = Some(number);
-                if let Some(&node) = self.numbers.get(&key) {
-                    self.peers.entry(key).or_default().told = Some(number);
-                    self.deliver(Event::Linked(node, number)).await;
-                }
+                self.tell_of_link(key).await;
             }
             LinkEvent::Down(key, number) => {
                 if self.peers.get(&key).and_then(|peer| peer.link) == Some(number) {

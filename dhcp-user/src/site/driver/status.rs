@@ -10,7 +10,7 @@ use crate::{
     config::model::{MultiSite, SyncMode},
     site::{
         consensus::council,
-        link::shared::PeerStatus,
+        link::{shared::PeerStatus, tls::Tls},
         node::{
             View,
             view::{PeerView, Role, Standing},
@@ -86,6 +86,10 @@ pub struct NodeStatus {
     pub lag_secs: Option<u64>,
     /// When either last had everything of the other, UTC.
     pub last_sync: Option<String>,
+    /// Updates sent to it since this node's start.
+    pub updates_sent: Option<u64>,
+    /// Updates of it that were taken up here.
+    pub updates_received: Option<u64>,
 }
 
 /// How this node and the others keep in step.
@@ -121,6 +125,8 @@ pub struct SyncDetail {
     pub blocks_held: Option<u32>,
     /// How many of these it has taken over and may not give out of yet.
     pub blocks_closed: Option<u32>,
+    /// Whether the addresses that the nodes of its site share are on this one; null without such.
+    pub service_addresses_here: Option<bool>,
     /// Until when it may give addresses out without another word of the majority, UTC.
     pub held_until: Option<String>,
     /// The cap on what is sent, octets a second; null without.
@@ -278,6 +284,8 @@ impl Seen<'_> {
             lag_updates: viewed.map(|viewed| viewed.lag_updates),
             lag_secs: viewed.map(|viewed| viewed.lag_secs),
             last_sync: self.last_sync(node).map(utc),
+            updates_sent: viewed.map(|viewed| viewed.updates_sent),
+            updates_received: viewed.map(|viewed| viewed.updates_received),
         }
     }
 }
@@ -318,6 +326,11 @@ impl Sites {
         })
     }
 
+    /// When the certificate of the links ends, seconds since the Unix epoch; `None` without encryption.
+    pub fn certificate_ends_secs(&self) -> Option<i64> {
+        self.links.tls.as_ref().map(Tls::ends_secs)
+    }
+
     /// How this node and the others keep in step.
     pub fn sync(&self, view: Option<&View>) -> Option<SyncDetail> {
         let section = self.config.multi_site.as_ref()?;
@@ -327,7 +340,7 @@ impl Sites {
         let leader = council.leader.and_then(|key| links.roster.get(key)).map(|node| node.name.clone());
         let (plain, packed) = (links.counts.plain.load(Relaxed), links.counts.packed.load(Relaxed));
         let hex = |id: [u8; 16]| id.iter().map(|octet| format!("{octet:02x}")).collect();
-        let ends = links.tls.as_ref().and_then(|tls| u64::try_from(tls.ends_secs()).ok());
+        let ends = self.certificate_ends_secs().and_then(|secs| u64::try_from(secs).ok());
         let automatic_failover = section.failover.enabled && council.voters.len() >= 3;
         Some(SyncDetail {
             node: me.name.clone(),
@@ -349,6 +362,7 @@ impl Sites {
             blocks: view.map(|view| view.blocks),
             blocks_held: view.map(|view| view.blocks_held),
             blocks_closed: view.map(|view| view.blocks_closed),
+            service_addresses_here: view.and_then(|view| view.shared_addresses_here),
             held_until: view.map(|view| utc(view.held_until)),
             bandwidth_cap: cap,
             bandwidth_used: used,
@@ -390,6 +404,11 @@ impl Sites {
                 problems
                     .push("this node's pools are not the cluster's: it gives no addresses out".to_owned());
             }
+            Some(Role::HasLeases) => problems.push(
+                "this node has leases from before there was a cluster, and others may give their addresses away: only one \
+                 node may begin with leases; let these end elsewhere, and start it with an empty store"
+                    .to_owned(),
+            ),
             Some(Role::Cut) => {
                 problems.push("cut off from the majority: no addresses are given to new clients".to_owned());
             }

@@ -58,6 +58,13 @@ impl Terms {
                 terms.push((format!("reservations of subnet {}", subnet.prefix), short(&hosts.join(" "))));
             }
         }
+        for site in config.multi_site.iter().flat_map(|sites| &sites.sites) {
+            let addresses: Vec<String> =
+                site.service_addresses.iter().map(|(address, _)| address.to_string()).collect();
+            if !addresses.is_empty() {
+                terms.push((format!("service addresses of site {}", site.name), short(&addresses.join(" "))));
+            }
+        }
         let mut hash = Sha256::new();
         for (name, value) in &terms {
             for text in [name, value] {

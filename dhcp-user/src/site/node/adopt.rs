@@ -17,7 +17,7 @@ use crate::{
     server::work::Work,
     site::{
         delegation::NodeId,
-        replication::{Cursor, Update, WireError, decode, put_number, updated},
+        replication::{Asked, Cursor, Update, WireError, decode, put_number, updated},
     },
     time::Timestamp,
 };
@@ -40,12 +40,12 @@ enum Judgement {
     Nonsense(WireError),
 }
 
-/// A lease that a standby granted, and whether its client is told.
-type Told = (LeaseRecord, bool);
+/// A lease as a peer has it, and how its client asks if the peer told all of it.
+type Told = (LeaseRecord, Option<Asked>);
 
 #[derive(Default)]
 struct Taken {
-    adopted: Vec<LeaseRecord>,
+    adopted: Vec<Told>,
     told: Vec<Told>,
     overtaken: u64,
 }
@@ -134,9 +134,9 @@ impl Node {
                 if let Some(peer) = self.peers.get_mut(index) {
                     peer.objection = Some(Objection { seq, heard: 0 });
                 }
-                self.hear(now, engine, index, &told, work);
+                self.hear(now, engine, index, told, work);
             }
-            Judgement::Hear(told) => self.hear(now, engine, index, &told, work),
+            Judgement::Hear(told) => self.hear(now, engine, index, told, work),
             Judgement::Unknown => {
                 if let Some(peer) = self.peers.get_mut(index) {
                     peer.cursor = Cursor::default();
@@ -163,7 +163,8 @@ impl Node {
         let hearing = peer.objection.is_some();
         let mut taken = Taken::default();
         let (mut ending, mut waiting, mut objection) = (Vec::new(), false, None);
-        for update in updates {
+        for mut update in updates {
+            let asked = update.identity.is_some().then(|| std::mem::take(&mut update.asked));
             let delegation = authority.blocks().of_address(update.address).and_then(|b| self.state.block(b));
             let Some(delegation) = delegation else { continue };
             let known = engine.leases().get(update.address);
@@ -171,8 +172,7 @@ impl Node {
                 return Judgement::Wait;
             }
             if update.epoch == 0 && delegation.holder == self.settings.me {
-                let anew = update.identity.is_some();
-                taken.told.extend(updated(update, known).map(|record| (record, anew)));
+                taken.told.extend(updated(update, known).map(|record| (record, asked)));
                 continue;
             }
             if hearing || objection.is_some() {
@@ -200,7 +200,7 @@ impl Node {
                     (false, None) => waiting |= self.forgetting.contains(&record.address),
                 }
             }
-            taken.adopted.push(record);
+            taken.adopted.push((record, asked));
         }
         if let Some(seq) = objection {
             Judgement::Object(seq, taken.told)
@@ -222,19 +222,19 @@ impl Node {
             engine.unsuspend(address);
             work.publish.push(address);
         }
-        for record in taken.adopted {
+        let count = taken.adopted.len() + taken.told.len();
+        for (record, asked) in taken.adopted {
             self.forgetting.remove(&record.address);
+            self.learn_of(&record, asked, engine.leases().get(record.address));
             work.publish.push(record.address);
             engine.adopt(record.clone());
             work.adopted.push(record);
         }
-        for (told, anew) in &taken.told {
-            work.take(engine.granted_elsewhere(now, told, *anew));
-        }
+        self.take_told(now, engine, taken.told, work);
         let Some(peer) = self.peers.get_mut(index) else { return };
         let Some(first) = peer.arrived.pop_front() else { return };
         peer.traffic.octets_received += first.octets.len() as u64;
-        peer.traffic.updates_received += (work.adopted.len() + taken.told.len()) as u64;
+        peer.traffic.updates_received += count as u64;
         let before = peer.cursor;
         peer.cursor = Cursor { log: first.after.log, seq: first.until };
         if peer.arrived.is_empty() {
@@ -244,18 +244,31 @@ impl Node {
         work.batch.meta.push((MetaKey::SiteCursors, self.encode_cursors()));
     }
 
-    /// Takes up what a peer granted, and nothing else of the batch: that comes again when it has heard of our grants.
-    fn hear(&mut self, now: Timestamp, engine: &mut Engine, index: usize, told: &[Told], work: &mut Work) {
-        for (told, anew) in told {
-            work.take(engine.granted_elsewhere(now, told, *anew));
+    /// Takes up what a peer granted of our blocks.
+    fn take_told(&mut self, now: Timestamp, engine: &mut Engine, told: Vec<Told>, work: &mut Work) {
+        for (told, asked) in told {
+            work.take(engine.granted_elsewhere(now, &told, asked.is_some()));
+            // It is this node's to say what the lease is: the client may be another by now.
+            let lease = engine.leases().get(told.address);
+            if let Some(lease) = lease.filter(|lease| lease.state == LeaseState::Bound)
+                && (&lease.client, &lease.hardware) == (&told.client, &told.hardware)
+            {
+                self.learn_of(lease, asked, Some(lease));
+            }
         }
+    }
+
+    /// Takes up what a peer granted, and nothing else of the batch: that comes again when it has heard of our grants.
+    fn hear(&mut self, now: Timestamp, engine: &mut Engine, index: usize, told: Vec<Told>, work: &mut Work) {
+        let count = told.len() as u64;
+        self.take_told(now, engine, told, work);
         let Some(peer) = self.peers.get_mut(index) else { return };
         let Some(first) = peer.arrived.pop_front() else { return };
         if let Some(objection) = &mut peer.objection {
             objection.heard = first.until;
         }
         peer.traffic.octets_received += first.octets.len() as u64;
-        peer.traffic.updates_received += told.len() as u64;
+        peer.traffic.updates_received += count;
         self.hearing.push((index, Cursor { log: first.after.log, seq: first.until }));
         // As if there were something new to say: what was heard must be durable before that is said.
         work.batch.meta.push((MetaKey::SiteCursors, self.encode_cursors()));
@@ -263,6 +276,7 @@ impl Node {
 
     /// What was taken up is durable, or could not be made so for want of room: then it is asked for again.
     pub fn settled(&mut self, now: Timestamp, durable: bool) {
+        self.mark_settled(durable);
         for (index, cursor) in std::mem::take(&mut self.hearing) {
             let Some(peer) = self.peers.get_mut(index) else { continue };
             if durable {

@@ -66,7 +66,7 @@ impl Node {
     /// Our own renewal is applied: what we hold lasts from when it was proposed.
     fn renewed(&mut self, now: Timestamp, stamp: u64, engine: &mut Engine) {
         let Some(&(_, proposed_at)) = self.stamps.iter().find(|(known, _)| *known == stamp) else { return };
-        let until = match self.settings.has_majority() {
+        let until = match self.state.moves_by_itself() {
             true => proposed_at + self.settings.delegation,
             // Nothing moves by itself then.
             false => Timestamp(u64::MAX),
@@ -74,14 +74,18 @@ impl Node {
         if now >= self.held_until {
             self.entitled_since = now;
         }
-        self.held_until = self.held_until.max(until);
+        // From for ever back to a time: there are more nodes now, and they wait for this renewal before they put us out.
+        self.held_until = match self.held_until {
+            Timestamp(u64::MAX) => until,
+            before => before.max(until),
+        };
         if let Some(authority) = engine.authority_mut() {
             authority.set_held_until(self.held_until);
         }
     }
 
     /// Brings everything in line with the cluster's state.
-    fn follow(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+    pub(super) fn follow(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
         let me = self.settings.me;
         for (node, member) in self.state.members() {
             let heard = self.heard.entry(node).or_insert((member.renewals, now));
@@ -98,6 +102,7 @@ impl Node {
         authority.set_alone(alone, others == 0);
         authority.set_held_until(self.held_until);
         let sound = authority.blocks().digest() == self.state.digest();
+        let trusted = sound && self.state.is_in(me) && self.is_marked();
         let blocks = authority.blocks().len();
         self.mine.resize(blocks, None);
         self.epochs.resize(blocks, 0);
@@ -105,7 +110,7 @@ impl Node {
         for index in 0..blocks {
             let Ok(block) = u32::try_from(index).map(BlockId) else { break };
             let delegation = self.state.block(block);
-            let ours = delegation.filter(|held| held.holder == me && sound && self.state.is_in(me));
+            let ours = delegation.filter(|held| held.holder == me && trusted);
             let epoch = delegation.map_or(0, |held| held.epoch);
             if let Some(known) = self.epochs.get_mut(index).filter(|known| **known != epoch) {
                 *known = epoch;
@@ -170,13 +175,13 @@ impl Node {
     }
 
     /// Proposes what is due.
-    pub(super) fn propose(&mut self, now: Timestamp, engine: &Engine) {
+    pub(super) fn propose(&mut self, now: Timestamp, engine: &Engine, work: &mut Work) {
         let me = self.settings.me;
         if !self.restored {
             return;
         }
         if !self.state.is_founded() {
-            self.propose_founding(now, engine);
+            self.propose_founding(now, engine, work);
             return;
         }
         let digest = engine.authority().map(|authority| authority.blocks().digest());
@@ -187,8 +192,16 @@ impl Node {
             None => return,
             Some(Presence::Out) => {
                 if self.again(now, "join") {
+                    self.own_leases = self.has_leases_of_its_own(engine);
+                    if self.own_leases || !self.mark_first(work) {
+                        return;
+                    }
                     self.out.push(Output::Propose(Command::Join { node: me }));
                 }
+                return;
+            }
+            Some(Presence::Joining { .. } | Presence::In) if !self.is_marked() => {
+                self.propose_after_loss(now, work);
                 return;
             }
             Some(Presence::Joining { .. } | Presence::In) => {}
@@ -197,6 +210,7 @@ impl Node {
         if !self.state.is_in(me) {
             return;
         }
+        self.propose_standing(now);
         if self.again(now, "confirm") {
             self.propose_confirmations();
         }
@@ -206,11 +220,17 @@ impl Node {
         }
     }
 
-    fn propose_founding(&mut self, now: Timestamp, engine: &Engine) {
+    fn propose_founding(&mut self, now: Timestamp, engine: &Engine, work: &mut Work) {
         let Some(blocks) = engine.authority().map(Authority::blocks) else { return };
-        let rank = self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
+        let mut rank =
+            self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
         let since = *self.unfounded_since.get_or_insert(now);
-        if now >= since + Span(FOUND_AFTER.0.saturating_mul(rank)) && self.again(now, "found") {
+        // Who has leases goes first: the founder's are the only ones from before that are kept.
+        if !self.has_leases_of_its_own(engine) {
+            rank += 1;
+        }
+        let due = now >= since + Span(FOUND_AFTER.0.saturating_mul(rank));
+        if due && self.mark_first(work) && self.again(now, "found") {
             let nodes = self.settings.nodes.iter().map(|place| place.node).collect();
             let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
             let digest = blocks.digest();
@@ -222,7 +242,7 @@ impl Node {
     fn propose_renewal(&mut self, now: Timestamp) {
         let every = Span(self.settings.delegation.0 / 4);
         let last = self.stamps.back().map(|(_, at)| *at);
-        let eternal = self.held_until == Timestamp(u64::MAX);
+        let eternal = self.held_until == Timestamp(u64::MAX) && !self.state.moves_by_itself();
         if eternal || last.is_some_and(|at| now < at + every) {
             return;
         }
@@ -250,7 +270,7 @@ impl Node {
 
     fn propose_putting_out(&mut self, now: Timestamp) {
         // If consensus itself stood still, everybody's renewals are late: ours must have been on time for a while.
-        if !self.settings.has_majority() || now < self.entitled_since + self.settings.detection {
+        if !self.state.moves_by_itself() || now < self.entitled_since + self.settings.detection {
             return;
         }
         let delegation = self.settings.delegation;
@@ -273,10 +293,21 @@ impl Node {
         }
     }
 
-    /// Who takes a node's blocks: the others of its site, else those of the first site that has any.
+    /// Who takes a node's blocks: the others of its site, else those of the first site of `preferred_sites` that has any.
     pub(super) fn heirs_of(&self, now: Timestamp, node: NodeId) -> Vec<NodeId> {
         let site = self.settings.place(node).map(|place| place.site);
-        for site in site.into_iter().chain(self.settings.heirs.iter().copied()) {
+        self.heirs_in(now, node, site.into_iter().chain(self.settings.heirs.iter().copied()))
+    }
+
+    /// Who takes this node's blocks when its site is taken out of service: the others of the site are on their way out too.
+    pub(super) fn heirs_elsewhere(&self, now: Timestamp) -> Vec<NodeId> {
+        let me = self.settings.me;
+        let site = self.settings.place(me).map(|place| place.site);
+        self.heirs_in(now, me, self.settings.heirs.iter().copied().filter(|heir| Some(*heir) != site))
+    }
+
+    fn heirs_in(&self, now: Timestamp, node: NodeId, sites: impl Iterator<Item = usize>) -> Vec<NodeId> {
+        for site in sites {
             let heirs: Vec<NodeId> = self
                 .settings
                 .nodes
@@ -295,7 +326,7 @@ impl Node {
     /// Whether a node has been silent for longer than the detection interval.
     pub(super) fn is_suspect(&self, now: Timestamp, node: NodeId) -> bool {
         node != self.settings.me
-            && self.settings.has_majority()
+            && self.state.moves_by_itself()
             && self.heard.get(&node).is_none_or(|(_, at)| now >= *at + self.settings.detection)
     }
 

@@ -35,6 +35,7 @@ impl Node {
     /// Asks for blocks where addresses are short, and brings moves forward.
     pub(super) fn hand_on(&mut self, now: Timestamp, engine: &mut Engine) {
         self.propose_move(now);
+        self.serve_wishes(now, engine);
         if now < self.next_look || now >= self.held_until || !self.state.is_in(self.settings.me) {
             return;
         }
@@ -120,7 +121,7 @@ impl Node {
         donors.into_iter().map(|(.., node)| node).collect()
     }
 
-    /// A peer is short of addresses.
+    /// A peer is short of addresses: its wish waits for its turn, as long as the peer waits for an answer.
     pub(super) fn on_want(
         &mut self,
         now: Timestamp,
@@ -129,10 +130,31 @@ impl Node {
         blocks: u32,
         engine: &mut Engine,
     ) {
-        if self.moving.is_some() || now >= self.held_until || !self.state.is_in(from) {
+        let pools = engine.config().subnets.iter().map(|subnet| subnet.pools.len()).sum::<usize>();
+        let known = usize::try_from(pool).ok().filter(|pool| *pool < pools);
+        let Some(pool) = known.filter(|_| self.settings.place(from).is_some()) else { return };
+        self.wanted.insert((from, pool), (now, blocks));
+        self.serve_wishes(now, engine);
+    }
+
+    /// One move after the other: of several peers that ask in the same moment, as when all of them have just come in, none
+    /// has to ask again.
+    fn serve_wishes(&mut self, now: Timestamp, engine: &mut Engine) {
+        self.wanted.retain(|_, (asked_at, _)| now < *asked_at + WISH_EVERY);
+        while self.moving.is_none()
+            && let Some((&(from, pool), &(_, blocks))) =
+                self.wanted.iter().min_by_key(|(_, (asked_at, _))| *asked_at)
+        {
+            self.wanted.remove(&(from, pool));
+            self.grant_wish(now, from, pool, blocks, engine);
+        }
+    }
+
+    fn grant_wish(&mut self, now: Timestamp, from: NodeId, pool: usize, blocks: u32, engine: &mut Engine) {
+        if now >= self.held_until || !self.state.is_in(from) {
             return;
         }
-        let (Some(authority), Ok(pool)) = (engine.authority(), usize::try_from(pool)) else { return };
+        let Some(authority) = engine.authority() else { return };
         let mut held: Vec<(u64, BlockId, u32)> = authority
             .blocks()
             .of_pool(pool)
@@ -185,7 +207,7 @@ impl Node {
             })
             .map(|(block, held)| (block, held.epoch))
             .collect();
-        let heirs = self.heirs_of(now, self.settings.me);
+        let heirs = self.heirs_elsewhere(now);
         let turn = usize::try_from(self.counts.handed_on).unwrap_or(0) % heirs.len().max(1);
         let Some(&heir) = heirs.get(turn) else { return };
         let share = held.len().div_ceil(heirs.len().max(1)).min(BLOCKS_PER_COMMAND_MAX);

@@ -3,7 +3,8 @@
 //! the engine for, through the keeper.
 //!
 //! * [`settings`]: what is fixed while it runs; [`message`]: what nodes tell each other; [`view`]: what is shown of it.
-//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs.
+//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs;
+//!   `asked`: how clients ask for their renewals; `shared`: who has a site's addresses.
 //!
 //! **How it is driven.** The node lives in the keeper, in the service's thread. The driver, which has the links and the
 //! consensus, hands [`Input`]s to the service and carries out the [`Output`]s that come back with each
@@ -17,11 +18,14 @@
 //!   A peer whose queue is full is disconnected.
 
 mod adopt;
+mod asked;
 mod delegate;
 mod hand_on;
+mod membership;
 pub mod message;
 mod peer;
 pub mod settings;
+mod shared;
 mod tell;
 pub mod view;
 
@@ -30,19 +34,21 @@ use std::{
     net::Ipv4Addr,
 };
 
+pub use membership::ClusterId;
 pub use message::Message;
 pub use settings::{Place, Settings, SiteFacts};
 pub use view::View;
 
 use self::{
     hand_on::Moving,
+    membership::Mark,
     peer::{Arrived, Peer},
     tell::Returned,
     view::{Counts, PeerView, Role, Standing},
 };
 use super::{
     delegation::{Command, Delegations, NodeId, Presence},
-    replication::{ChangeLog, Cursor},
+    replication::{Book, ChangeLog, Cursor},
 };
 use crate::{engine::Engine, server::work::Work, time::Timestamp};
 
@@ -63,6 +69,9 @@ pub enum Input {
         /// The command; it may be void.
         command: Command,
     },
+    /// The cluster's name, and the numbers it gave the nodes at these places of the configuration; what has none is not
+    /// known yet. Comes before [`Restored`](Self::Restored), and again when there are more; without it places are numbers.
+    Numbered(ClusterId, Vec<(usize, NodeId)>),
     /// There is a connection to a peer, in both directions, and it is who it says.
     Connected(NodeId),
     /// It is gone.
@@ -97,6 +106,17 @@ pub enum Output {
 /// A node.
 pub struct Node {
     settings: Settings,
+    /// All nodes as configured, and which of them this is.
+    configured: Vec<Place>,
+    my_place: usize,
+    cluster: ClusterId,
+    mark: Mark,
+    /// What this node may do has changed without a command.
+    changed_standing: bool,
+    /// It has leases nobody else knows of, from before there was a cluster, and so does not join.
+    own_leases: bool,
+    /// How far it was in the others' logs when it started.
+    known: Vec<(NodeId, Cursor)>,
     state: Delegations,
     applied_index: u64,
     /// The consensus log's state is known since the start.
@@ -136,31 +156,44 @@ pub struct Node {
     /// Peers that are objected to and whose grants were taken up nevertheless, which is not durable yet: up to there.
     hearing: Vec<(usize, Cursor)>,
     moving: Option<Moving>,
+    /// How clients ask for their renewals.
+    asked: Book,
+    /// Leases whose renewals the kernel is to be taught from that.
+    untaught: BTreeSet<Ipv4Addr>,
     /// When blocks of a pool were last asked for, and how many have been asked.
     wishes: HashMap<usize, (Timestamp, usize)>,
+    /// Who is short of addresses in which pool: since when, and by how many blocks.
+    wanted: BTreeMap<(NodeId, usize), (Timestamp, u32)>,
     next_look: Timestamp,
     draining: bool,
+    stopping: bool,
     counts: Counts,
     out: Vec<Output>,
 }
 
 impl Node {
     /// A node that has just been started: `log_id` is random and not 0, `cursors` is what the store held under
-    /// [`MetaKey::SiteCursors`](crate::lease::store::MetaKey::SiteCursors). It does nothing before [`Input::Restored`].
-    pub fn new(settings: Settings, log_id: u64, cursors: Option<&[u8]>) -> Self {
-        let (adopted_under, cursors) = cursors.and_then(adopt::decode_cursors).unwrap_or_default();
-        let known =
-            |node| cursors.iter().find(|(other, _)| *other == node).map_or_else(Cursor::default, |c| c.1);
-        let others = settings.nodes.iter().map(|place| place.node).filter(|node| *node != settings.me);
-        let peers = others.map(|node| Peer::new(node, known(node))).collect();
-        Self {
+    /// [`MetaKey::SiteCursors`](crate::lease::store::MetaKey::SiteCursors), `mark` under
+    /// [`MetaKey::SiteMember`](crate::lease::store::MetaKey::SiteMember). It does nothing before [`Input::Restored`].
+    pub fn new(settings: Settings, log_id: u64, cursors: Option<&[u8]>, mark: Option<&[u8]>) -> Self {
+        let (adopted_under, known) = cursors.and_then(adopt::decode_cursors).unwrap_or_default();
+        let configured = settings.nodes.clone();
+        let my_place = configured.iter().position(|place| place.node == settings.me).unwrap_or(usize::MAX);
+        let mut node = Self {
             settings,
+            configured,
+            my_place,
+            cluster: ClusterId::default(),
+            mark: Mark::stored(mark),
+            changed_standing: false,
+            own_leases: false,
+            known,
             state: Delegations::default(),
             applied_index: 0,
             restored: false,
             adopted_under,
             log: ChangeLog::new(log_id.max(1)),
-            peers,
+            peers: Vec::new(),
             mine: Vec::new(),
             epochs: Vec::new(),
             upheavals: 0,
@@ -180,12 +213,24 @@ impl Node {
             undurable: Vec::new(),
             hearing: Vec::new(),
             moving: None,
+            asked: Book::default(),
+            untaught: BTreeSet::new(),
             wishes: HashMap::new(),
+            wanted: BTreeMap::new(),
             next_look: Timestamp::ZERO,
             draining: false,
+            stopping: false,
             counts: Counts::default(),
             out: Vec::new(),
-        }
+        };
+        let numbers: Vec<_> =
+            node.configured.iter().enumerate().map(|(at, place)| (at, place.node)).collect();
+        node.on_numbered(ClusterId::default(), &numbers);
+        node
+    }
+
+    fn known_cursor(&self, node: NodeId) -> Cursor {
+        self.known.iter().find(|(other, _)| *other == node).map_or_else(Cursor::default, |known| known.1)
     }
 
     /// What is fixed.
@@ -213,6 +258,7 @@ impl Node {
         match input {
             Input::Restored { index, state } => self.on_restored(now, index, *state, engine, work),
             Input::Applied { index, command } => self.on_applied(now, index, &command, engine, work),
+            Input::Numbered(cluster, numbers) => self.on_numbered(cluster, &numbers),
             Input::Connected(node) => {
                 let own_log = self.log.end().log;
                 if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
@@ -269,9 +315,12 @@ impl Node {
     /// Lets time pass, and takes up what has come: to be called after every batch of inputs, and several times a second.
     /// One batch of each peer at most is taken up by a call.
     pub fn turn(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+        if std::mem::take(&mut self.changed_standing) {
+            self.follow(now, engine, work);
+        }
         self.take_up(now, engine, work);
         self.advance(now, engine, work);
-        self.propose(now, engine);
+        self.propose(now, engine, work);
         self.hand_on(now, engine);
         for peer in &mut self.peers {
             if let Some(question) = peer.ask(now) {
@@ -312,6 +361,7 @@ impl Node {
             _ if !self.restored || !self.state.is_founded() => Role::Waiting,
             _ if digest != Some(self.state.digest()) => Role::Differs,
             None => Role::Stranger,
+            Some(_) if self.restored && self.own_leases => Role::HasLeases,
             Some(Presence::Out) => Role::Out,
             Some(Presence::Joining { .. }) => Role::Joining,
             Some(Presence::In) if now >= self.held_until => Role::Cut,
@@ -356,8 +406,14 @@ impl Node {
             blocks: count(self.state.blocks().len()),
             epoch: self.state.blocks().map(|held| held.epoch).max().unwrap_or(0),
             awaiting: self.awaiting.len() as u64,
+            shared_addresses_here: None,
             peers: peers.collect(),
-            counts: Counts { superseded: self.log.superseded(), ..self.counts },
+            counts: Counts {
+                superseded: self.log.superseded(),
+                templates: self.asked.len() as u64,
+                templates_left_out: self.asked.left_out(),
+                ..self.counts
+            },
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Flight {
     pub until: u64,
     /// The leases that were told whole, with what was told of them.
     pub told: Vec<(Ipv4Addr, u64)>,
+    /// If nothing is left to tell after it: when that was so.
+    pub complete_at: Option<Timestamp>,
 }
 
 /// A batch that came and is not taken up yet.
@@ -149,6 +151,8 @@ impl Peer {
     /// There is a new connection, or there is none.
     pub fn reset(&mut self, connected: bool) {
         self.connected = connected;
+        // It may come back with less: what it has it says itself.
+        self.acked = 0;
         (self.resumed, self.muted, self.objection) = (false, false, None);
         (self.heard, self.asked_at, self.astray) = (0, None, false);
         self.flights.clear();

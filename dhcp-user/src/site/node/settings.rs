@@ -63,6 +63,8 @@ pub struct Settings {
     /// Indices of the sites to ask for blocks, in order, this one's among them; with [`Strategy::Balanced`] the order
     /// counts among those that have equally many addresses free.
     pub donors: Vec<usize>,
+    /// Whether the nodes of this one's site share addresses.
+    pub shares_addresses: bool,
     /// Whether `donors` are asked by how many addresses they have free.
     pub balanced: bool,
 }
@@ -122,6 +124,7 @@ impl Settings {
             failover_timeout: Span::from_secs(section.failover.failover_timeout_secs.into()),
             heirs,
             donors,
+            shares_addresses: !section.shared.is_empty(),
             balanced: allocation.strategy == Strategy::Balanced,
         })
     }
@@ -134,10 +137,5 @@ impl Settings {
     /// A node's place in the list of all nodes: its number in change logs.
     pub fn receiver(&self, node: NodeId) -> usize {
         usize::from(node.0)
-    }
-
-    /// Whether there are enough nodes for a majority without one of them. If not, delegations have no end.
-    pub fn has_majority(&self) -> bool {
-        self.nodes.len() >= 3
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     site::{
         blocks::BlockId,
         delegation::{NodeId, Presence},
-        replication::{BATCH_OCTETS_MAX, Cursor, Identity, UPDATES_MAX, Update, encode},
+        replication::{BATCH_OCTETS_MAX, Cursor, UPDATES_MAX, Update, encode},
     },
     time::{Span, Timestamp},
 };
@@ -61,7 +61,10 @@ impl Node {
     pub(super) fn touch(&mut self, engine: &Engine, address: Ipv4Addr, anew: bool) -> u64 {
         let Some(lease) = engine.leases().get(address) else { return self.log.end().seq };
         let shown = self.shown(engine, lease);
-        let identity = Identity::of(&shown).digest();
+        if shown.state != LeaseState::Bound {
+            self.asked.forget(address);
+        }
+        let identity = self.digest_of(&shown);
         let seq = match anew {
             true => self.log.touch_anew(address, identity),
             false => self.log.touch(address, identity),
@@ -222,7 +225,8 @@ impl Node {
             }
             // What we granted without holding the block is told whole: the holder may not know the client.
             let anew = change.anew || epoch == 0;
-            let update = Update::of(&shown, epoch, anew);
+            let asked = if anew { self.asked_of(&shown) } else { [None, None] };
+            let update = Update { asked, ..Update::of(&shown, epoch, anew) };
             octets_max += update.octets_max();
             if octets_max > BATCH_OCTETS_MAX {
                 end.seq = last;
@@ -231,7 +235,7 @@ impl Node {
             last = change.seq;
             updates.push(update);
             if anew {
-                told.push((change.address, Identity::of(&shown).digest()));
+                told.push((change.address, self.digest_of(&shown)));
             }
         }
         let count = updates.len() as u64;
@@ -240,7 +244,8 @@ impl Node {
             peer.traffic.updates_sent += count;
             peer.traffic.octets_sent += octets.len() as u64;
             peer.sent = end.seq;
-            peer.flights.push_back(Flight { until: end.seq, told });
+            let complete_at = (end.seq >= log_end.seq).then_some(now);
+            peer.flights.push_back(Flight { until: end.seq, told, complete_at });
         }
         let message = Message::Updates { after: since, until: end.seq, octets };
         self.out.push(Output::Send(node, message));
@@ -307,6 +312,8 @@ impl Node {
         peer.acked = peer.acked.max(cursor.seq);
         while peer.flights.front().is_some_and(|flight| flight.until <= cursor.seq) {
             let Some(flight) = peer.flights.pop_front() else { break };
+            // Where something changes all the time, nobody ever has everything that is there now.
+            peer.last_sync = peer.last_sync.max(flight.complete_at);
             for (address, identity) in flight.told {
                 self.log.acknowledged(receiver, address, identity);
             }

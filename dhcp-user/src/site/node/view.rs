@@ -14,6 +14,8 @@ pub enum Role {
     Stranger,
     /// Its pools are not those of the cluster: it holds nothing.
     Differs,
+    /// It has leases from before it belonged to the cluster, which nobody else knows of, and so does not join.
+    HasLeases,
     /// It is out and serves what it knows, within the horizons it knows.
     Out,
     /// It is told everything.
@@ -45,6 +47,8 @@ pub struct View {
     pub epoch: u32,
     /// Leases that wait for acknowledgements before their horizons move.
     pub awaiting: u64,
+    /// Whether the addresses that the nodes of the site share are on this one; `None` without such.
+    pub shared_addresses_here: Option<bool>,
     /// All other nodes.
     pub peers: Vec<PeerView>,
     /// What was counted since the start.
@@ -105,6 +109,8 @@ pub struct PeerView {
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
+    /// How often this node found that its store was not the one it had joined with.
+    pub stores_lost: u64,
     /// Changes that were not told one by one, for a later one of the same lease followed.
     pub superseded: u64,
     /// Updates ignored because their sender holds their block no more.
@@ -123,4 +129,10 @@ pub struct Counts {
     pub taken_over: u64,
     /// Blocks handed on.
     pub handed_on: u64,
+    /// Ways in which clients ask for renewals that are known at present, each once.
+    pub templates: u64,
+    /// Ways there was no room for: these clients' first renewal after a take-over goes through the daemon.
+    pub templates_left_out: u64,
+    /// Leases of other nodes whose renewals the kernel here was taught before their clients ever came.
+    pub taught: u64,
 }

@@ -3,7 +3,11 @@
 
 use std::net::Ipv4Addr;
 
-use super::columns::{Reader, put_number, put_signed};
+use super::{
+    book::Asked,
+    columns::{Reader, put_number, put_signed},
+    dictionary,
+};
 use crate::{
     lease::{
         record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
@@ -43,6 +47,8 @@ pub struct Update {
     pub kept_until: Timestamp,
     /// The rest, if the receiver may not have it.
     pub identity: Option<Identity>,
+    /// How the client asks for its renewals, as far as that is known; told with the identity only.
+    pub asked: Asked,
 }
 
 /// All of a lease but its times.
@@ -71,18 +77,23 @@ impl Update {
             horizon: lease.horizon,
             kept_until: lease.reach(),
             identity: anew.then(|| Identity::of(lease)),
+            asked: [None, None],
         }
     }
 
     /// How many octets it takes at most: five numbers of 64 bits at ten octets, one of 32, the head; of the client type,
-    /// length and address of its hardware, and what has any length.
+    /// length and address of its hardware, what has any length, and the templates, as if no other client had them.
     pub fn octets_max(&self) -> usize {
         self.identity.as_ref().map_or(64, |identity| {
             let client = match &identity.client {
                 ClientKey::Hardware(_) => 32,
                 ClientKey::Id(id) => id.len(),
             };
-            128 + client + identity.hostname.len() + identity.relay_information.len()
+            let templates = self.asked.iter().flatten().map(|template| template.octets().len());
+            144 + templates.sum::<usize>()
+                + client
+                + identity.hostname.len()
+                + identity.relay_information.len()
         })
     }
 }
@@ -179,6 +190,10 @@ pub fn encode(updates: &mut [Update], now: Timestamp) -> Vec<u8> {
     updates.iter().for_each(|update| out.push(head(update)));
     let known: Vec<&Identity> = updates.iter().filter_map(|update| update.identity.as_ref()).collect();
     encode_identities(&known, &mut out);
+    dictionary::put(
+        &updates.iter().filter(|update| update.identity.is_some()).map(|update| &update.asked),
+        &mut out,
+    );
     out
 }
 
@@ -270,6 +285,7 @@ pub fn decode(octets: &[u8]) -> Result<(Vec<Update>, Timestamp), WireError> {
             horizon: zero,
             kept_until: zero,
             identity: None,
+            asked: [None, None],
         });
     }
     for update in &mut updates {
@@ -290,9 +306,11 @@ pub fn decode(octets: &[u8]) -> Result<(Vec<Update>, Timestamp), WireError> {
         update.kept_until = moment(update.horizon.as_secs().checked_add(rest.number()?))?;
     }
     let heads = rest.take(count)?;
-    let mut identities = decode_identities(&mut rest, heads)?.into_iter();
-    for (update, _) in updates.iter_mut().zip(heads).filter(|(_, head)| **head != 0xff) {
-        update.identity = identities.next();
+    let identities = decode_identities(&mut rest, heads)?;
+    let asked = dictionary::read(identities.len(), &mut rest)?;
+    let known = updates.iter_mut().zip(heads).filter(|(_, head)| **head != 0xff);
+    for (((update, _), identity), asked) in known.zip(identities).zip(asked) {
+        (update.identity, update.asked) = (Some(identity), asked);
     }
     if rest.0.is_empty() {
         Ok((updates, Timestamp::ZERO + Span::from_secs(base)))

@@ -1,8 +1,11 @@
 //! Every batch comes back as it was but for times rounded up; nothing a peer sends does harm.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::site::replication::Template;
 
 fn octets(max: usize) -> impl Strategy<Value = Box<[u8]>> {
     prop::collection::vec(any::<u8>(), 0..=max).prop_map(Into::into)
@@ -24,6 +27,13 @@ fn identity() -> impl Strategy<Value = Identity> {
     )
 }
 
+/// One of a few templates, or none.
+fn template() -> impl Strategy<Value = Option<Arc<Template>>> {
+    prop::option::of(
+        (0..5_u8).prop_map(|n| Arc::new(Template::decode(&[0, 0, n, 0, 0, 0, 1, n, 1]).unwrap())),
+    )
+}
+
 prop_compose! {
     fn update()(
         address: u32,
@@ -33,6 +43,7 @@ prop_compose! {
         beyond in 0..1_u64 << 32,
         kept in 0..1_u64 << 32,
         identity in prop::option::of(identity()),
+        asked in [template(), template()],
     ) -> Update {
         let at = |secs| Timestamp::ZERO + Span::from_secs(secs);
         Update {
@@ -42,6 +53,7 @@ prop_compose! {
             expires: at(granted + length),
             horizon: at(granted + length + beyond),
             kept_until: at(granted + length + beyond + kept),
+            asked: if identity.is_some() { asked } else { [None, None] },
             identity,
         }
     }
@@ -98,6 +110,7 @@ fn times_are_rounded_up_and_never_down() {
         horizon: moment(120_999_999_999),
         kept_until: moment(120_999_999_999),
         identity: None,
+        asked: [None, None],
     };
     let (found, _) = decode(&encode(&mut [update], moment(0))).unwrap();
     let whole = |secs: u64| moment(secs * 1_000_000_000);

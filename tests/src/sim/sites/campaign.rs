@@ -54,10 +54,14 @@ pub struct Report {
     pub seeds_per_s: f64,
     /// Renewals the kernels granted.
     pub renewals_by_kernel: u64,
+    /// Those of clients whom the daemon of that node had never answered.
+    pub warm_renewals: u64,
     /// ACKs of the daemons.
     pub acks_by_daemon: u64,
     /// How often a daemon died.
     pub crashes: u64,
+    /// How often a disk was lost.
+    pub disks_lost: u64,
     /// Blocks taken over.
     pub takeovers: u64,
     /// Blocks handed on.
@@ -100,8 +104,10 @@ impl Campaign {
                 total.seeds += 1;
                 total.steps += outcome.steps;
                 total.renewals_by_kernel += outcome.renewals_by_kernel;
+                total.warm_renewals += outcome.warm_renewals;
                 total.acks_by_daemon += outcome.acks_by_daemon;
                 total.crashes += outcome.crashes;
+                total.disks_lost += outcome.disks_lost;
                 total.takeovers += outcome.takeovers;
                 total.handed_on += outcome.handed_on;
                 total.updates += outcome.updates;

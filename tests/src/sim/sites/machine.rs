@@ -19,7 +19,7 @@ use dhcp_user::{
         takeover::{RememberError, Succession, Surroundings, remember},
         work::{Outgoing, Work},
     },
-    site::node::{Input, Node, Output, Settings},
+    site::node::{ClusterId, Input, Node, Output, Settings},
     time::{Span, Timestamp},
     timeline::{BootId, Timeline},
 };
@@ -258,7 +258,7 @@ impl Machine {
         self.keeper.is_some() && now_ns >= self.paused_until_ns
     }
 
-    /// Starts a daemon.
+    /// Starts a daemon; `unnoticed` plants that it does not see whether its disk is the one it joined with.
     ///
     /// # Errors
     /// If it dies before it is through.
@@ -267,6 +267,7 @@ impl Machine {
         now_ns: u64,
         config: &Arc<Config>,
         settings: Settings,
+        unnoticed: bool,
         rng: &mut SmallRng,
     ) -> Result<(), Ended> {
         let (recovered, leases) = {
@@ -277,7 +278,7 @@ impl Machine {
             let recovered = Recovered {
                 answers: answers.collect(),
                 meta: durable.meta.iter().map(|(key, value)| (*key, value.clone())).collect(),
-                report: Default::default(),
+                ..Recovered::default()
             };
             (recovered, durable.leases.values().cloned().collect())
         };
@@ -296,8 +297,10 @@ impl Machine {
         };
         let (mut keeper, _) = remember(around, self.disk.clone(), &recovered, leases)?;
         self.timeline = Some(keeper.timeline);
-        let cursors = meta(&recovered, MetaKey::SiteCursors);
-        keeper.join_cluster(Node::new(settings, rng.random_range(1..u64::MAX), cursors));
+        let kept = |key| meta(&recovered, key);
+        let (cursors, mark) = (kept(MetaKey::SiteCursors), kept(MetaKey::SiteMember));
+        let mark = if unnoticed { Some(&ClusterId::default()[..]) } else { mark };
+        keeper.join_cluster(Node::new(settings, rng.random_range(1..u64::MAX), cursors, mark));
         let mut succession = Predecessor {
             boot_ns: self.boot_ns(now_ns),
             config: Arc::clone(config),
@@ -332,6 +335,11 @@ impl Machine {
             self.pinned.clear();
             self.down_until_ns = now_ns + down_ns;
         }
+    }
+
+    /// Its disk is lost, and replaced by an empty one.
+    pub fn lose_disk(&mut self) {
+        self.disk.lock().store = MemoryStore::default();
     }
 
     /// When the answer to a transaction that leaves now was decided at the earliest.

@@ -26,10 +26,14 @@ pub struct Outcome {
     pub steps: u64,
     /// Renewals the kernels granted.
     pub renewals_by_kernel: u64,
+    /// Those of clients whom the daemon of that node had never answered: other nodes told how they ask.
+    pub warm_renewals: u64,
     /// ACKs of the daemons.
     pub acks_by_daemon: u64,
     /// How often a daemon died.
     pub crashes: u64,
+    /// How often a disk was lost.
+    pub disks_lost: u64,
     /// How often a node's blocks were taken over.
     pub takeovers: u64,
     /// Blocks handed on.

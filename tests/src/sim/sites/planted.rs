@@ -13,18 +13,21 @@ pub enum Planted {
     OneForAll,
     /// A peer's clock is taken to show the time half a minute ago, so that its horizons come out later.
     ClockMisread,
+    /// A node does not notice that its disk was lost.
+    LostDiskUnnoticed,
     /// Who comes back is in at once, before it has been told anything.
     InAtOnce,
 }
 
 impl Planted {
     /// All of them, with the names of the command line.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("take-over-early", Self::TakeOverEarly),
         ("reply-before-replication", Self::ReplyBeforeReplication),
         ("acknowledge-before-durable", Self::AcknowledgeBeforeDurable),
         ("one-for-all", Self::OneForAll),
         ("clock-misread", Self::ClockMisread),
+        ("lost-disk-unnoticed", Self::LostDiskUnnoticed),
         ("in-at-once", Self::InAtOnce),
     ];
 

@@ -28,6 +28,8 @@ pub enum Fault {
     Kill { node: usize, after_commits: Option<u32>, down_ns: u64 },
     /// A machine is gone, with its program.
     MachineDown { node: usize, down_ns: u64 },
+    /// A machine is gone, and comes back with an empty disk.
+    LoseDisk { node: usize, down_ns: u64 },
     /// A daemon stands still; its machine's program goes on.
     Pause { node: usize, for_ns: u64 },
     /// A site's machines reach those of no other.
@@ -46,6 +48,8 @@ pub enum Fault {
     FullDisk { node: usize, commits: u32 },
     /// An operator takes a node out of service, and back.
     Drain { node: usize, for_ns: u64 },
+    /// One machine of two is gone, and an operator tells the other so after a while.
+    PartnerDown { node: usize, told_after_ns: u64, down_ns: u64 },
 }
 
 /// One run.
@@ -166,6 +170,7 @@ impl Scenario {
             failover_timeout: Span::from_secs(self.delegation_secs + 1),
             heirs: (0..self.sites).collect(),
             donors,
+            shares_addresses: true,
             balanced: self.base.seed.is_multiple_of(3),
         }
     }
@@ -205,6 +210,19 @@ fn draw_faults(
             19 | 20 => Fault::Roam { percent: rng.random_range(10..100) },
             _ => Fault::Drain { node, for_ns },
         };
+        faults.push((rng.random_range(20 * SEC..until_ns.max(21 * SEC)), fault));
+    }
+    if nodes > 2 && rng.random_bool(0.3) {
+        // One at most: of what two lose nobody may be left who has it.
+        let fault =
+            Fault::LoseDisk { node: rng.random_range(0..nodes), down_ns: rng.random_range(SEC..lease_ns) };
+        faults.push((rng.random_range(20 * SEC..until_ns.max(21 * SEC)), fault));
+    }
+    if nodes == 2 {
+        // Of more than two, the majority sees to it.
+        let told_after_ns = rng.random_range(SEC..lease_ns);
+        let down_ns = told_after_ns + rng.random_range(SEC..lease_ns * 2);
+        let fault = Fault::PartnerDown { node: rng.random_range(0..2), told_after_ns, down_ns };
         faults.push((rng.random_range(20 * SEC..until_ns.max(21 * SEC)), fault));
     }
     faults.sort_by_key(|(at, _)| *at);

@@ -7,7 +7,10 @@ mod verdicts;
 mod visitors;
 mod wires;
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::Ipv4Addr,
+};
 
 use dhcp_user::{
     lease::record::LeaseState,
@@ -55,6 +58,8 @@ enum Event {
     Soon(usize),
     /// An operator has a drained node serve again.
     Undrain(usize),
+    /// An operator says that a machine is off.
+    PartnerDown(usize),
     Watch,
     /// A proposal of a machine reaches the others, or not.
     Agree(usize, Command, u64),
@@ -76,11 +81,15 @@ pub struct World {
     machines: Vec<Machine>,
     pairs: BTreeMap<(usize, usize), Pair>,
     consensus: Consensus,
+    /// The one of two that decides by itself since it was told that the other is down.
+    alone: Option<usize>,
     clients: Vec<Client>,
     /// The machine each client turns to.
     attached: Vec<usize>,
     oracle: Oracle,
     violation: Option<Violation>,
+    /// Which clients each machine's daemon has answered, with which address.
+    served: HashSet<(usize, u16, Ipv4Addr)>,
     /// When each machine had no address free, by subnet.
     full_ns: Vec<[u64; 2]>,
     outcome: Outcome,
@@ -114,10 +123,12 @@ impl World {
             machines,
             pairs,
             consensus: Consensus::default(),
+            alone: None,
             clients: Vec::new(),
             attached: Vec::new(),
             oracle: Oracle::default(),
             violation: None,
+            served: HashSet::new(),
             full_ns: vec![[0; 2]; nodes],
             outcome: Outcome::default(),
             tracing,
@@ -237,6 +248,7 @@ impl World {
             }
             Event::Soon(node) => self.turn(node),
             Event::Undrain(node) => self.tell(node, Input::Order(Order::Resume)),
+            Event::PartnerDown(node) => self.partner_down(node),
             Event::Watch => {
                 self.watch();
                 self.schedule(self.now_ns + WATCH_EVERY_NS, Event::Watch);

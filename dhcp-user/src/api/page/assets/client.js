@@ -26,7 +26,7 @@ async function send(path, options) {
   const headers = { ...options.headers };
   // Without one a client certificate may do.
   if (token.get()) headers.authorization = `Bearer ${token.get()}`;
-  const response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "omit" });
+  const response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });
   if (response.ok || (path === "/readyz" && response.status === 503)) return response;
   const problem = await response.json().catch(() => ({}));
   if (response.status === 401 && !options.quiet) onUnauthorized(problem.detail);

@@ -7,7 +7,9 @@ mod power;
 
 use std::{net::Ipv4Addr, path::Path};
 
-use super::{Batch, Contents, LogStore, MetaKey, Options, Recovered, StoreError, StoredAnswer};
+use super::{
+    Batch, Contents, LogStore, MetaKey, Options, Recovered, StoreError, StoredAnswer, StoredReservation,
+};
 use crate::{
     lease::record::{ClientKey, HardwareAddress, KnownForm, LeaseRecord, LeaseState},
     time::Timestamp,
@@ -35,6 +37,10 @@ fn everything(
     }
     for (key, value) in &recovered.meta {
         assert_eq!(contents.meta.insert(*key, value.clone()), None, "a value is handed over once");
+    }
+    for StoredReservation { address, bytes } in &recovered.reservations {
+        let twice = contents.reservations.insert(*address, bytes.clone());
+        assert_eq!(twice, None, "a reservation is handed over once");
     }
     assert_eq!(recovered.report.leases, contents.leases.len() as u64);
     assert_eq!(store.size().leases, contents.leases.len() as u64);
@@ -86,5 +92,11 @@ fn batch(write: u64, count: u32) -> Batch {
             .then(|| (MetaKey::Generation, write.to_le_bytes().to_vec()))
             .into_iter()
             .collect(),
+        reservations: write.is_multiple_of(5).then(|| reservation(next() % 8, write)).into_iter().collect(),
+        dropped_reservations: write.is_multiple_of(7).then(|| address(next() % 8)).into_iter().collect(),
     }
+}
+
+fn reservation(i: u32, write: u64) -> StoredReservation {
+    StoredReservation { address: address(i), bytes: vec![write as u8; (write % 400) as usize] }
 }

@@ -15,13 +15,17 @@ fn batches() -> impl Strategy<Value = Batch> {
         prop::collection::vec(answer, 0..3),
         prop::collection::vec(0_u32..6, 0..2),
         prop::collection::vec(meta, 0..3),
+        prop::collection::vec((0_u32..6, 0_u64..4096).prop_map(|(i, write)| reservation(i, write)), 0..2),
+        prop::collection::vec((0_u32..6).prop_map(address), 0..2),
     )
-        .prop_map(|(leases, forgotten, answers, dropped_answers, meta)| Batch {
+        .prop_map(|(leases, forgotten, answers, dropped_answers, meta, reservations, dropped)| Batch {
             leases,
             forgotten,
             answers,
             dropped_answers,
             meta,
+            reservations,
+            dropped_reservations: dropped,
         })
 }
 
@@ -113,6 +117,10 @@ fn bounds_leave_the_store_as_it_was() {
     assert_eq!(error, "answer 7 has 2049 octets, the store keeps at most 2048");
     let meta = Batch { meta: vec![(MetaKey::ConfigDigest, vec![0; 4097])], ..Batch::default() };
     assert!(matches!(store.commit(&meta), Err(StoreError::TooLong { .. })));
+    let mut longer = reservation(1, 1);
+    longer.bytes = vec![0; 4097];
+    let made = Batch { reservations: vec![longer], ..Batch::default() };
+    assert!(matches!(store.commit(&made), Err(StoreError::TooLong { .. })));
     let large = batch(3, 500);
     assert!(matches!(store.commit(&large), Err(StoreError::BatchTooLarge { bytes, bytes_max })
         if bytes > bytes_max && bytes_max > 16_000));

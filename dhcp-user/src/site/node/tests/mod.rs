@@ -22,7 +22,7 @@ use crate::{
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::KEY_LEN},
     lease::{
         record::{LeaseRecord, LeaseState},
-        store::{Contents, MemoryStore, MetaKey, Recovered, StoredAnswer},
+        store::{Batch, Contents, LeaseStore as _, MemoryStore, MetaKey, Recovered, StoredAnswer},
     },
     server::{
         keeper::{Aftermath, Keeper, Withdrawal},
@@ -115,7 +115,10 @@ impl Lab {
             rng: SmallRng::seed_from_u64(1),
         };
         for node in members {
-            let keeper = lab.started(node, MemoryStore::new());
+            let mut store = MemoryStore::new();
+            let mark = vec![(MetaKey::SiteMember, ClusterId::default().to_vec())];
+            store.commit(&Batch { meta: mark, ..Batch::default() }).unwrap();
+            let keeper = lab.started(node, store);
             lab.nodes.push(keeper);
         }
         lab.link(true);
@@ -143,17 +146,18 @@ impl Lab {
             failover_timeout: Span::from_secs(100_000),
             heirs: Vec::new(),
             donors: Vec::new(),
+            shares_addresses: false,
             balanced: false,
         }
     }
 
     /// The daemon of a node, started over its store.
     fn started(&mut self, node: NodeId, store: MemoryStore) -> Keeper<MemoryStore, Maps> {
-        let Contents { leases, answers, meta } = store.durable().clone();
+        let Contents { leases, answers, meta, .. } = store.durable().clone();
         let recovered = Recovered {
             answers: answers.into_iter().map(|(id, bytes)| StoredAnswer { id, bytes }).collect(),
             meta: meta.into_iter().collect(),
-            report: Default::default(),
+            ..Recovered::default()
         };
         let around = Surroundings {
             config: config(),
@@ -170,7 +174,8 @@ impl Lab {
         let (mut keeper, _) = remember(around, store, &recovered, leases).unwrap();
         self.starts += 1;
         let cursors = crate::server::memory::meta(&recovered, MetaKey::SiteCursors);
-        keeper.join_cluster(Node::new(self.settings(node), 1_000 + self.starts, cursors));
+        let mark = crate::server::memory::meta(&recovered, MetaKey::SiteMember);
+        keeper.join_cluster(Node::new(self.settings(node), 1_000 + self.starts, cursors, mark));
         let state = Box::new(self.state.clone());
         let _ = keeper.site_input(self.now, Input::Restored { index: 1, state }).unwrap();
         keeper

@@ -10,11 +10,12 @@ impl World {
             // It takes its delegations to last for longer than the others wait.
             settings.delegation = Span::from_secs(900);
         }
+        let unnoticed = self.planted == Some(Planted::LostDiskUnnoticed);
         let Some(machine) = self.machines.get_mut(node) else { return };
         if machine.keeper.is_some() || now_ns < machine.start_ns || now_ns < machine.down_until_ns {
             return;
         }
-        match machine.start(now_ns, &config, settings, &mut self.rng) {
+        match machine.start(now_ns, &config, settings, unnoticed, &mut self.rng) {
             Ok(()) => {
                 // The state machine's last snapshot may be older than what was applied.
                 let index = machine.applied - self.rng.random_range(0..=machine.applied.min(4));

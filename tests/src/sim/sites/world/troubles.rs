@@ -18,6 +18,15 @@ impl World {
                 None => self.die(node, down_ns, false),
             },
             Fault::MachineDown { node, down_ns } => self.die(node, down_ns, true),
+            Fault::LoseDisk { node, down_ns } => {
+                let state = self.consensus.state(self.consensus.len());
+                // Of what the only node that is in loses, nobody has anything.
+                if state.members_in().any(|other| usize::from(other.0) != node) {
+                    self.die(node, down_ns, true);
+                    self.machines[node].lose_disk();
+                    self.outcome.disks_lost += 1;
+                }
+            }
             Fault::Pause { node, for_ns } => {
                 self.machines[node].paused_until_ns = until(for_ns);
                 let fetched_ns = now_ns + self.rng.random_range(SEC / 2..GIVEN_UP_AFTER_NS * 2);
@@ -57,6 +66,25 @@ impl World {
                 self.tell(node, Input::Order(Order::Drain));
                 self.schedule(until_ns, Event::Undrain(node));
             }
+            Fault::PartnerDown { node, told_after_ns, down_ns } => {
+                // Off for certain is off until the operator says that it may be on again.
+                let told_ns = now_ns + told_after_ns;
+                self.die(node, down_ns, true);
+                if told_ns < now_ns + down_ns && told_ns < calm_ns {
+                    self.schedule(told_ns, Event::PartnerDown(node));
+                }
+            }
+        }
+    }
+
+    /// An operator who has seen that a machine is off tells the other of two, which decides alone from then on.
+    pub(super) fn partner_down(&mut self, node: usize) {
+        let survivor = 1 - node;
+        let off = self.now_ns < self.machines[node].down_until_ns;
+        if off && self.alone.is_none() && self.machines[survivor].runs(self.now_ns) {
+            self.note(|| format!("node {survivor} is told that node {node} is down for certain"));
+            self.alone = Some(survivor);
+            self.tell(survivor, Input::Order(Order::PartnerDown(NodeId(node as u16))));
         }
     }
 }

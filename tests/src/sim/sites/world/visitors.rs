@@ -63,6 +63,9 @@ impl World {
         });
         if !by_kernel && message.kind() == 5 {
             self.outcome.acks_by_daemon += 1;
+            self.served.insert((node, index, message.yiaddr));
+        } else if by_kernel && !self.served.contains(&(node, index, message.yiaddr)) {
+            self.outcome.warm_renewals += 1;
         }
         let decided_ns = match by_kernel {
             true => now_ns,

@@ -50,9 +50,12 @@ impl World {
         pair.is_some_and(|pair| pair.ways.iter().all(|way| way.is_open(self.now_ns)))
     }
 
-    /// Whether a machine's daemon runs and reaches, itself included, more than half of all.
+    /// Whether a machine's daemon runs and reaches, itself included, more than half of those that decide.
     pub(super) fn reaches_majority(&self, node: usize) -> bool {
         let runs = |node: usize| self.machines[node].runs(self.now_ns);
+        if let Some(alone) = self.alone {
+            return runs(node) && runs(alone) && (node == alone || self.open_between(node, alone));
+        }
         let reached = (0..self.machines.len())
             .filter(|&other| runs(other) && (other == node || self.open_between(node, other)))
             .count();

@@ -1,0 +1,237 @@
+//! Sites that are cut off, heard by nobody, or badly connected.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::{Stage, secs};
+use crate::{cluster::AGREED, torture::boot_ns, wait::wait_for};
+
+/// What a node that is cut off says of itself.
+const CUT: &str = "no addresses are given to new clients";
+
+fn nodes_of(stage: &Stage, site: usize) -> Result<Vec<usize>> {
+    let site = stage.cluster.sites.get(site).context("there is no such site")?;
+    Ok(stage.cluster.of_site(site))
+}
+
+/// Waits until each of `nodes` says that it is cut off and gives nothing out.
+fn wait_say_so(stage: &Stage, nodes: &[usize]) -> Result<()> {
+    for node in nodes {
+        let node = stage.cluster.nodes.get(*node).context("no such node")?;
+        node.wait_get("the node to say that it is cut off", "sync", |sync| {
+            let problems = sync["problems"].as_array().into_iter().flatten();
+            sync["role"] == "cut" && problems.filter_map(Value::as_str).any(|problem| problem.contains(CUT))
+        })?;
+    }
+    Ok(())
+}
+
+/// A site is cut off, alive: it goes on with its own blocks until its delegations end, says so, goes on renewing within the
+/// horizons it knows, and gives nothing out until it is back, which it is by itself.
+///
+/// # Errors
+///
+/// When something that must hold does not.
+pub fn cut(stage: &mut Stage, site: usize) -> Result<()> {
+    let nodes = nodes_of(stage, site)?;
+    let others = stage.others(&nodes);
+    let began = Instant::now();
+    let before = stage.traffic.report();
+    stage.cluster.between(&nodes, |way, _| way.cut = true);
+    wait_say_so(stage, &nodes)?;
+    stage.note("cut_says_so", began);
+    let said_boot_ns = boot_ns();
+    let said = stage.traffic.report();
+    // New clients come to it, and are given nothing there.
+    stage.traffic.more(site, 10);
+    stage.traffic.wait(AGREED, "renewals at the site that is cut off", |now| {
+        nodes.iter().all(|node| now.node(*node).renewals_answered > said.node(*node).renewals_answered)
+    })?;
+    stage.wait_hold_all(&others)?;
+    stage.note("cut_others_hold_all", began);
+    let after = stage.traffic.wait_all_bound(AGREED)?;
+    for node in &nodes {
+        let counts = after.node(*node);
+        // What it offered before may have been on its way.
+        ensure!(
+            counts.last_new_boot_ns < said_boot_ns + 1_000_000_000,
+            "node {node} gave an address out when its delegations had ended: {counts:?}"
+        );
+    }
+    let new = |report: &crate::cluster::traffic::Report, of: &[usize]| {
+        of.iter().map(|node| report.node(*node).new_leases).sum::<u64>() as f64
+    };
+    stage.figures.insert("cut_new_leases_before_it_said_so", new(&said, &nodes) - new(&before, &nodes));
+    let healed = Instant::now();
+    stage.cluster.heal();
+    for node in &nodes {
+        stage.wait_active(*node)?;
+    }
+    stage.note("cut_healed_and_active", healed);
+    Ok(())
+}
+
+/// Updates of all others that a node has taken up since its start.
+fn received(stage: &Stage, node: usize) -> Result<u64> {
+    let node = stage.cluster.nodes.get(node).context("no such node")?;
+    let mut sum = 0;
+    for site in &stage.cluster.sites {
+        let detail = node.get(&format!("sites/{site}"))?;
+        let members = detail.get("members").and_then(Value::as_array).into_iter().flatten();
+        sum += members.filter_map(|member| member.get("updates_received")?.as_u64()).sum::<u64>();
+    }
+    Ok(sum)
+}
+
+/// Changes that some node has not acknowledged to another, and links that are missing.
+fn behind(stage: &Stage) -> Result<u64> {
+    let mut sum = 0;
+    for (node, site) in
+        stage.cluster.nodes.iter().flat_map(|node| stage.cluster.sites.iter().map(move |site| (node, site)))
+    {
+        let detail = node.get(&format!("sites/{site}"))?;
+        for member in detail.get("members").and_then(Value::as_array).into_iter().flatten() {
+            sum += member.get("lag_updates").and_then(Value::as_u64).unwrap_or(0);
+            sum += u64::from(member.get("linked") != Some(&Value::Bool(true)));
+        }
+    }
+    Ok(sum)
+}
+
+/// A site's connections are lost, and it is cut off for less than the failover timeout: nothing moves, and what it missed
+/// is told from where it was.
+///
+/// # Errors
+///
+/// When something that must hold does not.
+pub fn short_cut(stage: &mut Stage, site: usize) -> Result<()> {
+    let nodes = nodes_of(stage, site)?;
+    let first = *nodes.first().context("a site without nodes")?;
+    // Many leases, few renewals: what is told again can be seen.
+    stage.traffic.set_load(300, 60);
+    for site in 0..stage.cluster.sites.len() {
+        stage.traffic.more(site, 50);
+    }
+    stage.traffic.wait(AGREED, "more clients", |now| now.clients >= 150 && now.bound >= now.clients)?;
+    let (mut short, mut since) = (0, Instant::now());
+    wait_for(AGREED, "all leases to be whole", || {
+        let now = stage.traffic.report().short_leases;
+        if now != short {
+            (short, since) = (now, Instant::now());
+        }
+        Ok((since.elapsed() > Duration::from_secs(1)).then_some(()))
+    })?;
+    stage.traffic.set_load(20, 5);
+    wait_for(AGREED, "all nodes to be in step", || Ok((behind(stage)? == 0).then_some(())))?;
+    let held = stage.number(first, "blocks_held")?;
+    let leases = stage.traffic.report().bound;
+    let before = received(stage, first)?;
+    let cut = Instant::now();
+    stage.cluster.between(&nodes, |way, _| (way.cut, way.breaks) = (true, way.breaks + 1));
+    let answered = stage.traffic.report().renewals_answered;
+    stage.traffic.wait(AGREED, "some renewals meanwhile", |now| now.renewals_answered > answered + 8)?;
+    wait_for(AGREED, "the links to be lost", || Ok((behind(stage)? != 0).then_some(())))?;
+    stage.cluster.heal();
+    let was_cut = secs(cut);
+    let healed = Instant::now();
+    wait_for(AGREED, "all nodes to be in step again", || Ok((behind(stage)? == 0).then_some(())))?;
+    stage.note("short_cut_in_step", healed);
+    let updates = received(stage, first)? - before;
+    stage.figures.insert("short_cut", was_cut);
+    stage.figures.insert("short_cut_updates", updates as f64);
+    stage.figures.insert("short_cut_leases", leases as f64);
+    let holds = stage.number(first, "blocks_held")?;
+    ensure!(holds >= held, "its blocks moved, though it was cut for {was_cut} s: {held}, now {holds}");
+    // Each of the others' leases once more would be a full resync.
+    ensure!(updates < leases * 2 / 3, "{updates} updates for {leases} leases: all was told again");
+    Ok(())
+}
+
+/// A site hears the others, who do not hear it.
+///
+/// # Errors
+///
+/// When something that must hold does not.
+pub fn one_way(stage: &mut Stage, site: usize) -> Result<()> {
+    let nodes = nodes_of(stage, site)?;
+    let others = stage.others(&nodes);
+    let began = Instant::now();
+    stage.cluster.between(&nodes, |way, out| way.cut = out);
+    wait_say_so(stage, &nodes)?;
+    stage.note("one_way_says_so", began);
+    stage.traffic.more(site, 10);
+    stage.wait_hold_all(&others)?;
+    stage.note("one_way_others_hold_all", began);
+    stage.traffic.wait_all_bound(AGREED)?;
+    let healed = Instant::now();
+    stage.cluster.heal();
+    for node in &nodes {
+        stage.wait_active(*node)?;
+    }
+    stage.note("one_way_healed_and_active", healed);
+    Ok(())
+}
+
+/// A site's links come and go.
+///
+/// # Errors
+///
+/// When something that must hold does not.
+pub fn flap(stage: &mut Stage, site: usize, lasting: Duration) -> Result<()> {
+    let nodes = nodes_of(stage, site)?;
+    let began = Instant::now();
+    let mut flaps = 0_u32;
+    while began.elapsed() < lasting {
+        let cut = flaps.is_multiple_of(2);
+        stage.cluster.between(&nodes, |way, _| way.cut = cut);
+        flaps += 1;
+        let next = Instant::now() + Duration::from_millis(400 + u64::from(flaps % 5) * 600);
+        stage.traffic.wait(AGREED, "the next turn of the links", |_| Instant::now() >= next)?;
+    }
+    let before = stage.traffic.report();
+    let healed = Instant::now();
+    stage.cluster.heal();
+    for node in stage.others(&[]) {
+        stage.wait_active(node)?;
+    }
+    stage.note("flap_healed_and_active", healed);
+    stage.figures.insert("flap_turns", flaps.into());
+    stage.figures.insert("flap_leases_ran_out", before.ran_out as f64);
+    stage.traffic.wait_all_bound(AGREED)?;
+    Ok(())
+}
+
+/// Far apart, and so many of a hundred pieces lost: the cluster stays one, or becomes one again when it is better.
+///
+/// # Errors
+///
+/// When something that must hold does not.
+pub fn loss(stage: &mut Stage, percent: u8, lasting: Duration) -> Result<()> {
+    let before = stage.traffic.report();
+    let began = Instant::now();
+    stage.cluster.wan.alter(|_, _, way| way.loss_percent = if way.delay.is_zero() { 0 } else { percent });
+    let (mut looks, mut led) = (0_u32, 0_u32);
+    while began.elapsed() < lasting {
+        for node in stage.others(&[]) {
+            looks += 1;
+            let node = stage.cluster.nodes.get(node).context("no such node")?;
+            led += u32::from(node.get("sync")?.get("leader").is_some_and(Value::is_string));
+        }
+        let next = Instant::now() + Duration::from_millis(500);
+        stage.traffic.wait(AGREED, "the next look", |_| Instant::now() >= next)?;
+    }
+    let after = stage.traffic.report();
+    stage.figures.insert("loss_looks_with_a_leader_percent", f64::from(led * 100 / looks.max(1)));
+    stage.figures.insert("loss_leases_ran_out", (after.ran_out - before.ran_out) as f64);
+    stage.figures.insert("loss_new_leases", (after.new_leases - before.new_leases) as f64);
+    let healed = Instant::now();
+    stage.cluster.heal();
+    for node in stage.others(&[]) {
+        stage.wait_active(node)?;
+    }
+    stage.note("loss_healed_and_active", healed);
+    stage.traffic.wait_all_bound(AGREED)?;
+    Ok(())
+}

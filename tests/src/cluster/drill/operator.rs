@@ -1,0 +1,120 @@
+//! What somebody does by hand, by the command line of the daemon, while clients go on.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::{Figures, LEASE_SECS, Stage};
+use crate::{
+    client::scripted::Scripted,
+    cluster::{AGREED, Cluster, traffic::Load},
+    lab::set,
+    raw::RawSocket,
+    wait::wait_until,
+};
+
+/// `site drill`, `drain`, `resume`, `member remove` and `member add`, under load.
+///
+/// # Errors
+///
+/// When something that must hold does not.
+pub fn hand_over(stage: &mut Stage, site: usize) -> Result<()> {
+    let name = stage.cluster.sites.get(site).context("no such site")?.clone();
+    let nodes = stage.cluster.of_site(&name);
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
+    let began = Instant::now();
+    let report = first.ask(&["site", "drill", "--site", &name])?;
+    let figure = |key: &str| report.get(key).and_then(Value::as_f64);
+    ensure!(
+        figure("blocks_before") > Some(0.0) && figure("blocks_after") > Some(0.0),
+        "a drill without blocks: {report}"
+    );
+    let (handed_on, taken_back) = (figure("handed_on_secs"), figure("taken_back_secs"));
+    first.ask(&["site", "drain", "--site", &name])?;
+    let nothing_held =
+        || nodes.iter().all(|node| stage.number(*node, "blocks_held").is_ok_and(|held| held == 0));
+    wait_until(AGREED, "the drained site to hold nothing", nothing_held)?;
+    // A node that holds nothing and is not there can go: it decides no more. Then another comes in its place.
+    let last = *nodes.last().context("no nodes")?;
+    let node = stage.cluster.nodes.get_mut(last).context("no such node")?;
+    node.daemon.take().context("it does not run")?.stop()?;
+    let gone = node.name.clone();
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
+    first.wait_get("the stopped node to be out", &format!("sites/{name}"), |site| {
+        let members = site["members"].as_array();
+        members.is_some_and(|all| all.iter().any(|node| node["name"] == *gone && node["standing"] == "out"))
+    })?;
+    let voters = |count: usize| {
+        move |sync: &Value| sync["voters"].as_array().is_some_and(|voters| voters.len() == count)
+    };
+    let all = stage.cluster.nodes.len();
+    first.ask(&["site", "member", "remove", &gone])?;
+    first.wait_get("one voter fewer", "sync", voters(all - 1))?;
+    stage.cluster.nodes.get_mut(last).context("no such node")?.start()?;
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
+    wait_until(AGREED, "the node to be given its vote back", || {
+        first.ask(&["site", "member", "add", &gone]).is_ok()
+    })?;
+    first.wait_get("all voters", "sync", voters(all))?;
+    first.ask(&["site", "resume", "--site", &name])?;
+    for node in &nodes {
+        stage.wait_active(*node)?;
+    }
+    stage.figures.extend(handed_on.map(|secs| ("drill_handed_on", secs)));
+    stage.figures.extend(taken_back.map(|secs| ("drill_taken_back", secs)));
+    stage.note("operator_all", began);
+    Ok(())
+}
+
+/// Two nodes, one of which is lost: nothing moves by itself; the operator says that it is down, and the other goes on with
+/// all addresses.
+///
+/// # Errors
+///
+/// When something that must hold does not.
+pub fn partner_down(load: &Load) -> Result<Figures> {
+    let cluster = Cluster::new(&[("a", 1), ("b", 1)], |config| {
+        super::adapt(config);
+        // Two are too few for anything to move by itself.
+        set(config, "/dhcp/datacenter/multi_site/failover/enabled", Value::Bool(false));
+    })?;
+    let mut stage = Stage::start(cluster, load)?;
+    let [one, other] = stage.cluster.nodes.as_slice() else { anyhow::bail!("not two nodes") };
+    let refused = one.ask(&["site", "partner-down", &other.name, "--certain"]);
+    ensure!(refused.is_err(), "a partner that is linked was taken for down");
+    let refused = one.ask(&["site", "partner-down", &other.name]);
+    ensure!(refused.is_err_and(|error| format!("{error:#}").contains("--certain")), "no warning");
+    let other = other.name.clone();
+    stage.cluster.nodes.get_mut(1).context("two nodes")?.lose()?;
+    let lost = Instant::now();
+    let one = stage.cluster.nodes.first().context("two nodes")?;
+    one.wait_get("the loss to be noticed", "sites/status", |status| {
+        status["sites"].as_array().is_some_and(|sites| sites.iter().any(|site| site["status"] == "down"))
+    })?;
+    let sync = one.get("sync")?;
+    let held = sync["blocks_held"].as_u64();
+    ensure!(held < Some(stage.blocks.len() as u64), "something moved by itself: {sync}");
+    let said = Instant::now();
+    wait_until(AGREED, "partner-down to be taken", || {
+        one.ask(&["site", "partner-down", &other, "--certain"]).is_ok()
+    })?;
+    stage.wait_hold_all(&[0])?;
+    stage.note("partner_down_open", said);
+    stage.traffic.more(1, 20);
+    stage.traffic.wait_all_bound(AGREED)?;
+    stage.note("partner_down_all_bound", lost);
+    // A client of neither kind gets the whole lease time at once: nobody else is waited for.
+    let one = stage.cluster.nodes.first().context("two nodes")?;
+    // The cable's own socket is full of what nobody read.
+    let socket = RawSocket::open(&one.cable.ns, "c0")?;
+    let lease = Scripted::new(&socket, 200).dora()?;
+    ensure!(lease.ack.option_u32(51) == Some(LEASE_SECS), "not the whole lease: {:?}", lease.ack);
+    let back = Instant::now();
+    stage.cluster.nodes.get_mut(1).context("two nodes")?.start()?;
+    for node in 0..2 {
+        stage.wait_active(node)?;
+    }
+    stage.note("partner_back_and_active", back);
+    stage.finish()
+}

@@ -1,0 +1,164 @@
+//! What commands print, as files in `fixtures/cli`: before a fake service, whose leases and figures are always the same.
+//! After a change that is meant: `UPDATE_SNAPSHOTS=1 cargo xtask test --tests-only -- --test cli_output`, and look at the
+//! difference.
+
+use std::{
+    fs,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+use dhcp_tests::daemon::binary;
+use dhcp_user::api::{fake::Fake, listen::serve_local};
+
+const CONFIG: &str = r#"{"dhcp": {"interfaces": ["eth0"], "subnets": [
+    {"subnet": "198.18.0.0/16", "interface": "eth0", "pools": [{"range": "198.18.1.0-198.18.200.255"}],
+     "reservations": [{"hw_address": "02:00:00:00:00:01", "address": "198.18.250.1", "hostname": "db1"},
+                      {"client_id": "text:x", "address": "198.18.250.2"}]},
+    {"subnet": "198.19.0.0/24", "relays": ["198.18.0.9"], "pools": [{"range": "198.19.0.10-198.19.0.19"}]}
+  ]}}"#;
+
+/// The fake service on a socket, for as long as this lives.
+struct World {
+    _runtime: tokio::runtime::Runtime,
+    folder: tempfile::TempDir,
+    socket: PathBuf,
+}
+
+impl World {
+    fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let socket = folder.path().join("control.sock");
+        let fake = Fake::new(12, |n| format!("host-{n}"));
+        let api = fake.api(CONFIG, folder.path()).map_err(anyhow::Error::from_boxed)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let listener = UnixListener::bind(&socket)?;
+        listener.set_nonblocking(true)?;
+        let guard = runtime.enter();
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        drop(guard);
+        runtime.spawn(serve_local(listener, api.router()));
+        Ok(Self { _runtime: runtime, folder, socket })
+    }
+
+    /// A command, how it ended, and all it printed.
+    fn run(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(binary()?);
+        command.args(words).arg("--socket").arg(&self.socket).current_dir(self.folder.path());
+        let output = command.output().with_context(|| format!("cannot run {words:?}"))?;
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        let mut said = format!("$ simple-dhcpd-datacenter {}\n{}", words.join(" "), text(&output.stdout));
+        if !output.stderr.is_empty() {
+            said += &format!("--- stderr\n{}", text(&output.stderr));
+        }
+        if !output.status.success() {
+            said += &format!("--- exit {}\n", output.status.code().unwrap_or(-1));
+        }
+        Ok(said.replace(&self.folder.path().display().to_string(), "FOLDER"))
+    }
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cli").join(format!("{name}.txt"))
+}
+
+/// Compares with the file, or writes it.
+fn is_as_in(name: &str, said: &str) {
+    let path = fixture(name);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        fs::write(&path, said).expect("the fixture can be written");
+    }
+    let known = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(said, known, "{} is not what is printed now; see this file for the command", path.display());
+}
+
+fn snapshot(name: &str, commands: &[&[&str]]) {
+    let world = World::new().expect("a fake service");
+    let said: Vec<_> = commands.iter().map(|words| world.run(words).expect("the command runs")).collect();
+    is_as_in(name, &said.join("\n"));
+}
+
+#[test]
+fn leases() {
+    snapshot(
+        "leases",
+        &[
+            &["leases", "list"],
+            &["leases", "show", "198.18.1.3"],
+            &["leases", "show", "198.18.1.3", "--json"],
+            &["leases", "show", "198.18.9.9"],
+            &["leases", "extend", "198.18.1.3"],
+            &["leases", "release", "198.18.1.3"],
+            &["leases", "release", "198.18.1.3"],
+            &["leases", "export", "--format", "csv"],
+        ],
+    );
+}
+
+#[test]
+fn reservations() {
+    snapshot(
+        "reservations",
+        &[
+            &["reservations"],
+            &[
+                "reservations",
+                "add",
+                "198.18.250.9",
+                "--hw-address",
+                "02:00:00:00:00:77",
+                "--hostname",
+                "web1",
+            ],
+            &["reservations", "show", "198.18.250.9"],
+            &["reservations", "change", "198.18.250.9", "--client-id", "text:web1"],
+            &["leases", "reserve", "198.18.1.4"],
+            &["reservations", "list"],
+            &["reservations", "add", "198.18.1.3", "--hw-address", "02:00:00:00:00:78"],
+            &["reservations", "add", "198.20.0.1", "--hw-address", "02:00:00:00:00:78"],
+            &["reservations", "add", "198.18.250.8"],
+            &["reservations", "remove", "198.18.250.9"],
+            &["reservations", "remove", "198.18.250.1"],
+        ],
+    );
+}
+
+#[test]
+fn how_it_is() {
+    snapshot(
+        "state",
+        &[&["subnets"], &["stats"], &["stats", "--json"], &["top", "--once"], &["capture", "-w", "x"]],
+    );
+}
+
+/// Every command's help: nothing changes there unseen.
+#[test]
+fn help() {
+    let run = |words: &[String]| -> String {
+        let output =
+            Command::new(binary().expect("a binary")).args(words).arg("--help").output().expect("help");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let mut all = String::new();
+    let mut waiting = vec![Vec::<String>::new()];
+    while let Some(words) = waiting.pop() {
+        let text = run(&words);
+        let commands = text.split("\nCommands:\n").nth(1).unwrap_or_default();
+        let names = commands.lines().take_while(|line| line.starts_with("  "));
+        let names =
+            names.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+        let mut inner: Vec<_> = names
+            .filter(|name| *name != "help")
+            .map(|name| [words.clone(), vec![name.to_owned()]].concat())
+            .collect();
+        inner.reverse();
+        waiting.append(&mut inner);
+        all += &format!(
+            "$ simple-dhcpd-datacenter {}--help\n{text}\n",
+            words.iter().map(|word| format!("{word} ")).collect::<String>()
+        );
+    }
+    is_as_in("help", &all);
+}

@@ -1,0 +1,50 @@
+//! Real daemons, real frames and one ledger over all nodes: a node is lost, a site is cut off, a process stands still, an
+//! operator moves things by hand. Longer ones: `cargo xtask cluster --drill NAME`.
+
+use anyhow::Result;
+use dhcp_tests::cluster::{
+    drill::{Stage, links, machines, operator, sync},
+    traffic::Load,
+};
+
+/// One cluster for several drills: to begin takes about as long as each of them.
+fn six_nodes(drills: impl FnOnce(&mut Stage) -> Result<()>) {
+    let load = Load { clients_per_site: 12, renewals_per_s: 30, ..Load::default() };
+    let mut stage = Stage::of_the_guide(&load).unwrap_or_else(|error| panic!("{error:#}"));
+    let done = drills(&mut stage);
+    let told = stage.traffic.report().told;
+    done.unwrap_or_else(|error| panic!("{error:#}\n{told:#?}"));
+    let figures = stage.finish().unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", serde_json::to_string_pretty(&figures.figures).unwrap());
+    assert!(figures.clients.renewals_answered > 100 && figures.clients.new_leases > 36);
+}
+
+#[test]
+fn every_promise_is_kept_while_a_node_is_lost_and_another_stands_still() {
+    six_nodes(|stage| {
+        machines::kill(stage, 2)?;
+        machines::pause(stage, 0)
+    });
+}
+
+#[test]
+fn every_promise_is_kept_while_a_site_is_cut_off_and_another_is_drilled() {
+    six_nodes(|stage| {
+        links::cut(stage, 1)?;
+        operator::hand_over(stage, 2)?;
+        links::short_cut(stage, 0)
+    });
+}
+
+#[test]
+fn of_two_nodes_one_goes_on_when_an_operator_says_that_the_other_is_down() {
+    let load = Load { clients_per_site: 12, ..Load::default() };
+    let figures = operator::partner_down(&load).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", serde_json::to_string_pretty(&figures.figures).unwrap());
+}
+
+#[test]
+fn in_mode_sync_an_acknowledged_lease_survives_the_immediate_loss_of_who_granted_it() {
+    let figures = sync::run(2).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", serde_json::to_string_pretty(&figures.figures).unwrap());
+}
