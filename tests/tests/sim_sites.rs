@@ -4,7 +4,7 @@ use dhcp_tests::sim::sites::{
     campaign::{Campaign, Report},
     planted::Planted,
     run,
-    scenario::Scenario,
+    scenario::{DISKS_FROM, Scenario},
 };
 
 fn campaign(seeds: u64, nodes: usize, planted: Option<Planted>) -> Report {
@@ -28,6 +28,21 @@ fn three_sites_break_no_promise() {
 #[test]
 fn three_sites_of_two_nodes_break_no_promise() {
     let report = campaign(20, 2, None);
+    assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+}
+
+#[test]
+fn full_disks_and_batches_in_parts_break_no_promise() {
+    let campaign = Campaign {
+        first: DISKS_FROM,
+        seeds: 30,
+        sites: 3,
+        nodes: 1,
+        planted: None,
+        time_max: None,
+        stop_at_first: false,
+    };
+    let report = campaign.run();
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Held {
 #[derive(Debug)]
 struct Wait {
     seq: u64,
+    /// How often blocks had changed hands: by another holder's word the lease may be another's since.
+    upheavals: u64,
     until: Timestamp,
     send: Vec<Outgoing>,
 }
@@ -129,7 +131,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         }
         site.count_replies(send.len() as u64, 0);
         self.held.replies += send.len();
-        self.held.waiting.push_back(Wait { seq, until: now + HELD_MAX, send });
+        let (upheavals, until) = (site.upheavals(), now + HELD_MAX);
+        self.held.waiting.push_back(Wait { seq, upheavals, until, send });
         Vec::new()
     }
 
@@ -138,8 +141,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         let acknowledged = site.acknowledged();
         // In their order: one that waits longer has waited longest.
         while let Some(first) = self.held.waiting.front() {
-            let known = first.seq <= acknowledged;
-            if !known && now < first.until {
+            let overtaken = first.upheavals != site.upheavals();
+            let known = first.seq <= acknowledged && !overtaken;
+            if !known && !overtaken && now < first.until {
                 break;
             }
             let Some(wait) = self.held.waiting.pop_front() else { break };

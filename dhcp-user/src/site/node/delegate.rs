@@ -152,6 +152,7 @@ impl Node {
             }
         }
         if changed || !moved.is_empty() {
+            self.upheavals += 1;
             self.drop_suspended(engine, work);
         }
         for block in moved {

@@ -129,6 +129,8 @@ pub struct Node {
     mine: Vec<Option<u32>>,
     /// The epochs of all blocks when they were last looked at.
     epochs: Vec<u32>,
+    /// How often blocks have changed hands.
+    upheavals: u64,
     held_until: Timestamp,
     /// Since when that has been without a gap.
     entitled_since: Timestamp,
@@ -194,6 +196,7 @@ impl Node {
             peers: Vec::new(),
             mine: Vec::new(),
             epochs: Vec::new(),
+            upheavals: 0,
             held_until: Timestamp::ZERO,
             entitled_since: Timestamp::ZERO,
             stamps: VecDeque::new(),
@@ -243,6 +246,11 @@ impl Node {
     /// The number of the last change of this node's log.
     pub fn log_end(&self) -> u64 {
         self.log.end().seq
+    }
+
+    /// How often blocks have changed hands: what peers acknowledged of a promise made before that may have been overtaken.
+    pub const fn upheavals(&self) -> u64 {
+        self.upheavals
     }
 
     /// Takes up what a node is told; what that asks of store and kernel is added to `work`.

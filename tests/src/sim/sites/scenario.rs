@@ -14,6 +14,9 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use crate::sim::scenario::{MS, Rates, SEC, Scenario as OneNode};
 
+/// From this seed on disks are full now and then, and batches become durable in parts.
+pub const DISKS_FROM: u64 = 200;
+
 /// Something that goes wrong with machines or links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
@@ -98,9 +101,11 @@ impl Scenario {
         base.faults.clear();
         let calm_ns = base.calm_from_ns;
         let mut faults = draw_faults(&mut rng, sites, nodes_per_site, lease_secs, calm_ns);
-        // Drawn by themselves, so that the rest of a seed stays what it was.
+        // Drawn by themselves, so that the rest of a seed stays what it was; those before have perfect disks.
         let mut disks = SmallRng::seed_from_u64(seed ^ 0xd15c);
-        for _ in 0..disks.random_range(0..4_u32).saturating_sub(1) {
+        let troubled = seed >= DISKS_FROM;
+        let times = disks.random_range(0..4_u32).saturating_sub(1);
+        for _ in 0..if troubled { times } else { 0 } {
             let (node, commits) = (disks.random_range(0..nodes), disks.random_range(1..30));
             let at_ns = disks.random_range(20 * SEC..calm_ns.max(21 * SEC));
             faults.push((at_ns, Fault::FullDisk { node, commits }));
@@ -114,7 +119,7 @@ impl Scenario {
             sync: rng.random_bool(0.4),
             interval_secs: [1, 5, 20][rng.random_range(0..3)],
             batch_size: [1, 10, 1_000][rng.random_range(0..3)],
-            flush_octets: [None, Some(300), Some(1_000)][disks.random_range(0..3)],
+            flush_octets: [None, Some(300), Some(1_000)][disks.random_range(0..3)].filter(|_| troubled),
             drift_ppm: (0..nodes).map(|_| rng.random_range(-300..300)).collect(),
             faults,
             base,

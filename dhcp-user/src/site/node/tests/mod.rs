@@ -22,7 +22,7 @@ use crate::{
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::KEY_LEN},
     lease::{
         record::{LeaseRecord, LeaseState},
-        store::{Contents, MemoryStore, MetaKey, Recovered, StoredAnswer},
+        store::{Batch, Contents, LeaseStore as _, MemoryStore, MetaKey, Recovered, StoredAnswer},
     },
     server::{
         keeper::{Aftermath, Keeper, Withdrawal},
@@ -115,7 +115,10 @@ impl Lab {
             rng: SmallRng::seed_from_u64(1),
         };
         for node in members {
-            let keeper = lab.started(node, MemoryStore::new());
+            let mut store = MemoryStore::new();
+            let mark = vec![(MetaKey::SiteMember, ClusterId::default().to_vec())];
+            store.commit(&Batch { meta: mark, ..Batch::default() }).unwrap();
+            let keeper = lab.started(node, store);
             lab.nodes.push(keeper);
         }
         lab.link(true);
