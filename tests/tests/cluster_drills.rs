@@ -15,7 +15,7 @@ fn six_nodes(drills: impl FnOnce(&mut Stage) -> Result<()>) {
     let told = stage.traffic.report().told;
     done.unwrap_or_else(|error| panic!("{error:#}\n{told:#?}"));
     let figures = stage.finish().unwrap_or_else(|error| panic!("{error:#}"));
-    println!("{}", serde_json::to_string_pretty(&figures.figures).unwrap());
+    println!("{}", serde_json::to_string_pretty(&figures.figures).expect("figures are JSON"));
     assert!(figures.clients.renewals_answered > 100 && figures.clients.new_leases > 36);
 }
 

@@ -23,12 +23,17 @@ const LATER: Duration = Duration::from_secs(60);
 /// neighbour's.
 fn join_link(node: &Node, link: &NetNs, number: u8) {
     node.server.ns.ip(&format!("addr flush dev {INTERFACE}")).expect("the machine of a node");
-    veth::add_address(&node.server.ns, INTERFACE, Ipv4Addr::new(198, 18, 0, 11 + number), 16).expect("the machine of a node");
-    node.server.ns.ip(&format!("link set {INTERFACE} address 02:00:00:00:02:{number:02x}")).expect("the machine of a node");
+    veth::add_address(&node.server.ns, INTERFACE, Ipv4Addr::new(198, 18, 0, 11 + number), 16)
+        .expect("the machine of a node");
+    node.server
+        .ns
+        .ip(&format!("link set {INTERFACE} address 02:00:00:00:02:{number:02x}"))
+        .expect("the machine of a node");
     let cable = &node.cable.ns;
     cable.ip("link add br0 type bridge").expect("the machine of a node");
     let port = format!("p{number}");
-    Veth::with_macs((cable, "x0", [2, 0, 0, 0, 3, number]), (link, &port, [2, 0, 0, 0, 4, number])).expect("the machine of a node");
+    Veth::with_macs((cable, "x0", [2, 0, 0, 0, 3, number]), (link, &port, [2, 0, 0, 0, 4, number]))
+        .expect("the machine of a node");
     for enslaved in ["c0", "x0"] {
         cable.ip(&format!("link set {enslaved} master br0")).expect("the machine of a node");
     }
@@ -57,7 +62,9 @@ fn hear_announcements(socket: &RawSocket, mac: [u8; 6]) {
             let body = frame.get(12..)?.strip_prefix(&[0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, operation])?;
             (body.starts_with(&mac) && body.get(6..10)? == SHARED.octets()).then_some(())
         });
-        heard.expect("the machine of a node").unwrap_or_else(|| panic!("no gratuitous ARP with operation {operation}"));
+        heard
+            .expect("the machine of a node")
+            .unwrap_or_else(|| panic!("no gratuitous ARP with operation {operation}"));
     }
 }
 

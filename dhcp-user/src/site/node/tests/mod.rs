@@ -153,12 +153,11 @@ impl Lab {
 
     /// The daemon of a node, started over its store.
     fn started(&mut self, node: NodeId, store: MemoryStore) -> Keeper<MemoryStore, Maps> {
-        let Contents { leases, answers, meta, reservations } = store.durable().clone();
+        let Contents { leases, answers, meta, .. } = store.durable().clone();
         let recovered = Recovered {
             answers: answers.into_iter().map(|(id, bytes)| StoredAnswer { id, bytes }).collect(),
             meta: meta.into_iter().collect(),
-            reservations,
-            report: Default::default(),
+            ..Recovered::default()
         };
         let around = Surroundings {
             config: config(),
