@@ -105,7 +105,10 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
 
 #[test]
 fn what_differs_is_refused_and_named_and_a_certificate_can_be_replaced() {
-    let mut cluster = Cluster::new(&[("a", 1), ("b", 1)], |_| {}).unwrap();
+    let mut cluster = Cluster::new(&[("a", 1), ("b", 1)], |config| {
+        *config.pointer_mut("/dhcp/datacenter/multi_site/failover/enabled").unwrap() = json!(true);
+    })
+    .unwrap();
     let right = cluster.nodes[1].config.clone();
     *cluster.nodes[1].config.pointer_mut("/dhcp/subnets/0/pools/0/range").unwrap() =
         json!("198.18.1.0-198.18.1.127");

@@ -4,7 +4,7 @@
 //! `Connected` in the queue of the node's outputs ([`FromNode::Linked`]), so that the pump knows which one that was.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -44,6 +44,9 @@ pub const NODE: u8 = 4;
 pub const ORDER: u8 = 5;
 /// How long until the service's queue is looked at again when it is full.
 const FULL_AGAIN: Duration = Duration::from_millis(2);
+/// Messages that came early, and octets of one, at most; beyond that their link begins anew.
+const EARLY_MAX: usize = 256;
+const EARLY_OCTETS_MAX: usize = 64 << 10;
 
 /// What comes from the node, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +108,9 @@ pub struct Pump {
     peers: BTreeMap<NodeKey, Peer>,
     /// The numbers the cluster gave its nodes; none before it has begun.
     numbers: BTreeMap<NodeKey, NodeId>,
+    /// What came over links before this node knew of the cluster and its numbers, as others did already: not to be lost, for
+    /// it is not said again.
+    early: VecDeque<(NodeKey, Vec<u8>)>,
     /// The state the node is told of once there are numbers.
     waiting: Option<Input>,
 }
@@ -124,6 +130,7 @@ impl Pump {
             from_council,
             peers: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            early: VecDeque::new(),
             waiting: None,
         }
     }
@@ -188,6 +195,13 @@ impl Pump {
         if let Some(number) = peer.link.filter(|_| peer.told.is_none()) {
             peer.told = Some(number);
             self.deliver(Event::Linked(node, number)).await;
+            let early = std::mem::take(&mut self.early);
+            for (from, octets) in early {
+                match from == key {
+                    true => self.told(from, &octets).await,
+                    false => self.early.push_back((from, octets)),
+                }
+            }
         }
     }
 
@@ -240,8 +254,16 @@ impl Pump {
         }
     }
 
-    async fn told(&self, from: NodeKey, octets: &[u8]) {
-        let Some(&node) = self.numbers.get(&from) else { return };
+    async fn told(&mut self, from: NodeKey, octets: &[u8]) {
+        let known = self.peers.get(&from).is_some_and(|peer| peer.told.is_some());
+        let Some(&node) = self.numbers.get(&from).filter(|_| known) else {
+            if self.early.len() < EARLY_MAX && octets.len() <= EARLY_OCTETS_MAX {
+                self.early.push_back((from, octets.to_vec()));
+            } else {
+                self.links.cut(from);
+            }
+            return;
+        };
         match Message::decode(octets) {
             Ok(message) => self.tell(Input::Message(node, message)).await,
             Err(_) => self.nonsense(from),
@@ -263,6 +285,7 @@ impl Pump {
 
     /// A link is gone: the node hears of it if it has heard of the link.
     async fn lose(&mut self, key: NodeKey) {
+        self.early.retain(|(from, _)| *from != key);
         let peer = self.peers.entry(key).or_default();
         peer.link = None;
         if peer.told.take().is_some()

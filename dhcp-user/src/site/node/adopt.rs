@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::{
     Node, Output,
     message::Message,
-    peer::{Arrived, Objection, WINDOW},
+    peer::{Arrived, Objection, ROUND_TRIP_MAX, WINDOW},
 };
 use crate::{
     engine::Engine,
@@ -188,6 +188,14 @@ impl Node {
                     && record.client == known.client
                     && record.hardware == known.hardware;
                 let unheard = self.log.seq_of(record.address).filter(|seq| *seq > peer.knows());
+                // Two readings of a clock put one moment at two, both too early: the later one is nearer. A reply that is
+                // held may rest on it.
+                if goes_on
+                    && known.horizon > record.horizon
+                    && known.horizon.since(record.horizon) <= ROUND_TRIP_MAX
+                {
+                    record.horizon = known.horizon;
+                }
                 match (goes_on, unheard) {
                     // What was granted here may be later than what the holder knows.
                     (true, _) if known.expires > record.expires && known.expires <= record.horizon => {

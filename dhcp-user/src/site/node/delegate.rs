@@ -32,6 +32,9 @@ impl Node {
         if self.restored && index <= self.applied_index {
             return;
         }
+        if !self.restored {
+            self.own_leases = self.has_leases_of_its_own(engine);
+        }
         (self.state, self.applied_index, self.restored) = (state, index, true);
         self.follow(now, engine, work);
     }
@@ -192,7 +195,6 @@ impl Node {
             None => return,
             Some(Presence::Out) => {
                 if self.again(now, "join") {
-                    self.own_leases = self.has_leases_of_its_own(engine);
                     if self.own_leases || !self.mark_first(work) {
                         return;
                     }
@@ -226,7 +228,7 @@ impl Node {
             self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
         let since = *self.unfounded_since.get_or_insert(now);
         // Who has leases goes first: the founder's are the only ones from before that are kept.
-        if !self.has_leases_of_its_own(engine) {
+        if !self.own_leases {
             rank += 1;
         }
         let due = now >= since + Span(FOUND_AFTER.0.saturating_mul(rank));

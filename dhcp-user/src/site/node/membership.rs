@@ -85,10 +85,12 @@ impl Node {
         }
     }
 
-    /// Whether this node, new to the cluster, has leases nobody else knows of.
+    /// Whether this node, new to the cluster, has leases nobody else knows of: to be asked before it is told any.
     pub(super) fn has_leases_of_its_own(&self, engine: &Engine) -> bool {
         let pooled = engine.authority().map(crate::site::authority::Authority::blocks);
+        // Where there are cursors, leases are what other nodes told.
         !self.is_marked()
+            && self.known.is_empty()
             && pooled.is_some_and(|blocks| {
                 let bound = engine.leases().iter().filter(|lease| lease.state == LeaseState::Bound);
                 bound.into_iter().any(|lease| blocks.of_address(lease.address).is_some())

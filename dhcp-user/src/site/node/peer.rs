@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A link whose round trip takes longer carries no leases (docs/sites.md, rule 7).
-const ROUND_TRIP_MAX: Span = Span::from_secs(2);
+pub const ROUND_TRIP_MAX: Span = Span::from_secs(2);
 /// A reading of a peer's clock is used for so long: clocks drift.
 const READING_AGE_MAX: Span = Span::from_secs(60);
 /// How often a peer's clock is asked for.
