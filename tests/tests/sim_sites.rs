@@ -65,7 +65,7 @@ fn two_sites_break_no_promise_when_an_operator_says_that_one_is_down() {
 #[test]
 fn every_planted_fault_is_found() {
     for (name, planted) in Planted::ALL {
-        let report = campaign(200, 1, Some(planted));
+        let report = campaign(1_000, 1, Some(planted));
         let found = report.violations.first().unwrap_or_else(|| panic!("{name} was not found"));
         let without = run(&Scenario::new(found.seed, 3, 1), None, false);
         assert_eq!(without.violation, None, "seed {} without {name}", found.seed);
