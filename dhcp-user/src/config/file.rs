@@ -21,7 +21,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let shown = || path.to_owned();
     let unreadable = |source| ConfigError::Unreadable { path: shown(), source };
     let mut file = File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ConfigError::Missing { path: shown() },
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ConfigError::Missing { path: shown() },
         _ => unreadable(source),
     })?;
     // Of the open file, not of the name: nobody can put another file in its place between check and use.
