@@ -1,9 +1,9 @@
-//! Real daemons, real frames and one ledger over all nodes: a node is lost, an operator says that one is down, whoever granted
-//! is lost at once. All others: `cargo xtask cluster --drill NAME`.
+//! Real daemons, real frames and one ledger over all nodes: a node is lost; whoever granted is lost at
+//! once. All others: `cargo xtask cluster --drill NAME`.
 
 use anyhow::Result;
 use dhcp_tests::cluster::{
-    drill::{Stage, machines, operator, sync},
+    drill::{Stage, machines, sync},
     traffic::Load,
 };
 
@@ -22,13 +22,6 @@ fn six_nodes(drills: impl FnOnce(&mut Stage) -> Result<()>) {
 #[test]
 fn every_promise_is_kept_while_a_node_is_lost() {
     six_nodes(|stage| machines::kill(stage, 2));
-}
-
-#[test]
-fn of_two_nodes_one_goes_on_when_an_operator_says_that_the_other_is_down() {
-    let load = Load { clients_per_site: 12, ..Load::default() };
-    let figures = operator::partner_down(&load).unwrap_or_else(|error| panic!("{error:#}"));
-    println!("{}", serde_json::to_string_pretty(&figures.figures).expect("figures are JSON"));
 }
 
 #[test]

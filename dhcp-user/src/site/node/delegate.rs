@@ -213,6 +213,7 @@ impl Node {
             return;
         }
         self.propose_standing(now);
+        self.propose_partner_down(now);
         if self.again(now, "confirm") {
             self.propose_confirmations();
         }
@@ -255,6 +256,21 @@ impl Node {
             self.stamps.pop_front();
         }
         self.out.push(Output::Propose(Command::Renew { node: self.settings.me, stamp }));
+    }
+
+    /// Has the partner put out, again and again until that is agreed on, or it has shown that it is not down.
+    fn propose_partner_down(&mut self, now: Timestamp) {
+        let Some((node, renewals)) = self.partner_down else { return };
+        let still = self
+            .state
+            .member(node)
+            .is_some_and(|member| member.presence != Presence::Out && member.renewals == renewals);
+        if !still {
+            self.partner_down = None;
+        } else if self.again(now, "partner down") {
+            let heirs = vec![self.settings.me];
+            self.out.push(Output::Propose(Command::PutOut { node, renewals, heirs }));
+        }
     }
 
     fn propose_confirmations(&mut self) {

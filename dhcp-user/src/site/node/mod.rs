@@ -113,6 +113,8 @@ pub struct Node {
     mark: Mark,
     /// What this node may do has changed without a command.
     changed_standing: bool,
+    /// The node of which an operator said that it is down, and its last renewal then: a later one makes that void.
+    partner_down: Option<(NodeId, u64)>,
     /// It has leases nobody else knows of, from before there was a cluster, and so does not join.
     own_leases: bool,
     /// How far it was in the others' logs when it started.
@@ -186,6 +188,7 @@ impl Node {
             cluster: ClusterId::default(),
             mark: Mark::stored(mark),
             changed_standing: false,
+            partner_down: None,
             own_leases: false,
             known,
             state: Delegations::default(),
@@ -306,8 +309,7 @@ impl Node {
             Order::Resume => self.draining = false,
             Order::PartnerDown(node) => {
                 let renewals = self.state.member(node).map_or(0, |member| member.renewals);
-                let heirs = vec![self.settings.me];
-                self.out.push(Output::Propose(Command::PutOut { node, renewals, heirs }));
+                self.partner_down = Some((node, renewals));
             }
         }
     }

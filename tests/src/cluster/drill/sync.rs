@@ -23,6 +23,8 @@ use crate::{
 const CLIENTS: u8 = 12;
 /// How long answers may take on a busy machine.
 const ANSWERS: Duration = Duration::from_secs(20);
+/// How long a client waits for an offer before it asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 fn mac(round: u8, client: u8) -> [u8; 6] {
     [2, 3, 0, 0, round, client]
@@ -76,11 +78,17 @@ pub fn run(rounds: u8) -> Result<Figures> {
 fn grant_and_lose(node: &mut Node, round: u8) -> Result<BTreeMap<Ipv4Addr, [u8; 6]>> {
     let socket = &node.cable.socket;
     let mut offered = BTreeMap::new();
-    for client in 0..CLIENTS {
-        let xid = u32::from_be_bytes([9, 1, round, client]);
-        socket.send(&Frame::request(1, mac(round, client)).option(55, &[1, 3, 6]).xid(xid).build())?;
-    }
+    let mut ask_at = Instant::now();
     wait_for(ANSWERS, "offers", || {
+        // As clients do: a node that has just come in may have no address to give out yet.
+        if Instant::now() >= ask_at {
+            ask_at = Instant::now() + ASK_AGAIN;
+            for client in (0..CLIENTS).filter(|client| !offered.contains_key(client)) {
+                let xid = u32::from_be_bytes([9, 1, round, client]);
+                socket
+                    .send(&Frame::request(1, mac(round, client)).option(55, &[1, 3, 6]).xid(xid).build())?;
+            }
+        }
         if let Some(reply) = reply(node, 2, round)? {
             offered.insert(reply.chaddr[5], reply.yiaddr);
         }
