@@ -1,9 +1,9 @@
-//! Real daemons, real frames and one ledger over all nodes: a node is lost; whoever granted is lost at
-//! once. All others: `cargo xtask cluster --drill NAME`.
+//! Real daemons, real frames and one ledger over all nodes: a node is lost or stands still, a site is cut off, one of two
+//! nodes is said to be down; whoever granted is lost at once. All others: `cargo xtask cluster --drill NAME`.
 
 use anyhow::Result;
 use dhcp_tests::cluster::{
-    drill::{Stage, machines, sync},
+    drill::{Stage, links, machines, operator, sync},
     traffic::Load,
 };
 
@@ -22,6 +22,21 @@ fn six_nodes(drills: impl FnOnce(&mut Stage) -> Result<()>) {
 #[test]
 fn every_promise_is_kept_while_a_node_is_lost() {
     six_nodes(|stage| machines::kill(stage, 2));
+}
+
+#[test]
+fn every_promise_is_kept_while_a_daemon_stands_still_and_a_site_is_cut_off() {
+    six_nodes(|stage| {
+        machines::pause(stage, 0)?;
+        links::cut(stage, 1)
+    });
+}
+
+#[test]
+fn an_operator_says_which_of_two_nodes_is_down() {
+    let load = Load { clients_per_site: 12, renewals_per_s: 30, ..Load::default() };
+    let figures = operator::partner_down(&load).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", serde_json::to_string_pretty(&figures.figures).expect("figures are JSON"));
 }
 
 #[test]

@@ -176,7 +176,10 @@ impl Engine {
         let bound = before.filter(|lease| lease.state == LeaseState::Bound);
         let same = before.filter(|lease| lease.client == request.client);
         let expires = bound.map_or(now, |known| promised_until(now, known, lease)).max(now + lease);
-        let ahead = now + self.horizon_span(wanted);
+        // A horizon the other nodes are being told of stays as it is while it will do: told anew at each renewal, it might
+        // never be acknowledged before the next.
+        let pending = bound.map(|known| known.kept_until).filter(|kept| *kept >= now + wanted);
+        let ahead = pending.unwrap_or(now + self.horizon_span(wanted));
         let (horizon, kept_until) = self.reach_of(now, address, before, ahead.max(expires));
         // A form stands for a client, its hardware and a lease time: what the kernel grants must be what `expires` says.
         let forms = bound

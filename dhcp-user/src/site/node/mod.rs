@@ -43,7 +43,7 @@ use self::{
     hand_on::Moving,
     membership::Mark,
     peer::{Arrived, Peer},
-    tell::Returned,
+    tell::{Returned, Waiting},
     view::{Counts, PeerView, Role, Standing},
 };
 use super::{
@@ -146,7 +146,7 @@ pub struct Node {
     unfounded_since: Option<Timestamp>,
     proposed: HashMap<&'static str, Timestamp>,
     /// Leases whose horizons move when everybody has acknowledged a change, by address and by change.
-    awaiting: BTreeMap<Ipv4Addr, u64>,
+    awaiting: BTreeMap<Ipv4Addr, Waiting>,
     awaiting_by_seq: BTreeMap<u64, Ipv4Addr>,
     returned: BTreeMap<Ipv4Addr, Returned>,
     /// Rises when a peer turns out to have been started anew.

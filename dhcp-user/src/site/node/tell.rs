@@ -33,6 +33,14 @@ pub(super) struct Returned {
     void: bool,
 }
 
+/// A horizon that moves to where its address is kept when everybody has acknowledged that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    seq: u64,
+    /// Until when the address is kept, as the others were told.
+    reach: Timestamp,
+}
+
 impl Node {
     /// Takes up what became durable: `leases` as they are in the engine now, and those that were given back.
     pub fn committed(&mut self, engine: &Engine, leases: &[LeaseRecord], returned: &[Ipv4Addr]) {
@@ -65,16 +73,27 @@ impl Node {
             self.asked.forget(address);
         }
         let identity = self.digest_of(&shown);
+        // Who has acknowledged a horizon that waits has all that matters of the lease; counted as another change, each
+        // renewal would put off the moment in which it may be used.
+        if let Some(waiting) = self.awaiting.get(&address).filter(|_| !anew)
+            && waiting.reach == lease.reach()
+            && self.log.identity_of(address) == Some(identity)
+            && shown.state == LeaseState::Bound
+            && lease.kept_until > lease.horizon
+            && engine.authority().is_some_and(|authority| authority.holds(address))
+        {
+            return waiting.seq;
+        }
         let seq = match anew {
             true => self.log.touch_anew(address, identity),
             false => self.log.touch(address, identity),
         };
         if let Some(before) = self.awaiting.remove(&address) {
-            self.awaiting_by_seq.remove(&before);
+            self.awaiting_by_seq.remove(&before.seq);
         }
         let held = engine.authority().is_some_and(|authority| authority.holds(address));
         if lease.state == LeaseState::Bound && lease.kept_until > lease.horizon && held {
-            self.awaiting.insert(address, seq);
+            self.awaiting.insert(address, Waiting { seq, reach: lease.reach() });
             self.awaiting_by_seq.insert(seq, address);
         }
         if shown.state == LeaseState::Bound {
@@ -150,7 +169,7 @@ impl Node {
             self.returned.remove(&address);
         }
         let gone: Vec<(Ipv4Addr, u64)> =
-            self.awaiting.range(first..=last).map(|(address, seq)| (*address, *seq)).collect();
+            self.awaiting.range(first..=last).map(|(address, waiting)| (*address, waiting.seq)).collect();
         for (address, seq) in gone {
             self.awaiting.remove(&address);
             self.awaiting_by_seq.remove(&seq);

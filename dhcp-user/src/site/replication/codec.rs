@@ -263,6 +263,7 @@ pub fn decode(octets: &[u8]) -> Result<(Vec<Update>, Timestamp), WireError> {
     let mut rest = Reader(octets);
     let count = rest.length(UPDATES_MAX)?;
     let base = rest.number()?;
+    let sent_at = moment(Some(base))?;
     // An update takes seven octets at least: no more room is made than what came can fill.
     if count > rest.0.len() / 7 {
         return Err(WireError::CutShort);
@@ -312,11 +313,7 @@ pub fn decode(octets: &[u8]) -> Result<(Vec<Update>, Timestamp), WireError> {
     for (((update, _), identity), asked) in known.zip(identities).zip(asked) {
         (update.identity, update.asked) = (Some(identity), asked);
     }
-    if rest.0.is_empty() {
-        Ok((updates, Timestamp::ZERO + Span::from_secs(base)))
-    } else {
-        Err(WireError::TooLong)
-    }
+    if rest.0.is_empty() { Ok((updates, sent_at)) } else { Err(WireError::TooLong) }
 }
 
 fn moment(secs: Option<u64>) -> Result<Timestamp, WireError> {

@@ -94,6 +94,11 @@ impl ChangeLog {
         Some(self.by_address.get(&address)?.seq)
     }
 
+    /// What an address's last change made of it.
+    pub fn identity_of(&self, address: Ipv4Addr) -> Option<u64> {
+        Some(self.by_address.get(&address)?.identity)
+    }
+
     /// A receiver (numbered below [`RECEIVERS_MAX`]) says where it is. If that is nowhere in this log, it is taken to
     /// know nothing; where to go on from.
     pub fn resume(&mut self, receiver: usize, cursor: Cursor) -> Cursor {

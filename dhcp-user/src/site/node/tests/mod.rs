@@ -82,6 +82,7 @@ struct Lab {
     now: Timestamp,
     nodes: Vec<Keeper<MemoryStore, Maps>>,
     batch_size: usize,
+    mclt: Span,
     state: Delegations,
     /// Commands agreed on, and how many of them each node has applied.
     commands: Vec<Command>,
@@ -97,6 +98,10 @@ struct Lab {
 
 impl Lab {
     fn new(nodes: u16, batch_size: usize) -> Self {
+        Self::with_mclt(nodes, batch_size, Span::from_secs(900))
+    }
+
+    fn with_mclt(nodes: u16, batch_size: usize, mclt: Span) -> Self {
         let blocks = crate::site::blocks::Blocks::of(&config());
         let members: Vec<NodeId> = (0..nodes).map(NodeId).collect();
         let count = u32::try_from(blocks.len()).unwrap();
@@ -104,6 +109,7 @@ impl Lab {
             now: Timestamp::ZERO + Span::from_secs(1_000_000),
             nodes: Vec::new(),
             batch_size,
+            mclt,
             state: Delegations::shared_out(&members, count, blocks.digest()),
             commands: Vec::new(),
             applied: vec![0; usize::from(nodes)],
@@ -136,7 +142,7 @@ impl Lab {
             me,
             nodes: places.collect(),
             sites: vec![SiteFacts { name: "one".into(), priority: 1, latency_ms: 1 }],
-            mclt: Span::from_secs(900),
+            mclt: self.mclt,
             delegation: Span::from_secs(100_000),
             mode: SyncMode::Async,
             interval: Span::from_secs(2),
@@ -241,21 +247,24 @@ impl Lab {
 
     /// Lets time pass in which everything goes its way.
     fn run(&mut self, secs: u64) {
-        for _ in 0..secs * 10 {
-            self.now = self.now + Span::from_millis(100);
-            // All that was sent before: what two nodes say at a time crosses.
-            let sent = std::mem::take(&mut self.ways);
-            for ((from, to), messages) in sent {
-                for message in messages {
-                    self.tell(usize::from(to), Input::Message(NodeId(from), message));
-                }
+        (0..secs * 10).for_each(|_| self.step());
+    }
+
+    /// A tenth of a second of that.
+    fn step(&mut self) {
+        self.now = self.now + Span::from_millis(100);
+        // All that was sent before: what two nodes say at a time crosses.
+        let sent = std::mem::take(&mut self.ways);
+        for ((from, to), messages) in sent {
+            for message in messages {
+                self.tell(usize::from(to), Input::Message(NodeId(from), message));
             }
-            for node in 0..self.nodes.len() {
-                for withdrawal in std::mem::take(&mut self.withdrawn[node]) {
-                    self.forgotten(node, withdrawal);
-                }
-                self.turn(node);
+        }
+        for node in 0..self.nodes.len() {
+            for withdrawal in std::mem::take(&mut self.withdrawn[node]) {
+                self.forgotten(node, withdrawal);
             }
+            self.turn(node);
         }
     }
 
@@ -348,4 +357,29 @@ fn leases_are_told_and_given_back() {
     lab.run(5);
     assert!(lab.in_step() && (0..3).all(|node| lab.lease(node, ip(10)).state == LeaseState::Free));
     lab.ask(0, 2, ip(10));
+}
+
+/// A client that renews more often than an update takes to be acknowledged: the horizon the others are told of is used when
+/// they have it, and no renewal puts that off.
+#[test]
+fn a_waiting_horizon_is_not_told_anew_at_each_renewal() {
+    let mut lab = Lab::with_mclt(2, 10, Span::from_secs(300));
+    lab.ask(0, 1, ip(10));
+    let first = lab.lease(0, ip(10)).clone();
+    assert!(first.kept_until > first.horizon && first.horizon == lab.now + Span::from_secs(300));
+    for _ in 0..50 {
+        lab.step();
+        lab.renew(0, 1, ip(10));
+    }
+    let lease = lab.lease(0, ip(10));
+    assert!(lease.horizon >= first.kept_until, "{lease:?} after {first:?}");
+    assert!(
+        lease.expires.since(lease.granted_at) == Span::from_secs(600),
+        "it is granted the whole: {lease:?}"
+    );
+    lab.run(5);
+    assert!(lab.in_step());
+    let rounded_up = lab.lease(1, ip(10)).reach().since(lab.lease(0, ip(10)).reach());
+    assert!(rounded_up < Span::from_secs(1), "the other keeps it as long: {rounded_up:?}");
+    assert!(lab.lease(1, ip(10)).reach() >= lab.lease(0, ip(10)).reach());
 }

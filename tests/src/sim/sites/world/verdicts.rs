@@ -57,7 +57,10 @@ impl World {
                 *full_ns = now_ns;
             }
         }
-        let calm_ns = self.scenario.base.calm_from_ns + self.scenario.mclt_secs * SEC;
+        // A daemon that dies at its next commit may do so late in the calm, and blocks are closed to new clients for the
+        // MCLT after each start.
+        let started_ns = self.machines.iter().map(|machine| machine.start_ns).max().unwrap_or(0);
+        let calm_ns = self.scenario.base.calm_from_ns.max(started_ns) + self.scenario.mclt_secs * SEC;
         let full = self.full_ns[node];
         let forgotten = self.clients.iter().find_map(|client| {
             let full_ns = *full.get(usize::from(client.style.relayed))?;
