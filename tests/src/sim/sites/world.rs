@@ -15,6 +15,7 @@ use std::{
 use dhcp_user::{
     lease::record::LeaseState,
     site::{
+        authority::Right,
         delegation::{Command, NodeId},
         node::{Input, Message, Order, Output, view::Role},
         replication::Cursor,
@@ -251,6 +252,9 @@ impl World {
             Event::PartnerDown(node) => self.partner_down(node),
             Event::Watch => {
                 self.watch();
+                if self.now_ns.is_multiple_of(SEC) {
+                    (0..self.machines.len()).for_each(|node| self.look_at_the_horizons(node));
+                }
                 self.schedule(self.now_ns + WATCH_EVERY_NS, Event::Watch);
             }
             Event::Agree(node, command, until_ns) => self.agree(node, command, until_ns),
