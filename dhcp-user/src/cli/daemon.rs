@@ -61,6 +61,8 @@ pub fn check_config(path: &Path) -> u8 {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(path: &Path, log_json: bool) -> u8 {
+    // First of all: which configuration counts may be a matter for the log.
+    start_logging(log_json);
     let (config, text) = match in_force(path) {
         Ok(read) => read,
         Err(error) => {
@@ -68,7 +70,6 @@ pub fn run(path: &Path, log_json: bool) -> u8 {
             return EXIT_USAGE;
         }
     };
-    start_logging(log_json);
     match serve(path, &config, &text) {
         Ok(()) => 0,
         Err(error) => {
@@ -82,7 +83,7 @@ pub fn run(path: &Path, log_json: bool) -> u8 {
 fn in_force(path: &Path) -> Result<(Config, String), ConfigError> {
     let text = config::read(path)?;
     let config = config::parse(&text, &path.display().to_string())?;
-    match applied::over(&text, &config.api.state_path)? {
+    match applied::over(&text, &config.api.state_path) {
         None => Ok((config, text)),
         Some(applied) => {
             let origin = format!("what was applied over {}", path.display());
