@@ -27,7 +27,7 @@ use crate::{
     },
     config::{self, Config, ConfigError},
     control::server,
-    fastpath::pins,
+    fastpath::{pins, predecessor},
     lease::store::make_ready,
     privilege::manager,
     server::{
@@ -57,6 +57,29 @@ pub fn check_config(path: &Path) -> u8 {
             EXIT_USAGE
         }
     }
+}
+
+/// Says whether a start would take over from the daemon before it.
+pub fn check_takeover(path: &Path) -> u8 {
+    // As a start reads it: what was applied over the file, if anything was.
+    let config = match in_force(path) {
+        Ok((config, _)) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return EXIT_USAGE;
+        }
+    };
+    match predecessor::check(&config.fastpath.pin_path) {
+        Ok(0) => {
+            println!("no program is pinned in {}: nothing to take over", config.fastpath.pin_path.display())
+        }
+        Ok(_) => println!("the maps pinned in {} can be taken over", config.fastpath.pin_path.display()),
+        Err(error) => {
+            eprintln!("{error}");
+            return 1;
+        }
+    }
+    0
 }
 
 /// Runs the daemon until it is told to stop.
