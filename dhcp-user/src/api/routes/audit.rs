@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use crate::api::{
     Api,
     changes::{ChangeRecord, RECORDS_SHOWN},
-    problem::{Parameters, Problem},
+    problem::{Parameters, Problem, within},
 };
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
@@ -32,8 +32,6 @@ pub(super) async fn audit(
     State(api): State<Api>,
     Parameters(latest): Parameters<Latest>,
 ) -> Result<Json<Vec<ChangeRecord>>, Problem> {
-    match latest.limit.unwrap_or(100) {
-        limit @ 1..=RECORDS_SHOWN => Ok(Json(api.changes.latest(limit))),
-        _ => Err(Problem::bad_request(format!("limit may be 1 to {RECORDS_SHOWN}"))),
-    }
+    let limit = within("limit", latest.limit.unwrap_or(100), 1..=RECORDS_SHOWN)?;
+    Ok(Json(api.changes.latest(limit)))
 }
