@@ -37,7 +37,7 @@ pub enum Fault {
     /// It runs no program.
     NoProgram,
     /// It runs another program than ours.
-    OtherProgram(Option<u32>),
+    OtherProgram(u32),
 }
 
 impl Fault {
@@ -77,17 +77,11 @@ impl fmt::Display for Found {
                 "the kernel program was taken off {interface}: the daemon answers its renewals, and attaches the program \
                  again in a moment; if this stays, the log says what is in the way"
             ),
-            Fault::OtherProgram(id) => {
-                write!(f, "another XDP program")?;
-                if let Some(id) = id {
-                    write!(f, " (id {id})")?;
-                }
-                write!(
-                    f,
-                    " runs on {interface} in the place of ours: `bpftool net` shows it; take it off, and the daemon \
-                     attaches its own again"
-                )
-            }
+            Fault::OtherProgram(id) => write!(
+                f,
+                "another XDP program (id {id}) runs on {interface} in the place of ours: `bpftool net` shows it; take it \
+                 off, and the daemon attaches its own again"
+            ),
         }
     }
 }
@@ -191,7 +185,8 @@ fn judge(
         // Not to be told this time.
         (Err(_), _) | (Ok(_), None) => None,
         (Ok(None), Some(_)) => Some(Fault::NoProgram),
-        (Ok(Some(runs)), Some(ours)) => (runs.id != Some(ours)).then_some(Fault::OtherProgram(runs.id)),
+        // Of several, as on a card and in its driver, the kernel does not tell one.
+        (Ok(Some(runs)), Some(ours)) => runs.id.filter(|id| *id != ours).map(Fault::OtherProgram),
     }
 }
 
@@ -293,7 +288,9 @@ mod tests {
         let judged = |program, runs, named: Option<u32>| judge(&wanted(program), runs, || named);
         let gone = || Err(io::Error::from_raw_os_error(libc::ENODEV));
         assert_eq!(judged(Some(7), Ok(runs(7)), Some(5)), None);
-        assert_eq!(judged(Some(7), Ok(runs(8)), Some(5)), Some(Fault::OtherProgram(Some(8))));
+        assert_eq!(judged(Some(7), Ok(runs(8)), Some(5)), Some(Fault::OtherProgram(8)));
+        let several = XdpProgram { mode: XdpMode::Several, id: None };
+        assert_eq!(judged(Some(7), Ok(Some(several)), Some(5)), None);
         assert_eq!(judged(Some(7), Ok(None), Some(5)), Some(Fault::NoProgram));
         assert_eq!(judged(None, Ok(None), Some(5)), None);
         assert_eq!(judged(None, Ok(runs(8)), Some(5)), None);
