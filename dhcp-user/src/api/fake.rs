@@ -129,6 +129,9 @@ impl Fake {
                 let health = ServiceHealth {
                     fast_path_wanted: 1,
                     fast_path_attached: 1,
+                    interfaces_lost: 0,
+                    attached_again: 0,
+                    problems: Vec::new(),
                     store_refusals: 0,
                     commits: 1,
                 };

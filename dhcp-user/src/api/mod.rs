@@ -6,6 +6,7 @@
 //! * [`capture`]: captures as files.
 //! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
+//! * [`scrape`]: figures for Prometheus, made once for all who ask.
 //! * [`start`]: all of it for a running service.
 
 pub mod access;
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod page;
 pub mod problem;
 pub mod routes;
+pub mod scrape;
 pub mod start;
 pub mod tls;
 pub mod trend;
@@ -40,6 +42,7 @@ use self::{
     ask::ServiceHandle,
     changes::Changes,
     routes::history::Readers,
+    scrape::Scrape,
     tls::Expiry,
     trend::Trend,
 };
@@ -87,6 +90,8 @@ pub struct Api {
     pub latency: Arc<Latency>,
     /// Requests so far.
     pub requests: Arc<AtomicU64>,
+    /// The figures for Prometheus, as they were a moment ago.
+    pub scrape: Scrape,
     /// Held while a capture is on: there is one at a time.
     pub capturing: Arc<tokio::sync::Mutex<()>>,
     /// The other nodes, if there are sites.
@@ -120,6 +125,7 @@ impl Api {
             trend: Trend::default(),
             latency: Arc::default(),
             requests: Arc::default(),
+            scrape: Scrape::default(),
             capturing: Arc::default(),
             sites: None,
         }

@@ -291,7 +291,8 @@ fn a_horizon_moves_as_far_as_was_acknowledged_and_no_further() {
     lab.expect(&renewing(1, address), SlowReason::AckedRenewal);
     let told = lease(&lab).kept_until;
     lab.pass(100);
-    let granted = LeaseRecord { granted_at: lab.now, expires: lab.now + Span::from_secs(3_600), ..lease(&lab) };
+    let granted =
+        LeaseRecord { granted_at: lab.now, expires: lab.now + Span::from_secs(3_600), ..lease(&lab) };
     let _ = lab.engine.granted_elsewhere(lab.now, &granted, false);
     let kept_until = lease(&lab).kept_until;
     assert!(kept_until > told, "{kept_until:?} after {told:?}");

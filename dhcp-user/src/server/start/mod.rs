@@ -35,6 +35,7 @@ use super::{
     keeper::Keeper,
     latency::Latency,
     outbox::Outbox,
+    queries::Queries,
     reload::{
         InForce, Prospects,
         decide::{AskingBy, Standing},
@@ -43,6 +44,7 @@ use super::{
     service::{Counts, Event, Service},
     shared_address::SharedAddresses,
     takeover::{Surroundings, remember},
+    watch::{Mending, Watch},
 };
 use crate::{
     audit::{Journal, Kind, Line, Moment},
@@ -155,6 +157,7 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     } else {
         Some(SharedAddresses::start(shared).map_err(StartError::Thread)?)
     };
+    let watch = Watch::start(&facts).map_err(StartError::Thread)?;
     let feed = Arc::new(Feed::begun_at(Timestamp(clock::wall_ns())));
     let (flushes, latency) = (keeper.store.times(), Arc::<Latency>::default());
     let service = Service {
@@ -168,12 +171,15 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
         grace,
         events: queue,
         inbox,
+        queries: Queries::default(),
         counts: Counts::default(),
         echo: probing.echo,
         journal,
         sites: None,
         running_tap: None,
         shared,
+        watch,
+        mending: Mending::default(),
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
         latency: Arc::clone(&latency),
