@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::changes::Which;
 
 const PATH: &str = "/api/v1/reservations";
 
@@ -63,7 +64,7 @@ async fn they_are_made_looked_at_changed_and_removed() {
     assert_eq!(ask(&world, "DELETE", &path, "").await.0, 204);
     assert_eq!(ask(&world, "GET", &path, "").await.0, 404);
     assert_eq!(ask(&world, "DELETE", &path, "").await.0, 404);
-    let changes = world.api.changes.latest(9);
+    let changes = world.api.changes.latest(Which::All, 9);
     assert!(
         changes.iter().any(|change| change.method == "POST" && change.detail.contains("text:y")),
         "{changes:?}"
