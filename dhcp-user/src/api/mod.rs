@@ -4,7 +4,7 @@
 //! * [`access`]: callers, the table of rights, tokens, limits, and the gate all requests go through.
 //! * [`page`]: the status page. [`trend`]: how figures moved before anybody looked.
 //! * [`capture`]: captures as files.
-//! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them.
+//! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them. [`turn`]: work that is done one at a time.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
 //! * [`start`]: all of it for a running service.
 
@@ -23,6 +23,7 @@ pub mod routes;
 pub mod start;
 pub mod tls;
 pub mod trend;
+pub mod turn;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -42,6 +43,7 @@ use self::{
     routes::history::Readers,
     tls::Expiry,
     trend::Trend,
+    turn::Turns,
 };
 use crate::{
     lease::store::FlushTimes,
@@ -81,6 +83,8 @@ pub struct Api {
     pub expiry: Arc<Expiry>,
     /// Who reads the audit log.
     pub readers: Readers,
+    /// Who judges a configuration.
+    pub turns: Turns,
     /// How figures moved lately.
     pub trend: Trend,
     /// How long messages take the daemon.
@@ -117,6 +121,7 @@ impl Api {
             guesses: Arc::new(Guesses::new(now)),
             expiry: Arc::default(),
             readers: Readers::default(),
+            turns: Turns::default(),
             trend: Trend::default(),
             latency: Arc::default(),
             requests: Arc::default(),

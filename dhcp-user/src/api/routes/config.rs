@@ -16,6 +16,7 @@ use crate::{
         Api,
         access::gate::Note,
         problem::{Problem, Text},
+        turn::Turn,
     },
     config::{
         self,
@@ -58,12 +59,17 @@ impl ConfigSummary {
     responses(
         (status = 200, body = ConfigSummary),
         (status = 422, body = Problem),
+        (status = 503, body = Problem, description = "Another is being judged; see Retry-After"),
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn validate(Text(text): Text) -> Result<Json<ConfigSummary>, Problem> {
+pub(super) async fn validate(turn: Turn, Text(text): Text) -> Result<Json<ConfigSummary>, Problem> {
     // Millions of reservations may be in it: not on a thread that others wait for.
-    let judged = tokio::task::spawn_blocking(move || config::parse(&text, "request")).await;
+    let judged = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        config::parse(&text, "request")
+    })
+    .await;
     match judged {
         Ok(Ok(config)) => Ok(Json(ConfigSummary::of(&config))),
         Ok(Err(error)) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
@@ -109,12 +115,18 @@ pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
     responses(
         (status = 200, body = ConfigDiff),
         (status = 422, body = Problem),
+        (status = 503, body = Problem, description = "Another is being judged; see Retry-After"),
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn diff(State(api): State<Api>, Text(text): Text) -> Result<Json<ConfigDiff>, Problem> {
+pub(super) async fn diff(
+    State(api): State<Api>,
+    turn: Turn,
+    Text(text): Text,
+) -> Result<Json<ConfigDiff>, Problem> {
     let reloader = reloader(&api)?;
     let compared = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let standing = reloader.in_force().standing();
         let (changes, refused) = match reloader.judge(&text) {
             Ok((_, decision)) => (decision == Decision::Change, None),
