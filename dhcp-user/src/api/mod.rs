@@ -3,7 +3,7 @@
 //! * [`routes`]: an endpoint each, by resource. They hold no state; every answer comes from the service's thread ([`ask`]).
 //! * [`access`]: callers, the table of rights, tokens, limits, and the gate all requests go through.
 //! * [`page`]: the status page. [`trend`]: how figures moved before anybody looked.
-//! * [`capture`]: captures as files.
+//! * [`capture`]: captures as files. [`of_site`]: which addresses are a site's.
 //! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them. [`turn`]: work that is done one at a time.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
 //! * [`start`]: all of it for a running service.
@@ -17,6 +17,7 @@ pub mod fake;
 mod histogram;
 pub mod listen;
 pub mod metrics;
+pub mod of_site;
 pub mod page;
 pub mod problem;
 pub mod routes;

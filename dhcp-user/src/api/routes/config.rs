@@ -40,7 +40,8 @@ pub struct ConfigSummary {
 }
 
 impl ConfigSummary {
-    fn of(config: &Config) -> Self {
+    /// What this one holds.
+    pub fn of(config: &Config) -> Self {
         Self {
             interfaces: config.interfaces.len(),
             subnets: config.subnets.len(),
