@@ -18,6 +18,7 @@ pub mod load;
 pub mod netns;
 pub mod oracle;
 pub mod packet;
+mod packet_socket;
 pub mod parse;
 pub mod peers;
 pub mod pins;

@@ -7,44 +7,6 @@ use std::net::Ipv4Addr;
 /// The magic cookie in front of the options (RFC 2131 section 3).
 pub const COOKIE: [u8; 4] = [99, 130, 83, 99];
 
-/// A DHCP frame being built. [`Frame::request`] is a client's broadcast; each method changes one field.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    dst_mac: [u8; 6],
-    src_mac: [u8; 6],
-    tags: Vec<(u16, u16)>,
-    ether_type: u16,
-    tos: u8,
-    ip_id: u16,
-    fragment: u16,
-    ttl: u8,
-    ip_protocol: u8,
-    ip_options: Vec<u8>,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
-    src_port: u16,
-    dst_port: u16,
-    udp_checksum: Checksum,
-    op: u8,
-    htype: u8,
-    hlen: u8,
-    hops: u8,
-    xid: u32,
-    secs: u16,
-    flags: u16,
-    ciaddr: Ipv4Addr,
-    yiaddr: Ipv4Addr,
-    siaddr: Ipv4Addr,
-    giaddr: Ipv4Addr,
-    chaddr: [u8; 16],
-    sname: [u8; 64],
-    file: [u8; 128],
-    cookie: [u8; 4],
-    options: Vec<u8>,
-    bootp_len_min: usize,
-    trailer: Vec<u8>,
-}
-
 /// What to put into the UDP checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
@@ -56,11 +18,98 @@ pub enum Checksum {
     Wrong,
 }
 
-/// Methods that set one field each.
-macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $type:ty),* $(,)?) => {
-        $($(#[$doc])* #[must_use] pub fn $name(mut self, $name: $type) -> Self { self.$name = $name; self })*
+/// A frame's fields: those that a method of the same name sets, each with what it is unless set, and the others.
+macro_rules! fields {
+    (
+        $(#[$about:meta])* $frame:ident;
+        set { $($(#[$doc:meta])* $name:ident: $type:ty = $unset:expr,)* }
+        added { $($more:ident: $many:ty,)* }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug)]
+        pub struct $frame { $($name: $type,)* $($more: $many,)* }
+
+        impl $frame {
+            fn unset() -> Self {
+                Self { $($name: $unset,)* $($more: <$many>::new(),)* }
+            }
+
+            $($(#[$doc])* #[must_use] pub fn $name(mut self, $name: $type) -> Self { self.$name = $name; self })*
+        }
     };
+}
+
+fields! {
+    /// A DHCP frame being built. [`Frame::request`] is a client's broadcast; each method changes one field.
+    Frame;
+    set {
+        /// Destination hardware address.
+        dst_mac: [u8; 6] = [0xff; 6],
+        /// Source hardware address.
+        src_mac: [u8; 6] = [0; 6],
+        /// EtherType of the payload, behind any VLAN tags.
+        ether_type: u16 = 0x0800,
+        /// Type of service: DSCP and ECN.
+        tos: u8 = 0,
+        /// Identification of the IPv4 datagram.
+        ip_id: u16 = 0,
+        /// Flags (upper three bits) and fragment offset in 8 octets, as in the header.
+        fragment: u16 = 0,
+        /// Time to live.
+        ttl: u8 = 64,
+        /// Protocol of the IPv4 payload; 17 is UDP.
+        ip_protocol: u8 = 17,
+        /// IPv4 options; their length must be a multiple of 4, at most 40.
+        ip_options: Vec<u8> = Vec::new(),
+        /// Source address of the datagram.
+        src: Ipv4Addr = Ipv4Addr::UNSPECIFIED,
+        /// Destination address of the datagram.
+        dst: Ipv4Addr = Ipv4Addr::BROADCAST,
+        /// UDP source port.
+        src_port: u16 = 68,
+        /// UDP destination port.
+        dst_port: u16 = 67,
+        /// UDP checksum.
+        udp_checksum: Checksum = Checksum::Right,
+        /// BOOTP operation: 1 request, 2 reply.
+        op: u8 = 1,
+        /// Hardware type.
+        htype: u8 = 1,
+        /// Length of the hardware address.
+        hlen: u8 = 6,
+        /// Relays passed.
+        hops: u8 = 0,
+        /// Transaction.
+        xid: u32 = 0x1234_5678,
+        /// Seconds since the client began.
+        secs: u16 = 0,
+        /// Flags; 0x8000 asks for a broadcast answer.
+        flags: u16 = 0,
+        /// The client's address as it knows it.
+        ciaddr: Ipv4Addr = Ipv4Addr::UNSPECIFIED,
+        /// The client's address as the server says.
+        yiaddr: Ipv4Addr = Ipv4Addr::UNSPECIFIED,
+        /// The next server.
+        siaddr: Ipv4Addr = Ipv4Addr::UNSPECIFIED,
+        /// The relay's address.
+        giaddr: Ipv4Addr = Ipv4Addr::UNSPECIFIED,
+        /// Hardware address with its padding.
+        chaddr: [u8; 16] = [0; 16],
+        /// Server's name, or overloaded options.
+        sname: [u8; 64] = [0; 64],
+        /// Boot file, or overloaded options.
+        file: [u8; 128] = [0; 128],
+        /// The cookie in front of the options.
+        cookie: [u8; 4] = COOKIE,
+        /// Least length of the BOOTP message in octets, filled up with zeros behind the end option.
+        bootp_len_min: usize = 300,
+        /// Octets behind the IPv4 datagram, such as Ethernet's padding.
+        trailer: Vec<u8> = Vec::new(),
+    }
+    added {
+        tags: Vec<(u16, u16)>,
+        options: Vec<u8>,
+    }
 }
 
 impl Frame {
@@ -71,41 +120,7 @@ impl Frame {
         for (to, from) in chaddr.iter_mut().zip(mac) {
             *to = from;
         }
-        Self {
-            dst_mac: [0xff; 6],
-            src_mac: mac,
-            tags: Vec::new(),
-            ether_type: 0x0800,
-            tos: 0,
-            ip_id: 0,
-            fragment: 0,
-            ttl: 64,
-            ip_protocol: 17,
-            ip_options: Vec::new(),
-            src: Ipv4Addr::UNSPECIFIED,
-            dst: Ipv4Addr::BROADCAST,
-            src_port: 68,
-            dst_port: 67,
-            udp_checksum: Checksum::Right,
-            op: 1,
-            htype: 1,
-            hlen: 6,
-            hops: 0,
-            xid: 0x1234_5678,
-            secs: 0,
-            flags: 0,
-            ciaddr: Ipv4Addr::UNSPECIFIED,
-            yiaddr: Ipv4Addr::UNSPECIFIED,
-            siaddr: Ipv4Addr::UNSPECIFIED,
-            giaddr: Ipv4Addr::UNSPECIFIED,
-            chaddr,
-            sname: [0; 64],
-            file: [0; 128],
-            cookie: COOKIE,
-            options: vec![53, 1, kind],
-            bootp_len_min: 300,
-            trailer: Vec::new(),
-        }
+        Self { chaddr, ..Self::unset() }.src_mac(mac).option(53, &[kind])
     }
 
     /// A renewal sent straight to the server (RFC 2131 section 4.3.6): `ciaddr` filled in, no options 50 and 54.
@@ -113,69 +128,31 @@ impl Frame {
         Self::request(3, mac).ciaddr(ciaddr).src(ciaddr).dst(server).dst_mac(server_mac)
     }
 
-    setters! {
-        /// Destination hardware address.
-        dst_mac: [u8; 6],
-        /// Source hardware address.
-        src_mac: [u8; 6],
-        /// EtherType of the payload, behind any VLAN tags.
-        ether_type: u16,
-        /// Type of service: DSCP and ECN.
-        tos: u8,
-        /// Identification of the IPv4 datagram.
-        ip_id: u16,
-        /// Flags (upper three bits) and fragment offset in 8 octets, as in the header.
-        fragment: u16,
-        /// Time to live.
-        ttl: u8,
-        /// Protocol of the IPv4 payload; 17 is UDP.
-        ip_protocol: u8,
-        /// IPv4 options; their length must be a multiple of 4, at most 40.
-        ip_options: Vec<u8>,
-        /// Source address of the datagram.
-        src: Ipv4Addr,
-        /// Destination address of the datagram.
-        dst: Ipv4Addr,
-        /// UDP source port.
-        src_port: u16,
-        /// UDP destination port.
-        dst_port: u16,
-        /// UDP checksum.
-        udp_checksum: Checksum,
-        /// BOOTP operation: 1 request, 2 reply.
-        op: u8,
-        /// Hardware type.
-        htype: u8,
-        /// Length of the hardware address.
-        hlen: u8,
-        /// Relays passed.
-        hops: u8,
-        /// Transaction.
-        xid: u32,
-        /// Seconds since the client began.
-        secs: u16,
-        /// Flags; 0x8000 asks for a broadcast answer.
-        flags: u16,
-        /// The client's address as it knows it.
-        ciaddr: Ipv4Addr,
-        /// The client's address as the server says.
-        yiaddr: Ipv4Addr,
-        /// The next server.
-        siaddr: Ipv4Addr,
-        /// The relay's address.
-        giaddr: Ipv4Addr,
-        /// Hardware address with its padding.
-        chaddr: [u8; 16],
-        /// Server's name, or overloaded options.
-        sname: [u8; 64],
-        /// Boot file, or overloaded options.
-        file: [u8; 128],
-        /// The cookie in front of the options.
-        cookie: [u8; 4],
-        /// Least length of the BOOTP message in octets, filled up with zeros behind the end option.
-        bootp_len_min: usize,
-        /// Octets behind the IPv4 datagram, such as Ethernet's padding.
-        trailer: Vec<u8>,
+    /// What an ACK sent straight to a client begins with, up to the subnet mask: the times are those of the lease time,
+    /// half of it and seven eighths.
+    pub fn ack(
+        mac: [u8; 6],
+        address: Ipv4Addr,
+        (server_mac, server): ([u8; 6], Ipv4Addr),
+        lease_secs: u32,
+        mask: [u8; 4],
+    ) -> Self {
+        Self::request(5, mac)
+            .src_mac(server_mac)
+            .dst_mac(mac)
+            .fragment(0x4000)
+            .src(server)
+            .dst(address)
+            .src_port(67)
+            .dst_port(68)
+            .op(2)
+            .ciaddr(address)
+            .yiaddr(address)
+            .option(54, &server.octets())
+            .option(51, &lease_secs.to_be_bytes())
+            .option(58, &(lease_secs / 2).to_be_bytes())
+            .option(59, &(lease_secs / 8 * 7).to_be_bytes())
+            .option(1, &mask)
     }
 
     /// Adds a VLAN tag inside those there are: `tpid` 0x8100 or 0x88a8, `tci` priority and number.

@@ -9,9 +9,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
-use crate::{netns::NetNs, packet::complete_udp_checksum};
+use crate::{
+    netns::NetNs,
+    packet::complete_udp_checksum,
+    packet_socket::{bind, unbound},
+};
 
 /// The largest frame received; longer ones are cut.
 const FRAME_MAX: usize = 9216;
@@ -40,26 +44,8 @@ impl RawSocket {
     }
 
     fn open_here(index: u32) -> io::Result<Self> {
-        // Protocol 0 receives nothing until bind names the interface: no frame of another one slips in.
-        let socket = Socket::new(Domain::PACKET, Type::RAW, None::<Protocol>)?;
-        set_option(&socket, libc::PACKET_AUXDATA)?;
-        set_option(&socket, libc::PACKET_IGNORE_OUTGOING)?;
-        // SAFETY: sockaddr_ll is plain integers, for which all zeros are valid.
-        let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-        address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
-        // SAFETY: the pointer and the length are those of `address`, which outlives the call.
-        let bound = unsafe {
-            libc::bind(
-                socket.as_raw_fd(),
-                ptr::from_ref(&address).cast(),
-                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
-        };
-        if bound < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let socket = unbound()?;
+        bind(&socket, index, libc::ETH_P_ALL)?;
         Ok(Self { socket })
     }
 
@@ -174,19 +160,4 @@ fn beside(message: &libc::msghdr) -> Beside {
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
     found
-}
-
-fn set_option(socket: &Socket, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the pointer and the length are those of `on`, which outlives the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            option,
-            ptr::from_ref(&on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -6,9 +6,10 @@ use dhcp_tests::{
     lab::{Cable, SERVER, SERVER_MAC, Server, set},
     load::{
         batch_socket::BatchSocket,
-        fleet::{Fleet, Plan},
+        fleet::Fleet,
         message::{Kind, Way},
         pace::{Pace, Patience},
+        plan::Plan,
     },
 };
 use serde_json::json;

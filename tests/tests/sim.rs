@@ -1,20 +1,14 @@
 //! The simulator in the test run: a thousand seeds must be clean, every planted fault must be found
 //! within a few hundred, and a seed must tell the same story twice.
 
-use dhcp_tests::sim::{campaign::Campaign, planted::Planted, run, scenario::Scenario, shrink};
+use dhcp_tests::sim::{campaign::Campaign, planted::Planted, run, scenario::Scenario, seeds::Seeds, shrink};
 
 /// Within so many seeds every planted fault is found.
 const PLANTED_SEEDS: u64 = 300;
 
-fn campaign(seeds: u64, planted: Option<Planted>) -> Campaign {
-    Campaign {
-        first: 0,
-        seeds,
-        steps_max: u64::MAX,
-        planted,
-        time_max: None,
-        stop_at_first: planted.is_some(),
-    }
+fn campaign(count: u64, planted: Option<Planted>) -> Campaign {
+    let seeds = Seeds { first: 0, count, time_max: None, stop_at_first: planted.is_some() };
+    Campaign { seeds, steps_max: u64::MAX, planted }
 }
 
 #[test]
@@ -32,7 +26,7 @@ fn every_planted_fault_is_found_and_nothing_without_it() {
         let mut campaign = campaign(PLANTED_SEEDS, Some(planted));
         if planted == Planted::ClockStepShiftsHorizons {
             // It takes a reboot, a step and a client that comes in between: one in some thousand seeds has them all.
-            campaign.first = 2_400;
+            campaign.seeds.first = 2_400;
         }
         let report = campaign.run();
         let found = report.violations.first().unwrap_or_else(|| panic!("{name} was not found"));

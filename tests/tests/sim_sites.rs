@@ -1,20 +1,23 @@
 //! The simulator of several nodes in the test run: some hundreds of seeds must be clean, every planted fault must be found.
 
-use dhcp_tests::sim::sites::{
-    campaign::{Campaign, Report},
-    planted::Planted,
-    run,
-    scenario::{DISKS_FROM, Scenario},
+use dhcp_tests::sim::{
+    seeds::Seeds,
+    sites::{
+        campaign::{Campaign, Report},
+        planted::Planted,
+        run,
+        scenario::{DISKS_FROM, Scenario},
+    },
 };
 
-fn campaign(seeds: u64, nodes: usize, planted: Option<Planted>) -> Report {
-    let (first, sites, stop_at_first) = (0, 3, planted.is_some());
-    Campaign { first, seeds, sites, nodes, planted, time_max: None, stop_at_first }.run()
+fn campaign(first: u64, count: u64, (sites, nodes): (usize, usize), planted: Option<Planted>) -> Report {
+    let seeds = Seeds { first, count, time_max: None, stop_at_first: planted.is_some() };
+    Campaign { seeds, sites, nodes, planted }.run()
 }
 
 #[test]
 fn three_sites_break_no_promise() {
-    let report = campaign(100, 1, None);
+    let report = campaign(0, 100, (3, 1), None);
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
     // Nothing of that was idle.
     assert!(report.renewals_by_kernel > 10_000 && report.acks_by_daemon > 5_000, "{report:?}");
@@ -27,37 +30,19 @@ fn three_sites_break_no_promise() {
 
 #[test]
 fn three_sites_of_two_nodes_break_no_promise() {
-    let report = campaign(20, 2, None);
+    let report = campaign(0, 20, (3, 2), None);
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
 }
 
 #[test]
 fn full_disks_and_batches_in_parts_break_no_promise() {
-    let campaign = Campaign {
-        first: DISKS_FROM,
-        seeds: 30,
-        sites: 3,
-        nodes: 1,
-        planted: None,
-        time_max: None,
-        stop_at_first: false,
-    };
-    let report = campaign.run();
+    let report = campaign(DISKS_FROM, 30, (3, 1), None);
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
 }
 
 #[test]
 fn two_sites_break_no_promise_when_an_operator_says_that_one_is_down() {
-    let campaign = Campaign {
-        first: 0,
-        seeds: 60,
-        sites: 2,
-        nodes: 1,
-        planted: None,
-        time_max: None,
-        stop_at_first: false,
-    };
-    let report = campaign.run();
+    let report = campaign(0, 60, (2, 1), None);
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
     assert!(report.takeovers > 20 && report.renewals_by_kernel > 5_000, "{report:?}");
 }
@@ -65,7 +50,7 @@ fn two_sites_break_no_promise_when_an_operator_says_that_one_is_down() {
 #[test]
 fn every_planted_fault_is_found() {
     for (name, planted) in Planted::ALL {
-        let report = campaign(1_000, 1, Some(planted));
+        let report = campaign(0, 1_000, (3, 1), Some(planted));
         let found = report.violations.first().unwrap_or_else(|| panic!("{name} was not found"));
         let without = run(&Scenario::new(found.seed, 3, 1), None, false);
         assert_eq!(without.violation, None, "seed {} without {name}", found.seed);

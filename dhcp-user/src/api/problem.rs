@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem details, and extractors that refuse in that form: no caller ever has to parse prose.
 
+use std::{fmt::Display, ops::RangeInclusive};
+
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection},
@@ -81,6 +83,14 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// A value that must be in a range, by the name the caller knows it by.
+pub fn within<T: PartialOrd + Display>(name: &str, value: T, range: RangeInclusive<T>) -> Result<T, Problem> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(Problem::bad_request(format!("{name} may be {} to {}", range.start(), range.end())))
 }
 
 /// The query's parameters.

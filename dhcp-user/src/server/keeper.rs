@@ -34,6 +34,9 @@ pub enum KeeperError {
     /// The kernel refuses.
     #[error(transparent)]
     FastPath(#[from] FastPathError),
+    /// Nothing more is agreed on with the other nodes.
+    #[error("consensus with the other nodes has stopped, and the daemon starts anew: {0}")]
+    Consensus(String),
     /// It happened while another configuration was being put in force; the service's own end says more.
     #[error("another configuration was half in force when the store or the kernel failed: the daemon stops")]
     Halfway,

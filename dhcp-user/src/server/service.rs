@@ -80,6 +80,8 @@ pub enum Event {
     Site(Input),
     /// There is a link to this node, and this is its number.
     Linked(NodeId, u64),
+    /// Consensus has stopped on this node: why.
+    ConsensusLost(String),
     /// To stop in order.
     Stop,
 }
@@ -246,6 +248,7 @@ impl Service {
                 Event::Query(query) => queries.push(query),
                 Event::Reload(order) => orders.push(order),
                 Event::Reserve(order) => reservations.push(order),
+                Event::ConsensusLost(why) => return Err(KeeperError::Consensus(why)),
                 Event::Stop => stop = true,
             }
             room = room.saturating_sub(1);

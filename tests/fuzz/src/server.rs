@@ -5,23 +5,21 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use dhcp_common::{abi::Control, limit::Limits, request::Interface};
+use dhcp_common::{limit::Limits, request::Interface};
 use dhcp_tests::{
-    oracle::{host::HostMaps, world::server_mac},
+    oracle::{host::HostMaps, mind, world::server_mac},
     packet::Frame,
     parse::Message,
 };
 use dhcp_user::{
     config::{self, Config},
-    engine::Engine,
-    fastpath::{answers::AnswerTable, layout::Layout},
-    lease::table::LeaseTable,
+    fastpath::layout::Layout,
     net::packet_socket::ReceivedFrame,
-    server::{core::Core, learn::Learner, work::Work},
+    server::{core::Core, work::Work},
     time::Timestamp,
     timeline::{BootId, Timeline},
 };
-use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
+use rand::{SeedableRng as _, rngs::StdRng};
 
 /// Our address on the only interface.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -70,22 +68,14 @@ impl Server {
             Arc::new(config::parse(JSON, "the fuzzer's").unwrap_or_else(|error| panic!("{error}")))
         }));
         let interface = Interface { number: 0, mac: server_mac(0) };
-        let mut rng = StdRng::seed_from_u64(7);
-        let mut control = Control { generation: 1, authority_until_boot_ns: u64::MAX, ..Control::default() };
-        control.key.iter_mut().flatten().for_each(|word| *word = rng.next_u64());
+        let mut control = mind::control(&mut StdRng::seed_from_u64(7), 1);
+        control.authority_until_boot_ns = u64::MAX;
         let layout = Layout::new(&config);
         let answers_max = 64;
         let host = HostMaps::new(layout, answers_max, control, Limits::OFF);
-        let learner = Learner {
-            control,
-            answers: AnswerTable::new(answers_max),
-            interfaces: vec![interface],
-            unpublishable: 0,
-            relays: Default::default(),
-        };
-        let engine = Engine::new(config, vec![SERVER], LeaseTable::default());
+        let learner = mind::learner(control, answers_max, vec![interface]);
         let (timeline, _) = Timeline::resume(None, BootId::new([7; 16]), boot_ns, 1_700_000_000_000_000_000);
-        Self { core: Core::new(engine, learner, vec![SERVER], 7), host, timeline, interface }
+        Self { core: mind::core(config, vec![SERVER], learner, 7), host, timeline, interface }
     }
 
     /// Lets the daemon receive a frame, its UDP checksum unlooked at.
@@ -98,18 +88,7 @@ impl Server {
 
     /// Tells the maps what the daemon asks, as if it were durable.
     pub fn publish(&mut self, work: &Work) {
-        for &index in &work.answers {
-            if let Some(answer) = self.core.learner.answers.get(index) {
-                self.host.put_answer(index, answer);
-            }
-        }
-        for &address in &work.publish {
-            match self.core.entry(address, &self.timeline) {
-                Some(entry) => self.host.publish(&entry),
-                None => self.host.withdraw(address),
-            }
-        }
-        work.withdraw.iter().for_each(|&address| self.host.withdraw(address));
+        mind::publish(&self.core, &self.timeline, work, &mut self.host);
     }
 
     /// Has a client get its address: DISCOVER, OFFER, REQUEST, ACK.

@@ -104,23 +104,8 @@ impl Request {
     pub fn reply(&self, number: u32, address: Ipv4Addr) -> Vec<u8> {
         let mac = abi::mac(number);
         let xid = self.frame.get(BOOTP + 4..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        let mut reply = Frame::request(5, mac)
-            .src_mac(SERVER_MAC)
-            .dst_mac(mac)
-            .fragment(0x4000)
-            .src(SERVER)
-            .dst(address)
-            .src_port(67)
-            .dst_port(68)
-            .op(2)
+        let mut reply = Frame::ack(mac, address, (SERVER_MAC, SERVER), LEASE_SECS, [255, 224, 0, 0])
             .xid(u32::from_be_bytes(xid))
-            .ciaddr(address)
-            .yiaddr(address)
-            .option(54, &SERVER.octets())
-            .option(51, &LEASE_SECS.to_be_bytes())
-            .option(58, &(LEASE_SECS / 2).to_be_bytes())
-            .option(59, &(LEASE_SECS / 8 * 7).to_be_bytes())
-            .option(1, &[255, 224, 0, 0])
             .option(3, &SERVER.octets())
             .option(6, &[198, 18, 0, 53, 198, 18, 0, 54])
             .option(15, b"example.org");

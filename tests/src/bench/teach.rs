@@ -3,24 +3,20 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use dhcp_common::{
-    abi::{Control, Form},
-    request::Interface,
-};
+use dhcp_common::{abi::Form, request::Interface};
 use dhcp_user::{
     config::{self, model::VlanTags},
     engine::Engine,
-    fastpath::answers::AnswerTable,
     lease::{
         record::{ClientKey, LeaseRecord},
         table::LeaseTable,
     },
-    server::{learn::Learner, work::Work},
+    server::work::Work,
     site::replication::{Asked, Template, Way},
 };
-use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use rand::{SeedableRng as _, rngs::SmallRng};
 
-use crate::packet::Frame;
+use crate::{oracle::mind, packet::Frame};
 
 /// Where the options of a frame's BOOTP message end up: behind Ethernet, IPv4 and UDP.
 const BOOTP_AT: usize = 14 + 20 + 8;
@@ -71,16 +67,9 @@ pub fn taught_per_s<'a>(leases: impl Iterator<Item = &'a LeaseRecord>, lease_sec
             {{"name": "routers", "value": ["198.18.0.1"]}}, {{"name": "domain-name-servers", "value": ["198.18.0.2"]}}]}}]}}}}"#
     );
     let config = Arc::new(config::parse(&text, "bench")?);
-    let mut control = Control { generation: 1, ..Control::default() };
-    let mut rng = SmallRng::seed_from_u64(1);
-    control.key.iter_mut().flatten().for_each(|word| *word = rng.random());
-    let mut learner = Learner {
-        control,
-        answers: AnswerTable::new(config.fastpath.answers_max),
-        interfaces: vec![Interface { number: 0, mac: [2, 0, 0, 0, 0, 1] }],
-        unpublishable: 0,
-        relays: Default::default(),
-    };
+    let control = mind::control(&mut SmallRng::seed_from_u64(1), 1);
+    let interface = Interface { number: 0, mac: [2, 0, 0, 0, 0, 1] };
+    let mut learner = mind::learner(control, config.fastpath.answers_max, vec![interface]);
     let engine = Engine::new(config, vec![SERVER], LeaseTable::default());
     let told: Vec<_> =
         leases.map(|lease| Ok((lease, asked(lease)?))).collect::<Result<_>>().context("no template")?;

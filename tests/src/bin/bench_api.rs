@@ -18,10 +18,10 @@ use dhcp_tests::{
     lab::{INTERFACE, SERVER, Server, set},
     load::{
         batch_socket::BatchSocket,
-        fleet::{Fleet, Plan},
+        fleet::Fleet,
         live::{Live, LivePlan},
-        message::{Kind, Way},
-        pace::{Pace, Patience},
+        message::Way,
+        plan::Plan,
     },
     netns::NetNs,
     veth::{self, Veth},
@@ -99,7 +99,7 @@ fn main() -> Result<()> {
     let mut socket = BatchSocket::open(&clients, "c0")?;
     let mut live = Live::load(&arguments.object, arguments.clients)?;
     let pass = pair.b.pass(&clients)?;
-    let got = fleet.run(&mut socket, &acquire(arguments.clients))?;
+    let got = fleet.run(&mut socket, &Plan::acquire(arguments.clients))?;
     ensure!(got.done == u64::from(arguments.clients), "not every client got a lease:\n{got}");
     drop(pass);
     live.learn(&fleet)?;
@@ -165,18 +165,6 @@ fn main() -> Result<()> {
         println!("ratio {ratio:.3} (median of {} pairs)", arguments.runs);
     }
     Ok(())
-}
-
-/// How clients get the leases they are to renew.
-const fn acquire(clients: u32) -> Plan {
-    Plan {
-        begin: Kind::Discover,
-        pace: Pace::Window(128),
-        patience: Patience::BackOff { scale: 0.05 },
-        clients: (0, clients),
-        time: Duration::from_secs(600),
-        mirror: false,
-    }
 }
 
 /// Asks for leases at random while it is on, no faster than its part of the rate.

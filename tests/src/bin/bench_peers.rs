@@ -1,6 +1,6 @@
 //! The benchmark behind `cargo xtask bench peers`, which builds, unpacks and starts it.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -19,15 +19,8 @@ use dhcp_tests::{
 /// Measures DHCP servers side by side. `cargo xtask bench peers` starts this with what it needs.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The generator's XDP object.
-    #[arg(long)]
-    object: PathBuf,
-    /// Where Debian's packages were unpacked.
-    #[arg(long)]
-    packages: PathBuf,
-    /// A folder for the servers' files, on the disk whose flushes are to count.
-    #[arg(long)]
-    work: PathBuf,
+    #[command(flatten)]
+    places: Places,
     /// Runs of everything, of which the medians are printed.
     #[arg(long, default_value_t = 5)]
     runs: u32,
@@ -88,11 +81,7 @@ fn progress(number: u32, peer: Peer, run: &RunFigures) {
 
 /// One server on a ground of its own.
 fn one(arguments: &Arguments, peer: Peer, run: &mut RunFigures) -> Result<()> {
-    let places = Places {
-        packages: arguments.packages.clone(),
-        work: arguments.work.clone(),
-        object: arguments.object.clone(),
-    };
+    let places = &arguments.places;
     let extent = Extent {
         renewing: arguments.clients,
         pool: arguments.pool,
@@ -108,7 +97,7 @@ fn one(arguments: &Arguments, peer: Peer, run: &mut RunFigures) -> Result<()> {
     // What the server's XDP program sends back arrives only where there is a program too; the same for every server.
     let pass = ground.cable.b.pass(&ground.clients)?;
     let probe = extent.pool - 1;
-    let running = Running::start(peer, &ground, &places, extent.pool, extent.renewing, probe)?;
+    let running = Running::start(peer, &ground, places, extent.pool, extent.renewing, probe)?;
     let mut crowd = Crowd::new(&ground, extent)?;
     if peer == Peer::Ours {
         crowd.acquire()?;

@@ -1,6 +1,6 @@
 //! The benchmark behind `cargo xtask bench storm`: a datacenter comes back after a power cut.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -8,9 +8,9 @@ use dhcp_tests::{
     bench::machine::Machine,
     load::{
         figures::Figures,
-        fleet::Plan,
         message::Kind,
         pace::{Pace, Patience},
+        plan::Plan,
     },
     peers::{
         ground::{Ground, POOL_MAX},
@@ -23,15 +23,8 @@ use serde_json::{Map, json};
 /// All clients come back at once. `cargo xtask bench storm` starts this with what it needs.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The generator's XDP object.
-    #[arg(long)]
-    object: PathBuf,
-    /// Where Debian's packages were unpacked.
-    #[arg(long)]
-    packages: PathBuf,
-    /// A folder for the servers' files, on the disk whose flushes are to count.
-    #[arg(long)]
-    work: PathBuf,
+    #[command(flatten)]
+    places: Places,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -69,18 +62,14 @@ fn main() -> Result<()> {
 }
 
 fn storm(arguments: &Arguments, peer: Peer) -> Result<Figures> {
-    let places = Places {
-        packages: arguments.packages.clone(),
-        work: arguments.work.clone(),
-        object: arguments.object.clone(),
-    };
+    let places = &arguments.places;
     let count = arguments.clients;
     let known = count - count / 20;
     let pool = (count + count / 10 + 1024).min(POOL_MAX);
     let extent = Extent { renewing: known, pool, time: Duration::from_secs_f64(arguments.secs) };
     let ground = Ground::new()?;
     let _pass = ground.cable.b.pass(&ground.clients)?;
-    let running = Running::start(peer, &ground, &places, pool, known, pool - 1)?;
+    let running = Running::start(peer, &ground, places, pool, known, pool - 1)?;
     let mut crowd = Crowd::new(&ground, extent)?;
     if peer == Peer::Ours {
         eprintln!("{known} clients ask for their first leases");

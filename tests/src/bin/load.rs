@@ -11,10 +11,11 @@ use dhcp_tests::{
     load::{
         batch_socket::BatchSocket,
         figures::Figures,
-        fleet::{Fleet, Plan},
+        fleet::Fleet,
         live::{Live, LivePlan},
         message::{Kind, Relay, Way},
         pace::{Pace, Patience},
+        plan::Plan,
     },
     netns::NetNs,
     veth::{End, Veth},
@@ -121,7 +122,7 @@ fn main() -> Result<()> {
     if let Some(first) = arguments.first {
         fleet.assume(first);
     } else if arguments.what != What::Dora {
-        let figures = fleet.run(&mut socket, &acquire(arguments.clients))?;
+        let figures = fleet.run(&mut socket, &Plan::acquire(arguments.clients))?;
         ensure!(figures.done == u64::from(arguments.clients), "not every client got a lease:\n{figures}");
     }
     let figures = match arguments.by {
@@ -134,18 +135,6 @@ fn main() -> Result<()> {
         println!("{figures}\nthe generator's ceiling, against a mirror on this machine:\n{ceiling}");
     }
     Ok(())
-}
-
-/// How clients get the leases they are to renew.
-const fn acquire(clients: u32) -> Plan {
-    Plan {
-        begin: Kind::Discover,
-        pace: Pace::Window(128),
-        patience: Patience::BackOff { scale: 0.05 },
-        clients: (0, clients),
-        time: Duration::from_secs(600),
-        mirror: false,
-    }
 }
 
 fn plan(arguments: &Arguments) -> Plan {

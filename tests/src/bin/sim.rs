@@ -6,7 +6,10 @@ use clap::Parser;
 use dhcp_tests::sim::{
     campaign::{Campaign, Report},
     planted::Planted,
+    seeds::Seeds,
+    sites::campaign::Report as SitesReport,
 };
+use serde::Serialize;
 
 /// The most nodes simulated together.
 const NODES_MAX: usize = 12;
@@ -43,110 +46,97 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if let Some(sites) = args.sites {
-        return several(&args, sites);
-    }
-    let names = || Planted::ALL.map(|(name, _)| name).join(", ");
-    let planted = match args.planted.as_deref() {
-        None => None,
-        Some("list") => {
+    let done = match args.sites {
+        None => single(&args),
+        Some(sites) => several(&args, sites),
+    };
+    done.unwrap_or_else(|ended| ended)
+}
+
+impl Args {
+    /// The fault that is asked for, among those there are; `Err` if that is the end of it.
+    fn planted<P: Copy>(&self, all: &[(&str, P)], of: &str) -> Result<Option<P>, ExitCode> {
+        let Some(name) = self.planted.as_deref() else { return Ok(None) };
+        let names = || all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        if name == "list" {
             println!("{}", names());
-            return ExitCode::SUCCESS;
+            return Err(ExitCode::SUCCESS);
         }
-        Some(name) => match Planted::from_name(name) {
-            Some(planted) => Some(planted),
+        match all.iter().find(|(known, _)| *known == name) {
+            Some((_, planted)) => Ok(Some(*planted)),
             None => {
-                eprintln!("error: there is no planted fault {name:?}; there are {}", names());
-                return ExitCode::from(2);
+                eprintln!("error: there is no planted fault {name:?}{of}; there are {}", names());
+                Err(ExitCode::from(2))
             }
-        },
-    };
-    let campaign = Campaign {
-        first: args.first,
-        seeds: args.seeds,
-        steps_max: args.steps,
-        planted,
-        time_max: args.seconds.map(Duration::from_secs),
-        stop_at_first: planted.is_some(),
-    };
-    let report = campaign.run();
-    if args.json {
-        match serde_json::to_string_pretty(&report) {
-            Ok(json) => println!("{json}"),
-            Err(error) => eprintln!("error: the report cannot be written as JSON: {error}"),
         }
-    } else {
-        print(&report);
     }
-    if report.violated_seeds == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+
+    fn seeds(&self) -> Seeds {
+        Seeds {
+            first: self.first,
+            count: self.seeds,
+            time_max: self.seconds.map(Duration::from_secs),
+            stop_at_first: self.planted.is_some(),
+        }
+    }
+
+    /// Shows what came of it.
+    fn show<R: Serialize>(&self, report: &R, violated_seeds: u64, print: impl FnOnce(&R)) -> ExitCode {
+        if self.json {
+            match serde_json::to_string_pretty(report) {
+                Ok(json) => println!("{json}"),
+                Err(error) => eprintln!("error: the report cannot be written as JSON: {error}"),
+            }
+        } else {
+            print(report);
+        }
+        if violated_seeds == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// A single node.
+fn single(args: &Args) -> Result<ExitCode, ExitCode> {
+    let planted = args.planted(&Planted::ALL, "")?;
+    let report = Campaign { seeds: args.seeds(), steps_max: args.steps, planted }.run();
+    Ok(args.show(&report, report.violated_seeds, print))
 }
 
 /// Several nodes.
-fn several(args: &Args, sites: usize) -> ExitCode {
+fn several(args: &Args, sites: usize) -> Result<ExitCode, ExitCode> {
     use dhcp_tests::sim::sites::{campaign::Campaign, planted::Planted};
 
-    if sites == 0 || args.nodes == 0 || sites.saturating_mul(args.nodes) > NODES_MAX {
-        eprintln!("error: {sites} sites of {} nodes: there are 1 to {NODES_MAX} nodes", args.nodes);
-        return ExitCode::from(2);
+    let nodes = args.nodes;
+    if sites == 0 || nodes == 0 || sites.saturating_mul(nodes) > NODES_MAX {
+        eprintln!("error: {sites} sites of {nodes} nodes: there are 1 to {NODES_MAX} nodes");
+        return Err(ExitCode::from(2));
     }
-    let names = || Planted::ALL.map(|(name, _)| name).join(", ");
-    let planted = match args.planted.as_deref() {
-        None => None,
-        Some("list") => {
-            println!("{}", names());
-            return ExitCode::SUCCESS;
-        }
-        Some(name) => match Planted::from_name(name) {
-            Some(planted) => Some(planted),
-            None => {
-                eprintln!(
-                    "error: there is no planted fault {name:?} of several nodes; there are {}",
-                    names()
-                );
-                return ExitCode::from(2);
-            }
-        },
-    };
-    let campaign = Campaign {
-        first: args.first,
-        seeds: args.seeds,
-        sites,
-        nodes: args.nodes,
-        planted,
-        time_max: args.seconds.map(Duration::from_secs),
-        stop_at_first: planted.is_some(),
-    };
-    let report = campaign.run();
-    if args.json {
-        match serde_json::to_string_pretty(&report) {
-            Ok(json) => println!("{json}"),
-            Err(error) => eprintln!("error: the report cannot be written as JSON: {error}"),
-        }
-    } else {
-        println!(
-            "{} seeds of {sites} sites with {} nodes each, {} events, {} renewals by kernels ({} of clients new \
-             to the node), {} ACKs by daemons, {} crashes, {} blocks taken over and {} handed on, {} updates, in {:.1} s ({:.1} seeds/s): {} seeds broke an \
-             invariant",
-            report.seeds,
-            args.nodes,
-            report.steps,
-            report.renewals_by_kernel,
-            report.warm_renewals,
-            report.acks_by_daemon,
-            report.crashes,
-            report.takeovers,
-            report.handed_on,
-            report.updates,
-            report.seconds,
-            report.seeds_per_s,
-            report.violated_seeds,
-        );
-        for found in &report.violations {
-            println!("\nseed {}: {}: {}", found.seed, found.invariant, found.what);
-            found.history.iter().for_each(|line| println!("{line}"));
-        }
+    let planted = args.planted(&Planted::ALL, " of several nodes")?;
+    let report = Campaign { seeds: args.seeds(), sites, nodes, planted }.run();
+    Ok(args.show(&report, report.violated_seeds, |report| print_several(report, sites, nodes)))
+}
+
+fn print_several(report: &SitesReport, sites: usize, nodes: usize) {
+    println!(
+        "{} seeds of {sites} sites with {nodes} nodes each, {} events, {} renewals by kernels ({} of clients new \
+         to the node), {} ACKs by daemons, {} crashes, {} blocks taken over and {} handed on, {} updates, in {:.1} s ({:.1} seeds/s): {} seeds broke an \
+         invariant",
+        report.seeds,
+        report.steps,
+        report.renewals_by_kernel,
+        report.warm_renewals,
+        report.acks_by_daemon,
+        report.crashes,
+        report.takeovers,
+        report.handed_on,
+        report.updates,
+        report.seconds,
+        report.seeds_per_s,
+        report.violated_seeds,
+    );
+    for found in &report.violations {
+        println!("\nseed {}: {}: {}", found.seed, found.invariant, found.what);
+        found.history.iter().for_each(|line| println!("{line}"));
     }
-    if report.violated_seeds == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn print(report: &Report) {

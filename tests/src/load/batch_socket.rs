@@ -9,10 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 use super::message::FRAME_MAX;
-use crate::netns::NetNs;
+use crate::{
+    netns::NetNs,
+    packet_socket::{bind, set, unbound},
+};
 
 /// Frames in one system call.
 pub const BATCH: usize = 64;
@@ -60,28 +63,10 @@ impl BatchSocket {
     ///
     /// What the kernel says.
     pub fn open_here(index: u32) -> io::Result<Self> {
-        let socket = Socket::new(Domain::PACKET, Type::RAW, None::<Protocol>)?;
-        for option in [libc::PACKET_AUXDATA, libc::PACKET_IGNORE_OUTGOING, libc::PACKET_QDISC_BYPASS] {
-            set(&socket, libc::SOL_PACKET, option, 1)?;
-        }
-        let buffer = RECEIVE_BUFFER as libc::c_int;
-        set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, buffer)?;
-        // SAFETY: sockaddr_ll is plain integers, for which all zeros are valid.
-        let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = (libc::ETH_P_IP as u16).to_be();
-        address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
-        // SAFETY: the pointer and the length are those of `address`, which outlives the call.
-        let bound = unsafe {
-            libc::bind(
-                socket.as_raw_fd(),
-                ptr::from_ref(&address).cast(),
-                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
-        };
-        if bound < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let socket = unbound()?;
+        set(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
+        set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER as libc::c_int)?;
+        bind(&socket, index, libc::ETH_P_IP)?;
         Ok(Self {
             socket,
             outgoing: vec![([0; FRAME_MAX], 0); BATCH],
@@ -230,18 +215,4 @@ fn checksum_pending(message: &libc::msghdr) -> bool {
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
     false
-}
-
-fn set(socket: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: the pointer and the length are those of `value`, which outlives the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            ptr::from_ref(&value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -18,6 +18,7 @@ use super::{
     figures::Figures,
     message::{Kind, Letter, Letters, Way},
     pace::{Pace, Patience},
+    plan::Plan,
     reply::{Fault, Reply},
 };
 
@@ -29,23 +30,6 @@ const UNDER_WAY_MAX: u32 = 1 << 17;
 const NAP: Duration = Duration::from_millis(5);
 /// How many times a client asks for the address it chose, or remembers, before it begins anew with a DISCOVER.
 const ASKS_MAX: u32 = 4;
-
-/// What a run is to do.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// What an exchange begins with: a DISCOVER, a renewal, or a REQUEST after a reboot.
-    pub begin: Kind,
-    /// When they begin.
-    pub pace: Pace,
-    /// What late clients do.
-    pub patience: Patience,
-    /// The first client's number, and how many there are. Renewals go round and round; new clients begin once each.
-    pub clients: (u32, u32),
-    /// The longest it may take to begin exchanges.
-    pub time: Duration,
-    /// Requests that come back unanswered count as answers: the far end is a mirror, to find the generator's ceiling.
-    pub mirror: bool,
-}
 
 /// A client.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,8 @@
 //!
 //! * [`message`]: what clients send; [`reply`]: what they accept, and what is wrong with the rest.
 //! * [`batch_socket`]: frames out and in, many to a system call.
-//! * [`fleet`]: the clients and the exchanges they are in; [`pace`]: when they begin and when they ask again.
+//! * [`fleet`]: the clients and the exchanges they are in; [`pace`]: when they begin and when they ask again; [`plan`]: both,
+//!   for a run.
 //! * [`live`]: renewals by the kernel's own frame generator, for servers faster than any socket.
 //! * [`figures`]: what came of it.
 //! * [`abi`]: what the kernel's side of [`live`] shares with this one.
@@ -14,6 +15,7 @@ pub mod fleet;
 pub mod live;
 pub mod message;
 pub mod pace;
+pub mod plan;
 pub mod reply;
 
 /// The hardware address of client `number`: locally administered.

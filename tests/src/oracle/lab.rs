@@ -129,24 +129,7 @@ impl Who {
 
 /// What every ACK of ours in this laboratory begins with, up to the subnet mask, sent to a client by unicast.
 pub fn ack_to(mac: [u8; 6], address: Ipv4Addr, tags: impl Fn(Frame) -> Frame) -> Frame {
-    let mut chaddr = [0; 16];
-    chaddr[..6].copy_from_slice(&mac);
-    tags(Frame::request(5, mac))
-        .src_mac(server_mac(0))
-        .dst_mac(mac)
-        .fragment(0x4000)
-        .src(SERVER)
-        .dst(address)
-        .src_port(67)
-        .dst_port(68)
-        .op(2)
-        .ciaddr(address)
-        .yiaddr(address)
-        .option(54, &SERVER.octets())
-        .option(51, &LEASE_SECS.to_be_bytes())
-        .option(58, &(LEASE_SECS / 2).to_be_bytes())
-        .option(59, &(LEASE_SECS / 8 * 7).to_be_bytes())
-        .option(1, &[255, 255, 255, 0])
+    tags(Frame::ack(mac, address, (server_mac(0), SERVER), LEASE_SECS, [255, 255, 255, 0]))
 }
 
 /// A client's broadcast as the relay passes it on to us, but for option 82.

@@ -3,7 +3,7 @@
 //!
 //! * [`world`]: a configuration in force, with a core, loaded programs and a host copy of the maps, kept in step as the
 //!   service keeps them.
-//! * [`host`]: the maps on the host.
+//! * [`mind`]: engine and learner alone. [`host`]: the maps on the host.
 //! * [`judge`]: one frame, three answers, and what must hold between them.
 //! * [`lab`]: a world of known clients, for golden frames.
 //! * [`client`]: clients in the styles of real ones. [`mutate`]: what may happen to their frames.
@@ -15,7 +15,7 @@ pub mod client;
 pub mod host;
 pub mod judge;
 pub mod lab;
+pub mod mind;
 pub mod mutate;
-pub mod pins;
 pub mod run;
 pub mod world;

@@ -4,33 +4,27 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
-use dhcp_common::{
-    abi::{Control, LeaseEntry},
-    limit::Limits,
-    reason::Counters,
-    request::Interface,
-};
+use dhcp_common::{abi::LeaseEntry, limit::Limits, reason::Counters, request::Interface};
 use dhcp_user::{
     config::{
         self, Config,
         model::{AttachMode, KernelLog},
     },
-    engine::{Engine, SlowReason},
+    engine::SlowReason,
     fastpath::{
-        answers::AnswerTable,
         kernel::{KernelPath, Port, Settings},
         layout::Layout,
         pins::PinDirectory,
     },
-    lease::table::LeaseTable,
     net::packet_socket::ReceivedFrame,
-    server::{clock, clock::Clock, core::Core, learn::Learner, work::Work},
+    server::{clock, clock::Clock, core::Core, work::Work},
     time::Timestamp,
     timeline::{BootId, Timeline},
 };
-use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
+use rand::{SeedableRng as _, rngs::StdRng};
 
-use super::{host::HostMaps, pins::Pins};
+use super::{host::HostMaps, mind};
+use crate::pins::Pins;
 
 /// How long the kernel may answer: longer than any test runs.
 const AUTHORITY_NS: u64 = 3_600_000_000_000;
@@ -84,7 +78,7 @@ impl World {
             .zip(&servers)
             .map(|(number, _)| Interface { number: number.into(), mac: server_mac(number) })
             .collect();
-        let control = control(seed, 1);
+        let control = mind::control(&mut StdRng::seed_from_u64(seed), 1);
         let answers_max = config.fastpath.answers_max;
         let layout = Layout::new(&config);
         let pins = Pins::new();
@@ -95,17 +89,10 @@ impl World {
             &control,
             &Settings { answers_max, limits, kernel_log: KernelLog::Off },
         )?;
-        let learner = Learner {
-            control,
-            answers: AnswerTable::new(answers_max),
-            interfaces,
-            unpublishable: 0,
-            relays: Default::default(),
-        };
-        let engine = Engine::new(config, servers.clone(), LeaseTable::default());
+        let learner = mind::learner(control, answers_max, interfaces);
         let (timeline, _) = Timeline::resume(None, BootId::new([7; 16]), clock::boot_ns(), clock::wall_ns());
         let mut world = Self {
-            core: Core::new(engine, learner, servers.clone(), seed),
+            core: mind::core(config, servers.clone(), learner, seed),
             counted: kernel.counters()?,
             kernel,
             host: HostMaps::new(layout, answers_max, control, limits),
@@ -230,14 +217,6 @@ pub fn receive(
     let mut received = ReceivedFrame { octets: frame.to_vec(), checksum_pending: true };
     core.receive(now, interface, &mut received, work);
     core.messages().zip(before).find(|((_, after), before)| after != before).map(|((reason, _), _)| reason)
-}
-
-/// A control block with a random key.
-fn control(seed: u64, generation: u32) -> Control {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut control = Control { generation, ..Control::default() };
-    control.key.iter_mut().flatten().for_each(|word| *word = rng.next_u64());
-    control
 }
 
 fn ports(config: &Config, interfaces: &[Interface]) -> Vec<Port> {

@@ -16,10 +16,11 @@ use super::{
 use crate::load::{
     batch_socket::BatchSocket,
     figures::Figures,
-    fleet::{Fleet, Plan},
+    fleet::Fleet,
     live::{Live, LivePlan},
     message::Kind,
     pace::{Pace, Patience},
+    plan::Plan,
 };
 
 /// What may be lost at the highest rate.

@@ -8,15 +8,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
 
 use super::{config, ground::Ground, preload};
 use crate::{
     daemon::{self, Daemon},
     load::{
         batch_socket::BatchSocket,
-        fleet::{Fleet, Plan},
+        fleet::Fleet,
         message::Kind,
         pace::{Pace, Patience},
+        plan::Plan,
     },
     pins::Pins,
     process::Process,
@@ -84,15 +86,18 @@ impl FromStr for Peer {
     }
 }
 
-/// Where programs are and files go.
-#[derive(Clone, Debug)]
+/// Where programs are and files go; told to the benchmarks.
+#[derive(Clone, Debug, Args)]
 pub struct Places {
-    /// The root under which Debian's packages were unpacked.
-    pub packages: PathBuf,
-    /// A folder on the disk whose flushes are to count.
-    pub work: PathBuf,
     /// The generator's XDP object.
+    #[arg(long)]
     pub object: PathBuf,
+    /// Where Debian's packages were unpacked.
+    #[arg(long)]
+    pub packages: PathBuf,
+    /// A folder for the servers' files, on the disk whose flushes are to count.
+    #[arg(long)]
+    pub work: PathBuf,
 }
 
 /// A server that answers.

@@ -1,36 +1,30 @@
-//! Many seeds, on as many threads as there are processors; each seed for itself is one thread and one clock.
+//! A campaign of many seeds, and what it found.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+    sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 use serde::Serialize;
 
-use super::{Outcome, planted::Planted, run, scenario::Scenario, shrink};
+use super::{
+    Outcome,
+    planted::Planted,
+    run,
+    scenario::Scenario,
+    seeds::{Seeds, VIOLATIONS_MAX},
+    shrink,
+};
 
-/// Violations kept and made small; beyond these they are only counted.
-const VIOLATIONS_MAX: usize = 5;
-
-/// Which seeds to run.
+/// What to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
-    /// The first seed.
-    pub first: u64,
-    /// How many.
-    pub seeds: u64,
+    /// Which seeds.
+    pub seeds: Seeds,
     /// Events of a seed at most.
     pub steps_max: u64,
     /// A deliberate fault.
     pub planted: Option<Planted>,
-    /// Begin no seed after this time.
-    pub time_max: Option<Duration>,
-    /// Stop at the first violation.
-    pub stop_at_first: bool,
 }
 
 /// What came of it.
@@ -77,40 +71,22 @@ impl Campaign {
     /// Runs it.
     pub fn run(&self) -> Report {
         let began = Instant::now();
-        let next = AtomicU64::new(0);
-        let broken = AtomicU64::new(0);
         let total = Mutex::new(Report::default());
-        let failing = Mutex::new(Vec::new());
-        let work = || {
-            loop {
-                let late = self.time_max.is_some_and(|max| began.elapsed() >= max);
-                let enough = self.stop_at_first && broken.load(Ordering::Relaxed) != 0;
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if late || enough || number >= self.seeds {
-                    return;
-                }
-                let scenario = Scenario::new(self.first + number, self.steps_max);
-                let outcome = run(&scenario, self.planted, false);
-                total.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome);
-                if outcome.violation.is_some() {
-                    broken.fetch_add(1, Ordering::Relaxed);
-                    failing.lock().unwrap_or_else(PoisonError::into_inner).push(scenario);
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-                scope.spawn(work);
-            }
+        let failing = self.seeds.run(|seed| {
+            let outcome = run(&self.scenario(seed), self.planted, false);
+            total.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome);
+            outcome.violation.is_some()
         });
         let mut report = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut failing = failing.into_inner().unwrap_or_else(PoisonError::into_inner);
-        failing.sort_by_key(|scenario| scenario.seed);
         report.violated_seeds = failing.len() as u64;
-        let small = failing.iter().take(VIOLATIONS_MAX);
-        report.violations = small.filter_map(|scenario| Found::of(scenario, self.planted)).collect();
+        let small = failing.into_iter().take(VIOLATIONS_MAX);
+        report.violations = small.filter_map(|seed| Found::of(&self.scenario(seed), self.planted)).collect();
         report.seconds = began.elapsed().as_secs_f64();
         report
+    }
+
+    fn scenario(&self, seed: u64) -> Scenario {
+        Scenario::new(seed, self.steps_max)
     }
 }
 

@@ -13,7 +13,10 @@ use dhcp_common::{
     reply,
     request::{Interface, Renewal},
 };
-use dhcp_user::fastpath::{error::FastPathError, kernel::Mark, layout::Layout, lease_map::LeaseMap};
+use dhcp_user::{
+    config::model::Config,
+    fastpath::{error::FastPathError, kernel::Mark, layout::Layout, lease_map::LeaseMap},
+};
 
 use super::{
     planted::Planted,
@@ -37,8 +40,10 @@ pub struct KernelMaps {
 }
 
 impl KernelMaps {
-    /// Empty maps that nothing uses.
-    pub fn new(layout: Layout, answers_max: u32, control: Control) -> Self {
+    /// Empty maps that nothing uses, for a configuration; nobody has authority over them yet.
+    pub fn of(config: &Config, control: &Control) -> Self {
+        let (layout, answers_max) = (Layout::new(config), config.fastpath.answers_max);
+        let control = Control { authority_until_boot_ns: 0, ..*control };
         let entries = (0..layout.leases()).map(|_| UnsafeCell::new(LeaseEntry::default())).collect();
         let answers = (0..answers_max).map(|_| Answer::default()).collect();
         let scratch = UnsafeCell::new([0; size_of::<Scratch>()]);
@@ -53,14 +58,8 @@ impl KernelMaps {
     }
 
     /// An address's entry.
-    pub(super) fn cell_of(&self, address: Ipv4Addr) -> Option<LeaseCell> {
+    fn cell_of(&self, address: Ipv4Addr) -> Option<LeaseCell> {
         self.cell(self.layout.index(address)?)
-    }
-
-    /// Puts an answer into its slot; whether there is one.
-    pub(super) fn put_answer(&mut self, index: u32, answer: &Answer) -> bool {
-        let slot = self.answers.get_mut(index as usize);
-        slot.map(|slot| *slot = *answer).is_some()
     }
 
     /// Runs the program over a frame: the answer, or `None` where it passes the frame on.
@@ -72,11 +71,47 @@ impl KernelMaps {
         let reason = renewal::answer(&mut slice, &view, &INTERFACE);
         (reason == Reason::Answered).then(|| slice.octets().to_vec())
     }
+}
 
-    /// Every mark made at or after a moment of the boot clock.
-    pub fn marks(&self, since_boot_ns: u64) -> Vec<Mark> {
+/// As the kernel has it: maps in memory cannot fail but for an index beyond them.
+impl LeaseMap for KernelMaps {
+    fn put_answer(&mut self, index: u32, answer: &Answer) -> Result<(), FastPathError> {
+        let slot = self.answers.get_mut(index as usize);
+        *slot.ok_or(FastPathError::Missing("answer slot"))? = *answer;
+        Ok(())
+    }
+
+    fn publish(&mut self, entry: &LeaseEntry) -> bool {
+        self.cell_of(entry.address.into()).map(|cell| cell.replace(entry)).is_some()
+    }
+
+    fn withdraw(&mut self, address: Ipv4Addr) {
+        if let Some(cell) = self.cell_of(address) {
+            cell.set_horizon_boot_ns(0);
+        }
+    }
+
+    fn renewed_boot_ns(&self, address: Ipv4Addr) -> Option<u64> {
+        let cell = self.cell_of(address)?;
+        Some(cell.renewed_boot_ns()).filter(|&at| at != 0 && cell.address() == address.octets())
+    }
+
+    fn marks(&self, since_boot_ns: u64) -> Vec<Mark> {
         let all = (0..self.layout.leases()).filter_map(|index| Mark::of(self.cell(index)?));
         all.filter(|mark| mark.renewed_boot_ns >= since_boot_ns).collect()
+    }
+
+    fn set_authority_until_boot_ns(&mut self, deadline: u64) {
+        self.control.authority_until_boot_ns = deadline;
+    }
+
+    fn carry_mark(&mut self, mark: &Mark) {
+        if let Some(cell) = self.cell_of(mark.address)
+            && cell.address() == mark.address.octets()
+            && cell.chaddr() == mark.chaddr
+        {
+            cell.mark(mark.renewed_boot_ns);
+        }
     }
 }
 
@@ -263,16 +298,17 @@ pub struct SimMap {
     pub id: usize,
 }
 
+impl SimMap {
+    /// The maps, unless the daemon dies of touching them.
+    fn alive<'a>(&self, world: &'a mut World) -> Result<&'a mut KernelMaps, FastPathError> {
+        world.live()?;
+        world.kernel.maps.get_mut(self.id).ok_or(FastPathError::Missing("maps"))
+    }
+}
+
 impl LeaseMap for SimMap {
     fn put_answer(&mut self, index: u32, answer: &Answer) -> Result<(), FastPathError> {
-        let mut world = lock(&self.shared);
-        if world.burn() {
-            return Err(FastPathError::Missing("daemon: it died"));
-        }
-        let maps = world.kernel.maps.get_mut(self.id);
-        let slot = maps.and_then(|maps| maps.answers.get_mut(index as usize));
-        *slot.ok_or(FastPathError::Missing("answer slot"))? = *answer;
-        Ok(())
+        self.alive(&mut lock(&self.shared))?.put_answer(index, answer)
     }
 
     fn publish(&mut self, entry: &LeaseEntry) -> bool {
@@ -284,10 +320,8 @@ impl LeaseMap for SimMap {
         if world.planted == Some(Planted::HorizonExtendedByKernel) {
             entry.horizon_boot_ns += entry.horizon_boot_ns.min(3_600_000_000_000);
         }
-        let address = Ipv4Addr::from(entry.address);
-        world.note(Some(address), None, || "published".to_owned());
-        let cell = world.kernel.maps.get(self.id).and_then(|maps| maps.cell_of(address));
-        cell.map(|cell| cell.replace(&entry)).is_some()
+        world.note(Some(entry.address.into()), None, || "published".to_owned());
+        world.kernel.maps.get_mut(self.id).is_some_and(|maps| maps.publish(&entry))
     }
 
     fn withdraw(&mut self, address: Ipv4Addr) {
@@ -296,15 +330,13 @@ impl LeaseMap for SimMap {
             return;
         }
         world.note(Some(address), None, || "withdrawn".to_owned());
-        if let Some(cell) = world.kernel.maps.get(self.id).and_then(|maps| maps.cell_of(address)) {
-            cell.set_horizon_boot_ns(0);
+        if let Some(maps) = world.kernel.maps.get_mut(self.id) {
+            maps.withdraw(address);
         }
     }
 
     fn renewed_boot_ns(&self, address: Ipv4Addr) -> Option<u64> {
-        let world = lock(&self.shared);
-        let cell = world.kernel.maps.get(self.id)?.cell_of(address)?;
-        Some(cell.renewed_boot_ns()).filter(|&at| at != 0 && cell.address() == address.octets())
+        lock(&self.shared).kernel.maps.get(self.id)?.renewed_boot_ns(address)
     }
 
     fn marks(&self, since_boot_ns: u64) -> Vec<Mark> {
@@ -313,25 +345,14 @@ impl LeaseMap for SimMap {
     }
 
     fn set_authority_until_boot_ns(&mut self, deadline: u64) {
-        let mut world = lock(&self.shared);
-        if !world.burn()
-            && let Some(maps) = world.kernel.maps.get_mut(self.id)
-        {
-            maps.control.authority_until_boot_ns = deadline;
+        if let Ok(maps) = self.alive(&mut lock(&self.shared)) {
+            maps.set_authority_until_boot_ns(deadline);
         }
     }
 
     fn carry_mark(&mut self, mark: &Mark) {
-        let mut world = lock(&self.shared);
-        if world.burn() {
-            return;
-        }
-        let cell = world.kernel.maps.get(self.id).and_then(|maps| maps.cell_of(mark.address));
-        if let Some(cell) = cell
-            && cell.address() == mark.address.octets()
-            && cell.chaddr() == mark.chaddr
-        {
-            cell.mark(mark.renewed_boot_ns);
+        if let Ok(maps) = self.alive(&mut lock(&self.shared)) {
+            maps.carry_mark(mark);
         }
     }
 }

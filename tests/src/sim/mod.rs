@@ -3,15 +3,18 @@
 //! tells the same story.
 //!
 //! * [`scenario`]: what a seed stands for; [`faults`]: what goes wrong in it.
-//! * [`world`]: everything outside the daemon; [`client`], [`style`]: DHCP clients; [`network`]: the wire.
-//! * [`kernel`], [`store`]: maps, programs and disk as the daemon sees them; [`node`]: the daemon over them; `reload`: it
-//!   takes up another configuration.
+//! * [`world`]: everything outside the daemon, as its [`agenda`] has it; [`client`], [`crowd`], [`style`]: DHCP clients;
+//!   [`network`]: the wire.
+//! * [`kernel`], [`store`]: maps, programs and disk as the daemon sees them; [`node`]: the daemon over them; [`start`]: what
+//!   it starts from; `reload`: it takes up another configuration.
 //! * [`oracle`]: who was promised what, from the frames that left; [`planted`]: faults it must find.
 //! * [`sites`]: several nodes, over links, with a consensus log.
-//! * [`shrink`]: the shortest history of a failure; [`campaign`]: many seeds.
+//! * [`shrink`]: the shortest history of a failure; [`campaign`]: many [`seeds`].
 
+pub mod agenda;
 pub mod campaign;
 pub mod client;
+pub mod crowd;
 mod faults;
 pub mod kernel;
 pub mod network;
@@ -20,8 +23,10 @@ pub mod oracle;
 pub mod planted;
 mod reload;
 pub mod scenario;
+pub mod seeds;
 pub mod shrink;
 pub mod sites;
+pub mod start;
 pub mod store;
 pub mod style;
 pub mod world;

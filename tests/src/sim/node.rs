@@ -6,47 +6,32 @@ use std::sync::Arc;
 use dhcp_common::abi::Control;
 use dhcp_user::{
     config::model::Config,
-    fastpath::{error::FastPathError, kernel::Mark, layout::Layout, stored::KEY_LEN},
-    lease::store::{Recovered, StoredAnswer},
+    fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap as _},
     net::packet_socket::ReceivedFrame,
     server::{
         keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
-        takeover::{RememberError, Succession, Surroundings, remember},
+        takeover::{Succession, remember},
         work::{Outgoing, Work},
     },
     time::{Span, Timestamp},
     timeline::step,
 };
-use rand::Rng as _;
 
 use super::{
-    kernel::{INTERFACE, KernelMaps, SimMap},
+    kernel::SimMap,
     planted::Planted,
     reload::reload,
-    scenario::{MS, SEC, SERVER},
+    scenario::{MS, SEC},
+    start::{ANCHOR_EVERY_NS, Ended, SWEEP_EVERY_NS, found, surroundings},
     store::SimStore,
-    world::{Event, Input, Shadow, Shared, World, lock, timestamp},
+    world::{Event, Input, Shadow, Shared, lock, timestamp},
 };
 
-/// As `server::service` has it.
-const SWEEP_EVERY_NS: u64 = 500 * MS;
-const ANCHOR_EVERY_NS: u64 = 60 * SEC;
 /// How long until it is tried again when there was no room for it.
 const ANCHOR_AGAIN_NS: u64 = SEC;
 const INPUTS_MAX: usize = 1_024;
 /// How long a client that keeps asking in the calm may be without an address while there are some free.
 const PATIENCE_NS: u64 = 150 * SEC;
-
-/// Why a daemon ended.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// Nothing could be remembered.
-    #[error(transparent)]
-    Remember(#[from] RememberError),
-    /// Store or kernel failed.
-    #[error(transparent)]
-    Keeper(#[from] KeeperError),
-}
 
 /// A running daemon.
 pub struct Node {
@@ -70,21 +55,15 @@ impl Node {
     ///
     /// # Errors
     /// If it dies, or the disk fails, before it is through.
-    pub fn start(shared: &Shared, number: u32, config: &Arc<Config>) -> Result<Self, NodeError> {
+    pub fn start(shared: &Shared, number: u32, config: &Arc<Config>) -> Result<Self, Ended> {
         let (around, recovered, leases) = {
             let mut world = lock(shared);
             world.listener = Some(number);
             world.config = Arc::clone(config);
-            let around = surroundings(&mut world, config);
-            let durable = world.disk.durable();
-            let answers =
-                durable.answers.iter().map(|(id, bytes)| StoredAnswer { id: *id, bytes: bytes.clone() });
-            let recovered = Recovered {
-                answers: answers.collect(),
-                meta: durable.meta.iter().map(|(key, value)| (*key, value.clone())).collect(),
-                ..Recovered::default()
-            };
-            (around, recovered, durable.leases.values().cloned().collect())
+            let (id, clocks) = (world.boot_id(), (world.boot_ns(), world.wall_ns()));
+            let around = surroundings(config, id, clocks, &mut world.rng);
+            let (recovered, leases) = found(&world.disk);
+            (around, recovered, leases)
         };
         let authority = Span::from_secs(config.fastpath.authority_secs.into());
         let (mut keeper, resume) = remember(around, SimStore(Arc::clone(shared)), &recovered, leases)?;
@@ -127,7 +106,7 @@ impl Node {
     ///
     /// # Errors
     /// If it dies, or store or kernel fail.
-    pub fn turn(&mut self) -> Result<(), NodeError> {
+    pub fn turn(&mut self) -> Result<(), Ended> {
         let inputs = self.wait();
         self.compare_shadows();
         let (decided_ns, now, planted) = {
@@ -175,7 +154,7 @@ impl Node {
         Ok(())
     }
 
-    fn reload(&mut self, variant: u8) -> Result<(), NodeError> {
+    fn reload(&mut self, variant: u8) -> Result<(), Ended> {
         if let Some((config, maps)) = reload(&self.shared, &mut self.keeper, variant)? {
             self.maps = Some(maps);
             self.authority = Span::from_secs(config.fastpath.authority_secs.into());
@@ -200,9 +179,8 @@ impl Node {
 
     fn forgotten(&mut self, now: Timestamp, one: Withdrawal, planted: Option<Planted>, work: &mut Work) {
         if planted == Some(Planted::ReuseAtExpiry) {
-            let marked = self.keeper.kernel.as_ref().and_then(|kernel| {
-                dhcp_user::fastpath::lease_map::LeaseMap::renewed_boot_ns(kernel, one.address)
-            });
+            let kernel = self.keeper.kernel.as_ref();
+            let marked = kernel.and_then(|kernel| kernel.renewed_boot_ns(one.address));
             let last = marked.map_or(Timestamp::ZERO, |at| self.keeper.timeline.timestamp(at));
             self.keeper.core.withdrawn(now, one.address, Some(last), work);
         } else {
@@ -211,7 +189,6 @@ impl Node {
     }
 
     fn publish_early(&mut self, work: &Work) {
-        use dhcp_user::fastpath::lease_map::LeaseMap as _;
         let Some(kernel) = &mut self.keeper.kernel else { return };
         for &index in &work.answers {
             if let Some(answer) = self.keeper.core.learner.answers.get(index) {
@@ -248,7 +225,7 @@ impl Node {
         }
     }
 
-    fn sweep_if_due(&mut self) -> Result<(), NodeError> {
+    fn sweep_if_due(&mut self) -> Result<(), Ended> {
         let (now_ns, boot_ns) = {
             let world = lock(&self.shared);
             (world.now_ns, world.boot_ns())
@@ -265,7 +242,7 @@ impl Node {
         Ok(())
     }
 
-    fn note_time(&mut self) -> Result<(), NodeError> {
+    fn note_time(&mut self) -> Result<(), Ended> {
         let (boot_ns, wall_ns) = self.clocks();
         let noted = self.keeper.note_time(boot_ns, wall_ns).map_err(KeeperError::from)?;
         let again_ns = if noted { ANCHOR_EVERY_NS } else { ANCHOR_AGAIN_NS };
@@ -341,22 +318,6 @@ impl Node {
     }
 }
 
-fn surroundings(world: &mut World, config: &Arc<Config>) -> Surroundings {
-    let mut random_key = vec![0; KEY_LEN];
-    world.rng.fill(&mut random_key[..]);
-    Surroundings {
-        config: Arc::clone(config),
-        servers: vec![SERVER],
-        interfaces: vec![INTERFACE],
-        local: vec![SERVER],
-        boot_id: world.boot_id(),
-        boot_ns: world.boot_ns(),
-        wall_ns: world.wall_ns(),
-        random_key,
-        seed: world.rng.random(),
-    }
-}
-
 /// The kernel's side of a start.
 struct SimSuccession {
     shared: Shared,
@@ -386,13 +347,8 @@ impl Succession for SimSuccession {
 
     fn load(&mut self, control: &Control) -> Result<SimMap, FastPathError> {
         let mut world = lock(&self.shared);
-        if world.burn() {
-            return Err(FastPathError::Missing("daemon: it died"));
-        }
-        let control = Control { authority_until_boot_ns: 0, ..*control };
-        let id = world.kernel.maps.len();
-        let answers_max = self.config.fastpath.answers_max;
-        world.kernel.maps.push(KernelMaps::new(Layout::new(&self.config), answers_max, control));
+        world.live()?;
+        let id = world.new_maps(&self.config, control);
         // As `Predecessor::remove_unused`.
         let attached = world.kernel.attached;
         world.kernel.sets.retain(|id| Some(*id) == attached);
@@ -403,9 +359,7 @@ impl Succession for SimSuccession {
 
     fn attach(&mut self, map: &mut SimMap) -> Result<(), FastPathError> {
         let mut world = lock(&self.shared);
-        if world.burn() {
-            return Err(FastPathError::Missing("daemon: it died"));
-        }
+        world.live()?;
         world.kernel.attached = Some(map.id);
         Ok(())
     }
@@ -422,9 +376,7 @@ impl Succession for SimSuccession {
 
     fn finish(&mut self) -> Result<(), FastPathError> {
         let mut world = lock(&self.shared);
-        if world.burn() {
-            return Err(FastPathError::Missing("daemon: it died"));
-        }
+        world.live()?;
         world.kernel.sets.retain(|id| Some(*id) == self.fresh);
         Ok(())
     }

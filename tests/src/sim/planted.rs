@@ -43,9 +43,4 @@ impl Planted {
         ("withdraw-ignored", Self::WithdrawIgnored),
         ("reload-without-wait", Self::ReloadWithoutWait),
     ];
-
-    /// The fault of a name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, planted)| planted)
-    }
 }

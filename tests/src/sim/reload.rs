@@ -5,19 +5,19 @@ use std::sync::Arc;
 use dhcp_common::abi::Control;
 use dhcp_user::{
     config::model::Config,
-    fastpath::{error::FastPathError, layout::Layout, stored::KEY_LEN},
+    fastpath::error::FastPathError,
     server::{
         changeover::{Change, ChangeError, Changeover},
         keeper::{Keeper, KeeperError},
     },
     time::Span,
 };
-use rand::Rng as _;
 
 use super::{
-    kernel::{INTERFACE, KernelMaps, SimMap},
+    kernel::{INTERFACE, SimMap},
     planted::Planted,
     scenario::{MS, SERVER},
+    start::random_key,
     store::SimStore,
     world::{Shared, lock},
 };
@@ -34,8 +34,7 @@ pub fn reload(
     let (config, random_key) = {
         let mut world = lock(shared);
         world.note(None, None, || format!("the daemon takes up configuration {variant}"));
-        let mut key = vec![0; KEY_LEN];
-        world.rng.fill(&mut key[..]);
+        let key = random_key(&mut world.rng);
         (Arc::new(world.scenario.config(variant)), key)
     };
     let change = Change {
@@ -83,13 +82,8 @@ impl Changeover for SimChangeover {
 
     fn load(&mut self, control: &Control) -> Result<SimMap, FastPathError> {
         let mut world = lock(&self.shared);
-        if world.burn() {
-            return Err(died());
-        }
-        let control = Control { authority_until_boot_ns: 0, ..*control };
-        let id = world.kernel.maps.len();
-        let answers_max = self.config.fastpath.answers_max;
-        world.kernel.maps.push(KernelMaps::new(Layout::new(&self.config), answers_max, control));
+        world.live()?;
+        let id = world.new_maps(&self.config, control);
         world.kernel.sets.push(id);
         self.fresh = id;
         Ok(SimMap { shared: Arc::clone(&self.shared), id })
@@ -97,9 +91,7 @@ impl Changeover for SimChangeover {
 
     fn attach(&mut self, map: &mut SimMap) -> Result<(), FastPathError> {
         let mut world = lock(&self.shared);
-        if world.burn() {
-            return Err(died());
-        }
+        world.live()?;
         world.kernel.attached = Some(map.id);
         Ok(())
     }

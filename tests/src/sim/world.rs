@@ -2,13 +2,15 @@
 //! them. It goes on while the daemon waits for a flush or a grace period.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use dhcp_common::abi::Control;
 use dhcp_user::{
     config::model::Config,
+    fastpath::error::FastPathError,
     lease::store::MemoryStore,
     server::keeper::Withdrawal,
     time::Timestamp,
@@ -17,13 +19,15 @@ use dhcp_user::{
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{
+    agenda::Agenda,
     client::{Client, Deeds},
-    kernel::Kernel,
+    crowd,
+    kernel::{Kernel, KernelMaps},
     network,
     oracle::{Evidence, Oracle, Violation},
     planted::Planted,
     scenario::{Rates, SEC, Scenario},
-    style::Style,
+    start::WALL_NS,
 };
 use crate::parse::Message;
 
@@ -37,8 +41,6 @@ pub fn lock(shared: &Shared) -> MutexGuard<'_, World> {
 
 /// What the boot clock shows at boot.
 const BOOT_NS: u64 = 10 * SEC;
-/// What a right wall clock shows at the start.
-const WALL_NS: u64 = 1_764_000_000 * SEC;
 /// Frames that wait for the daemon at most.
 const INBOX_MAX: usize = 4_096;
 
@@ -144,8 +146,7 @@ pub struct Conditions {
 pub struct World {
     /// True time since the start.
     pub now_ns: u64,
-    queue: BTreeMap<(u64, u64), Event>,
-    scheduled: u64,
+    agenda: Agenda<Event>,
     /// What is drawn while it runs.
     pub rng: SmallRng,
     /// The seed's scenario.
@@ -197,20 +198,15 @@ impl World {
     /// A world at its beginning. `tracing` keeps a history.
     pub fn new(scenario: Arc<Scenario>, planted: Option<Planted>, tracing: bool) -> Self {
         let mut rng = SmallRng::seed_from_u64(scenario.seed ^ 0x5eed);
-        let mut queue = BTreeMap::new();
-        let mut scheduled = 0;
+        let mut agenda = Agenda::default();
         let mut clients = Vec::new();
         for index in 0..scenario.clients {
-            // Drawn apart, so that fewer clients are the same clients.
-            let mut own = SmallRng::seed_from_u64(scenario.seed << 16 | u64::from(index));
-            let start_ns = own.random_range(0..u64::from(scenario.lease_secs) * 2 * SEC);
-            clients.push(Client::new(index, Style::draw(index, scenario.lease_secs, &mut own), start_ns));
-            queue.insert((start_ns, scheduled), Event::Wake(index));
-            scheduled += 1;
+            let (client, start_ns, _) = crowd::drawn(&scenario, index, 0);
+            clients.push(client);
+            agenda.put(start_ns, Event::Wake(index));
         }
         for (number, (at_ns, _)) in scenario.faults.iter().enumerate() {
-            queue.insert((*at_ns, scheduled), Event::Fault(number));
-            scheduled += 1;
+            agenda.put(*at_ns, Event::Fault(number));
         }
         let wall_error_ns = if rng.random_bool(0.2) { -3_600 * SEC.cast_signed() } else { 0 };
         let mut disk = MemoryStore::new();
@@ -219,8 +215,7 @@ impl World {
         }
         Self {
             now_ns: 0,
-            queue,
-            scheduled,
+            agenda,
             rng,
             planted,
             clients,
@@ -305,8 +300,7 @@ impl World {
 
     /// Makes something happen later.
     pub fn schedule(&mut self, at_ns: u64, event: Event) {
-        self.queue.insert((at_ns.max(self.now_ns), self.scheduled), event);
-        self.scheduled += 1;
+        self.agenda.put(at_ns.max(self.now_ns), event);
     }
 
     /// Lets everything up to `until_ns` happen, or up to the daemon's death, a violation or, if asked, an input.
@@ -315,11 +309,7 @@ impl World {
             if self.death.is_some() || self.over() || stop_at_input && !self.inbox.is_empty() {
                 return;
             }
-            let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= until_ns) else {
-                break;
-            };
-            let (at_ns, _) = *entry.key();
-            let event = entry.remove();
+            let Some((at_ns, event)) = self.agenda.next(until_ns) else { break };
             self.now_ns = self.now_ns.max(at_ns);
             self.steps += 1;
             self.happen(event);
@@ -337,17 +327,14 @@ impl World {
             }
             Event::Graced(..) => {}
             Event::Wake(index) => {
-                let now_ns = self.now_ns;
-                let Some(client) = self.clients.get_mut(usize::from(index)) else { return };
-                if client.wake_ns <= now_ns {
-                    let deeds = client.wake(now_ns, &mut self.rng);
+                if let Some(deeds) = crowd::wake(&mut self.clients, index, self.now_ns, &mut self.rng) {
                     self.carry_out(index, deeds);
                 }
             }
             Event::Deliver(index, message) => {
                 let (now_ns, rates) = (self.now_ns, self.rates());
-                let Some(client) = self.clients.get_mut(usize::from(index)) else { return };
-                if let Some(deeds) = client.receive(now_ns, &message, &rates, &mut self.rng) {
+                let clients = &mut self.clients;
+                if let Some(deeds) = crowd::deliver(clients, index, now_ns, &message, &rates, &mut self.rng) {
                     self.carry_out(index, deeds);
                 }
             }
@@ -369,11 +356,7 @@ impl World {
             if self.cut_off(index) {
                 continue;
             }
-            let rates = self.rates();
-            let journeys: Vec<u64> = network::journeys(&mut self.rng, &rates).collect();
-            for journey in journeys {
-                self.schedule(self.now_ns + journey, Event::Arrive(frame.clone()));
-            }
+            self.travel(|| Event::Arrive(frame.clone()));
         }
     }
 
@@ -427,10 +410,15 @@ impl World {
         if self.cut_off(index) {
             return;
         }
+        self.travel(|| Event::Deliver(index, Box::new(message.clone())));
+    }
+
+    /// A frame is under way, if it is not lost; doubled it arrives twice.
+    fn travel(&mut self, arrival: impl Fn() -> Event) {
         let rates = self.rates();
         let journeys: Vec<u64> = network::journeys(&mut self.rng, &rates).collect();
         for journey in journeys {
-            self.schedule(self.now_ns + journey, Event::Deliver(index, Box::new(message.clone())));
+            self.schedule(self.now_ns + journey, arrival());
         }
     }
 
@@ -471,6 +459,21 @@ impl World {
             }
         }
         self.death.is_some()
+    }
+
+    /// Another such moment in what it does with the kernel.
+    ///
+    /// # Errors
+    /// If it is dead.
+    pub fn live(&mut self) -> Result<(), FastPathError> {
+        if self.burn() { Err(FastPathError::Missing("daemon: it died")) } else { Ok(()) }
+    }
+
+    /// Maps for a configuration; their number.
+    pub fn new_maps(&mut self, config: &Config, control: &Control) -> usize {
+        let id = self.kernel.maps.len();
+        self.kernel.maps.push(KernelMaps::of(config, control));
+        id
     }
 }
 

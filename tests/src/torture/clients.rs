@@ -3,7 +3,7 @@
 //! Nobody asks twice for the same thing before its time is over: a frame that was lost is seen, not made good by the next.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     net::Ipv4Addr,
     sync::atomic::Ordering,
     time::{Duration, Instant},
@@ -13,13 +13,13 @@ use anyhow::{Context as _, Result};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use crate::{
-    lab::{SERVER, SERVER_MAC},
     packet::Frame,
     parse::Message,
     raw::RawSocket,
     torture::{
         Phase, Plan, Report, Shared, boot_ns,
         ledger::{Ledger, SECOND_NS},
+        played::{self, Answer, Asked, Heard, Questions, mac},
     },
 };
 
@@ -58,26 +58,16 @@ struct Client {
     busy: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    Discover,
-    Select,
-    Renew,
-    Reboot,
-}
-
-/// A question without an answer yet.
+/// What a question came into.
 #[derive(Clone, Copy, Debug)]
-struct Open {
-    slot: usize,
-    asked: Asked,
-    address: Ipv4Addr,
-    sent_boot_ns: u64,
+struct Circumstances {
     phase: Phase,
     /// The kernel could answer it by itself.
     kernel_could: bool,
-    attempt: u8,
 }
+
+/// A question without an answer yet.
+type Open = played::Open<Circumstances>;
 
 /// All clients.
 pub struct Traffic<'a> {
@@ -92,10 +82,8 @@ pub struct Traffic<'a> {
     without: VecDeque<usize>,
     /// Who is still to renew in the last round, and how often they asked.
     last: VecDeque<(usize, u8)>,
-    open: BTreeMap<u32, Open>,
-    renewals_open: usize,
+    questions: Questions<Circumstances>,
     next_identity: u32,
-    next_xid: u32,
     owners: HashMap<Ipv4Addr, (u32, bool)>,
     ledger: Ledger,
     report: Report,
@@ -115,10 +103,8 @@ impl<'a> Traffic<'a> {
             without: (0..clients.len()).collect(),
             last: VecDeque::new(),
             clients,
-            open: BTreeMap::new(),
-            renewals_open: 0,
+            questions: Questions::default(),
             next_identity: plan.leases + 1,
-            next_xid: 1,
             owners: HashMap::new(),
             ledger: Ledger::default(),
             report: Report::default(),
@@ -142,12 +128,12 @@ impl<'a> Traffic<'a> {
             renewals = (renewals + passed * f64::from(self.plan.renewals_per_s)).min(8.0);
             arrivals = (arrivals + passed * ARRIVALS_PER_S).min(4.0);
             all_there = all_there || self.shared.bound.load(Ordering::SeqCst) >= u64::from(self.plan.leases);
-            while all_there && renewals >= 1.0 && self.renewals_open < RENEWALS_MAX {
+            while all_there && renewals >= 1.0 && self.questions.renewals() < RENEWALS_MAX {
                 renewals -= 1.0;
                 self.next_turn()?;
             }
             while (!all_there || arrivals >= 1.0)
-                && self.open.len().saturating_sub(self.renewals_open) < ARRIVALS_MAX
+                && self.questions.others() < ARRIVALS_MAX
                 && let Some(slot) = self.without.pop_front()
             {
                 arrivals = (arrivals - 1.0).max(0.0);
@@ -169,9 +155,9 @@ impl<'a> Traffic<'a> {
     /// Everybody renews once more, the daemon there; whoever holds a promise must be answered.
     fn last_round(&mut self) -> Result<()> {
         self.last = (0..self.clients.len()).map(|slot| (slot, 0)).collect();
-        while !self.last.is_empty() || !self.open.is_empty() {
+        while !self.last.is_empty() || !self.questions.is_empty() {
             let mut busy = 0;
-            while self.renewals_open < RENEWALS_MAX
+            while self.questions.renewals() < RENEWALS_MAX
                 && busy < self.last.len()
                 && let Some((slot, attempt)) = self.last.pop_front()
             {
@@ -221,43 +207,26 @@ impl<'a> Traffic<'a> {
         Ok(())
     }
 
-    fn message(&mut self, slot: usize, kind: u8, first: &[(u8, [u8; 4])]) -> Result<Frame> {
-        let identity = self.client(slot)?.identity;
-        let mut frame = Frame::request(kind, mac(identity));
-        for (code, value) in first {
-            frame = frame.option(*code, value);
-        }
-        if identity.is_multiple_of(2) {
-            frame = frame.option(61, &[&[1][..], &mac(identity)].concat());
-        }
-        Ok(frame.option(55, &[1, 3, 6]))
-    }
-
-    fn ask(&mut self, frame: &Frame, open: Open) -> Result<()> {
-        let xid = self.next_xid;
-        self.next_xid += 1;
+    fn ask(&mut self, frame: Frame, open: Open) -> Result<()> {
         self.client(open.slot)?.busy = true;
-        if open.asked == Asked::Renew {
-            self.renewals_open += 1;
-        }
-        self.open.insert(xid, open);
-        self.socket.send(&frame.clone().xid(xid).build())
+        let xid = self.questions.ask(open);
+        self.socket.send(&frame.xid(xid).build())
     }
 
     fn open(&self, slot: usize, asked: Asked, address: Ipv4Addr) -> Open {
-        let (phase, sent_boot_ns) = (self.shared.phase(), boot_ns());
-        Open { slot, asked, address, sent_boot_ns, phase, kernel_could: false, attempt: 0 }
+        let more = Circumstances { phase: self.shared.phase(), kernel_could: false };
+        Open { slot, asked, address, sent_boot_ns: boot_ns(), attempt: 0, more }
     }
 
     fn discover(&mut self, slot: usize) -> Result<()> {
-        let frame = self.message(slot, 1, &[])?;
-        self.ask(&frame, self.open(slot, Asked::Discover, Ipv4Addr::UNSPECIFIED))
+        let frame = played::discover(self.client(slot)?.identity);
+        self.ask(frame, self.open(slot, Asked::Discover, Ipv4Addr::UNSPECIFIED))
     }
 
     fn reboot(&mut self, slot: usize, held: Held) -> Result<()> {
-        let frame = self.message(slot, 3, &[(50, held.address.octets())])?;
+        let frame = played::reboot(self.client(slot)?.identity, held.address);
         self.report.reboots_sent += 1;
-        self.ask(&frame, self.open(slot, Asked::Reboot, held.address))
+        self.ask(frame, self.open(slot, Asked::Reboot, held.address))
     }
 
     fn renew(&mut self, slot: usize, mut held: Held, attempt: u8) -> Result<()> {
@@ -265,37 +234,36 @@ impl<'a> Traffic<'a> {
             held.known_boot_ns = held.acked_boot_ns;
             self.client(slot)?.held = Some(held);
         }
-        let frame = self.message(slot, 3, &[])?.ciaddr(held.address).src(held.address);
+        let frame = played::renewal(self.client(slot)?.identity, held.address);
         let mut open = self.open(slot, Asked::Renew, held.address);
         open.attempt = attempt;
         let half_ns = u64::from(self.plan.lease_secs) * SECOND_NS / 2;
-        open.kernel_could = open.sent_boot_ns < held.known_boot_ns + half_ns
+        open.more.kernel_could = open.sent_boot_ns < held.known_boot_ns + half_ns
             && held.asked_boot_ns > self.shared.reconfigured_boot_ns.load(Ordering::SeqCst);
         self.report.renewals_sent += 1;
-        self.report.renewals_kernel_could += u64::from(open.kernel_could && open.phase != Phase::Up);
-        match open.phase {
+        let unserved = open.more.phase != Phase::Up;
+        self.report.renewals_kernel_could += u64::from(open.more.kernel_could && unserved);
+        match open.more.phase {
             Phase::Down => self.report.renewals_daemon_down += 1,
             Phase::Starting => self.report.renewals_daemon_starting += 1,
             Phase::Up => {}
         }
-        self.ask(&frame.dst(SERVER).dst_mac(SERVER_MAC), open)?;
+        self.ask(played::to_server(frame), open)?;
         self.shared.renewals_sent.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
     /// RELEASE (7) or DECLINE (4): neither is answered. Another client comes in this one's place.
     fn give_back(&mut self, slot: usize, held: Held, kind: u8) -> Result<()> {
-        let server = (54, SERVER.octets());
+        let identity = self.client(slot)?.identity;
         let frame = if kind == 7 {
             self.report.releases += 1;
-            let frame = self.message(slot, kind, &[server])?.ciaddr(held.address).src(held.address);
-            frame.dst(SERVER).dst_mac(SERVER_MAC)
+            played::release(identity, held.address)
         } else {
             self.report.declines += 1;
-            self.message(slot, kind, &[(50, held.address.octets()), server])?
+            played::decline(identity, held.address)
         };
-        let mac = mac(self.client(slot)?.identity);
-        self.ledger.given_back(mac, held.address);
+        self.ledger.given_back(mac(identity), held.address);
         self.socket.send(&frame.build())?;
         self.replace(slot)
     }
@@ -326,20 +294,13 @@ impl<'a> Traffic<'a> {
             // Replies come in groups; what is there is taken without much waiting.
             patience = Duration::ZERO;
         }
-        let now = boot_ns();
-        let over = |open: &Open| {
-            let wait_ns = if open.asked == Asked::Renew { RENEWAL_NS } else { ARRIVAL_NS };
-            now >= open.sent_boot_ns + wait_ns
-        };
-        let over: Vec<_> = self.open.iter().filter(|(_, open)| over(open)).map(|(xid, _)| *xid).collect();
+        let wait_ns = |asked| if asked == Asked::Renew { RENEWAL_NS } else { ARRIVAL_NS };
+        let over = self.questions.over(boot_ns(), wait_ns);
         over.into_iter().try_for_each(|xid| self.unanswered(xid))
     }
 
     fn close(&mut self, xid: u32) -> Result<Option<Open>> {
-        let Some(open) = self.open.remove(&xid) else { return Ok(None) };
-        if open.asked == Asked::Renew {
-            self.renewals_open -= 1;
-        }
+        let Some(open) = self.questions.close(xid) else { return Ok(None) };
         self.client(open.slot)?.busy = false;
         Ok(Some(open))
     }
@@ -351,9 +312,9 @@ impl<'a> Traffic<'a> {
             return Ok(());
         }
         let mac = mac(self.client(open.slot)?.identity);
-        match open.phase {
+        match open.more.phase {
             Phase::Up => self.report.unanswered_daemon_up += 1,
-            phase if open.kernel_could => {
+            phase if open.more.kernel_could => {
                 self.report.unanswered_in_kernel += 1;
                 let (address, ms) = (open.address, open.sent_boot_ns / 1_000_000);
                 self.ledger.tell(|| {
@@ -374,27 +335,14 @@ impl<'a> Traffic<'a> {
     }
 
     fn judge(&mut self, frame: &[u8]) -> Result<()> {
-        // Neighbour discovery and the like are none of our business.
-        if frame.get(12..14) != Some(&[8, 0]) || frame.get(23) != Some(&17) {
-            return Ok(());
-        }
         let now = boot_ns();
-        let message = match Message::parse(frame) {
-            Ok(message) => message,
-            Err(error) => return self.unsound(&format!("{error:#}: {frame:02x?}")),
+        let (message, identity) = match played::hear(frame, self.next_identity) {
+            Heard::Nothing => return Ok(()),
+            Heard::Stranger(message) => return self.unsound(&format!("for nobody here: {message:?}")),
+            Heard::Unsound(what) => return self.unsound(&what),
+            Heard::Reply(message, identity) => (message, identity),
         };
-        let Some(&[2, 1, a, b, c, d]) = message.chaddr.first_chunk::<6>() else {
-            return self.unsound(&format!("for nobody here: {message:?}"));
-        };
-        let identity = u32::from_be_bytes([a, b, c, d]);
-        let sound = message.op == 2
-            && message.src_mac == SERVER_MAC
-            && message.src == SERVER
-            && message.option_address(54) == Some(SERVER);
-        if !sound || identity >= self.next_identity {
-            return self.unsound(&format!("{message:?}"));
-        }
-        let open = self.open.get(&message.xid).copied();
+        let open = self.questions.get(message.xid);
         let Some(open) =
             open.filter(|open| self.clients.get(open.slot).is_some_and(|c| c.identity == identity))
         else {
@@ -402,11 +350,11 @@ impl<'a> Traffic<'a> {
             self.report.late_replies += 1;
             return Ok(());
         };
-        match (message.kind(), open.asked) {
-            (2, Asked::Discover) => self.offered(&message, open.slot),
-            (5, Asked::Select | Asked::Renew | Asked::Reboot) => self.acked(&message, &open, identity, now),
-            (6, Asked::Select | Asked::Renew | Asked::Reboot) => self.refused(&message, &open, identity, now),
-            _ => self.unsound(&format!("in answer to {:?}: {message:?}", open.asked)),
+        match open.asked.answered_by(message.kind()) {
+            Some(Answer::Offer) => self.offered(&message, open.slot),
+            Some(Answer::Ack) => self.acked(&message, &open, identity, now),
+            Some(Answer::Nak) => self.refused(&message, &open, identity, now),
+            None => self.unsound(&format!("in answer to {:?}: {message:?}", open.asked)),
         }
     }
 
@@ -418,9 +366,8 @@ impl<'a> Traffic<'a> {
 
     fn offered(&mut self, offer: &Message, slot: usize) -> Result<()> {
         self.close(offer.xid)?;
-        let chosen = [(50, offer.yiaddr.octets()), (54, SERVER.octets())];
-        let frame = self.message(slot, 3, &chosen)?;
-        self.ask(&frame, self.open(slot, Asked::Select, offer.yiaddr))
+        let frame = played::select(self.client(slot)?.identity, offer.yiaddr);
+        self.ask(frame, self.open(slot, Asked::Select, offer.yiaddr))
     }
 
     fn acked(&mut self, ack: &Message, open: &Open, identity: u32, now: u64) -> Result<()> {
@@ -470,10 +417,4 @@ impl<'a> Traffic<'a> {
         self.without.push_back(open.slot);
         Ok(())
     }
-}
-
-/// The hardware address of a client.
-fn mac(identity: u32) -> [u8; 6] {
-    let [a, b, c, d] = identity.to_be_bytes();
-    [2, 1, a, b, c, d]
 }

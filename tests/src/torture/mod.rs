@@ -8,6 +8,7 @@
 mod clients;
 mod cycle;
 pub mod ledger;
+pub(crate) mod played;
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},

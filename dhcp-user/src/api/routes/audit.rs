@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use crate::api::{
     Api,
     changes::{ChangeRecord, RECORDS_SHOWN, Which},
-    problem::{Parameters, Problem},
+    problem::{Parameters, Problem, within},
 };
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
@@ -40,8 +40,6 @@ pub(super) async fn audit(
         Some(true) => Which::Refused,
         Some(false) => Which::Done,
     };
-    match latest.limit.unwrap_or(100) {
-        limit @ 1..=RECORDS_SHOWN => Ok(Json(api.changes.latest(which, limit))),
-        _ => Err(Problem::bad_request(format!("limit may be 1 to {RECORDS_SHOWN}"))),
-    }
+    let limit = within("limit", latest.limit.unwrap_or(100), 1..=RECORDS_SHOWN)?;
+    Ok(Json(api.changes.latest(which, limit)))
 }

@@ -3,6 +3,7 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::State,
     http::{StatusCode, header},
@@ -22,7 +23,7 @@ use crate::{
         access::gate::Note,
         ask::ServiceHandle,
         capture::Writer,
-        problem::{Parameters, Problem},
+        problem::{Parameters, Problem, within},
     },
     config,
     fastpath::tap::{Filter, Views},
@@ -81,16 +82,10 @@ struct Bounds {
 
 impl Wanted {
     fn checked(&self) -> Result<(Filter, Bounds), Problem> {
-        let within = |name: &str, value: u64, most: u64| match value {
-            0 => Err(Problem::bad_request(format!("{name} may be 1 to {most}"))),
-            _ if value > most => Err(Problem::bad_request(format!("{name} may be 1 to {most}"))),
-            _ => Ok(value),
-        };
-        let per_sec = self.per_sec.unwrap_or(PER_SEC_DEFAULT);
-        within("per_sec", per_sec.into(), PER_SEC_MAX.into())?;
-        let seconds = within("seconds", self.seconds.unwrap_or(SECONDS_DEFAULT), SECONDS_MAX)?;
-        let mib = within("mib", self.mib.unwrap_or(MIB_DEFAULT), MIB_MAX)?;
-        let frames = within("count", self.count.unwrap_or(u64::MAX), u64::MAX)?;
+        let per_sec = within("per_sec", self.per_sec.unwrap_or(PER_SEC_DEFAULT), 1..=PER_SEC_MAX)?;
+        let seconds = within("seconds", self.seconds.unwrap_or(SECONDS_DEFAULT), 1..=SECONDS_MAX)?;
+        let mib = within("mib", self.mib.unwrap_or(MIB_DEFAULT), 1..=MIB_MAX)?;
+        let frames = within("count", self.count.unwrap_or(u64::MAX), 1..=u64::MAX)?;
         let mac = self.hw_address.as_deref().map(|written| {
             config::ethernet(written).ok_or_else(|| Problem::bad_request("hw_address is no Ethernet address"))
         });
@@ -141,9 +136,8 @@ pub(super) async fn capture(
     let body = Body::from_stream(unfold(read, |mut read| async move {
         Some((Ok::<Bytes, Problem>(read.recv().await?), read))
     }));
-    let mut response = ([(header::CONTENT_TYPE, "application/x-pcapng")], body).into_response();
-    response.extensions_mut().insert(Note(format!("capture of {filter:?}")));
-    Ok(response)
+    let note = Extension(Note(format!("capture of {filter:?}")));
+    Ok((note, [(header::CONTENT_TYPE, "application/x-pcapng")], body).into_response())
 }
 
 /// Takes the capture's programs away; told again until it is heard, for a busy service must not leave them.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::addressed::tagged;
 use crate::{
     api::{
         Api,
@@ -65,17 +66,22 @@ impl ConfigSummary {
     )
 )]
 pub(super) async fn validate(turn: Turn, Text(text): Text) -> Result<Json<ConfigSummary>, Problem> {
-    // Millions of reservations may be in it: not on a thread that others wait for.
+    let judged = judged(turn, move || config::parse(&text, "request")).await?;
+    let config = judged.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    Ok(Json(ConfigSummary::of(&config)))
+}
+
+/// Judges a configuration. Millions of reservations may be in it: not on a thread that others wait for, and the turn is
+/// over when that is done, whether anybody still waits for it or not.
+async fn judged<T: Send + 'static>(
+    turn: Turn,
+    judge: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
     let judged = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        config::parse(&text, "request")
-    })
-    .await;
-    match judged {
-        Ok(Ok(config)) => Ok(Json(ConfigSummary::of(&config))),
-        Ok(Err(error)) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
-        Err(_) => Err(Problem::unavailable("the configuration could not be judged")),
-    }
+        judge()
+    });
+    judged.await.map_err(|_| Problem::unavailable("the configuration could not be judged"))
 }
 
 /// What another configuration would change.
@@ -101,10 +107,8 @@ pub struct ConfigDiff {
 )]
 pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
     let standing = reloader(&api)?.in_force().standing();
-    let tag = HeaderValue::from_str(&format!("\"{}\"", version(&standing.text)))
-        .map_err(|_| Problem::unavailable("the configuration has no ETag"))?;
-    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json")), (header::ETAG, tag)];
-    Ok((headers, standing.text.to_string()).into_response())
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    Ok(tagged(Some(&version(&standing.text)), (json, standing.text.to_string())))
 }
 
 /// Compares the configuration in the body with what is in force, and says whether a running daemon could take it up.
@@ -126,8 +130,7 @@ pub(super) async fn diff(
     Text(text): Text,
 ) -> Result<Json<ConfigDiff>, Problem> {
     let reloader = reloader(&api)?;
-    let compared = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+    let compared = judged(turn, move || {
         let standing = reloader.in_force().standing();
         let (changes, refused) = match reloader.judge(&text) {
             Ok((_, decision)) => (decision == Decision::Change, None),
@@ -137,10 +140,7 @@ pub(super) async fn diff(
         let (version, differences) = (version(&standing.text), differences(&standing.text, &text));
         Ok(ConfigDiff { version, differences, changes, refused })
     });
-    match compared.await {
-        Ok(compared) => compared.map(Json).map_err(|error| refusal(&error)),
-        Err(_) => Err(Problem::unavailable("the configuration could not be judged")),
-    }
+    compared.await?.map(Json).map_err(|error| refusal(&error))
 }
 
 /// Writes the configuration in the body to its file and puts it in force, all or nothing. Leases stay, and each client's
@@ -174,7 +174,7 @@ pub(super) async fn apply(
     let expected = Some(tag.trim().trim_matches('"').to_owned()).filter(|tag| tag != "*");
     let new = version(&text);
     let done = reloader(&api)?.apply(text, expected).await;
-    told(done, format!("configuration {new}"))
+    told(done, &new)
 }
 
 /// Takes up the configuration file as it is now, as SIGHUP does.
@@ -192,7 +192,7 @@ pub(super) async fn apply(
 pub(super) async fn reload(State(api): State<Api>) -> Result<Response, Problem> {
     let reloader = reloader(&api)?;
     let done = reloader.reload().await;
-    told(done, format!("configuration {}", version(&reloader.in_force().standing().text)))
+    told(done, &version_in_force(&reloader))
 }
 
 /// Puts the configuration in force again that was before this one, and writes it to the file. Twice is back again.
@@ -209,17 +209,21 @@ pub(super) async fn reload(State(api): State<Api>) -> Result<Response, Problem> 
 pub(super) async fn rollback(State(api): State<Api>) -> Result<Response, Problem> {
     let reloader = reloader(&api)?;
     let done = reloader.roll_back().await;
-    told(done, format!("configuration {}", version(&reloader.in_force().standing().text)))
+    told(done, &version_in_force(&reloader))
 }
 
-fn reloader(api: &Api) -> Result<Arc<Reloader>, Problem> {
+/// The way to another configuration.
+pub(super) fn reloader(api: &Api) -> Result<Arc<Reloader>, Problem> {
     api.reloader.clone().ok_or_else(|| Problem::unavailable("this daemon has no configuration file"))
 }
 
-fn told(done: Result<Reloaded, ReloadError>, note: String) -> Result<Response, Problem> {
-    let mut response = Json(done.map_err(|error| refusal(&error))?).into_response();
-    response.extensions_mut().insert(Note(note));
-    Ok(response)
+fn version_in_force(reloader: &Reloader) -> String {
+    version(&reloader.in_force().standing().text)
+}
+
+fn told(done: Result<Reloaded, ReloadError>, version: &str) -> Result<Response, Problem> {
+    let done = done.map_err(|error| refusal(&error))?;
+    Ok((Extension(Note(format!("configuration {version}"))), Json(done)).into_response())
 }
 
 fn refusal(error: &ReloadError) -> Problem {

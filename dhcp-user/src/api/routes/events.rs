@@ -20,7 +20,7 @@ use crate::{
     api::{
         Api,
         access::caller::Caller,
-        problem::{Parameters, Problem},
+        problem::{Parameters, Problem, within},
     },
     server::feed::{Feed, LeaseEvent},
 };
@@ -78,10 +78,7 @@ pub(super) async fn events(
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
     let news = api.feed.watch();
     let after = match headers.get("last-event-id") {
-        None => match start.recent.unwrap_or(0) {
-            recent @ 0..=RECENT_MAX => api.feed.before(recent),
-            _ => return Err(Problem::bad_request(format!("recent may be 0 to {RECENT_MAX}"))),
-        },
+        None => api.feed.before(within("recent", start.recent.unwrap_or(0), 0..=RECENT_MAX)?),
         Some(value) => value
             .to_str()
             .ok()

@@ -1,17 +1,14 @@
 //! Who held an address, as the audit log tells it. Reading it is reading files: beside the service's thread, one request
 //! at a time, and of the newest so many octets.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::sync::Arc;
 
-use axum::{Extension, Json, extract::State, http::StatusCode};
+use axum::{Json, http::StatusCode};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
+use super::addressed::Addressed;
 use crate::{
-    api::{
-        Api,
-        access::caller::Caller,
-        problem::{Problem, Segment},
-    },
+    api::problem::Problem,
     audit::history::{self, History},
 };
 
@@ -37,14 +34,9 @@ impl Default for Readers {
     params(("address" = String, Path, description = "The address", format = "ipv4")),
     responses((status = 200, body = History), (status = "default", body = Problem))
 )]
-pub(super) async fn history(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Segment(address): Segment<Ipv4Addr>,
-) -> Result<Json<History>, Problem> {
-    if !caller.may_see(address) {
-        return Err(Problem::not_found(format!("nothing is known of {address}")));
-    }
+pub(super) async fn history(asked: Addressed) -> Result<Json<History>, Problem> {
+    asked.seen_or(|address| Problem::not_found(format!("nothing is known of {address}")))?;
+    let Addressed { api, address, .. } = asked;
     let config = api.in_force.config();
     let Some(audit) = &config.audit else {
         return Err(Problem::not_found("no audit log is kept; dhcp.audit in the configuration asks for one"));

@@ -5,19 +5,20 @@ use std::net::Ipv4Addr;
 use axum::{
     Extension, Json,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::addressed::{Addressed, tagged};
 use crate::{
     api::{
         Api,
         access::{caller::Caller, gate::Note},
         of_site,
-        problem::{Parameters, Problem, Segment},
+        problem::{Parameters, Problem, within},
         routes::export::Format,
     },
     lease::record::LeaseState,
@@ -242,10 +243,7 @@ pub(super) async fn list(
         return Err(Problem::bad_request("`format` is for /api/v1/leases/export"));
     }
     let (cursor, filters) = listing.parts();
-    let limit = cursor.limit.unwrap_or(100);
-    if !(1..=LEASES_MAX).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit may be 1 to {LEASES_MAX}")));
-    }
+    let limit = within("limit", cursor.limit.unwrap_or(100), 1..=LEASES_MAX)?;
     let mut answer = LeasePage { leases: Vec::new(), next: None };
     let Some(mut wanted) = filters.wanted(&api, &caller)? else { return Ok(Json(answer)) };
     wanted.after = cursor.after;
@@ -271,16 +269,15 @@ pub(super) async fn list(
     params(("address" = String, Path, description = "The address", format = "ipv4")),
     responses((status = 200, body = LeaseView), (status = "default", body = Problem))
 )]
-pub(super) async fn get(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Segment(address): Segment<Ipv4Addr>,
-) -> Result<Response, Problem> {
-    if !caller.may_see(address) {
-        return Err(unknown(address));
-    }
-    let lease = api.service.ask(|to| Query::Lease(address, to)).await?;
-    Ok(shown(StatusCode::OK, lease.ok_or_else(|| unknown(address))?))
+pub(super) async fn get(asked: Addressed) -> Result<Response, Problem> {
+    asked.seen_or(unknown)?;
+    Ok(shown(StatusCode::OK, lease(&asked).await?))
+}
+
+/// The lease that is asked about.
+pub(super) async fn lease(asked: &Addressed) -> Result<LeaseView, Problem> {
+    let lease = asked.api.service.ask(|to| Query::Lease(asked.address, to)).await?;
+    lease.ok_or_else(|| unknown(asked.address))
 }
 
 /// Takes an address from its client, by the way a RELEASE goes: it is withdrawn from the kernel, and free once no program
@@ -295,13 +292,10 @@ pub(super) async fn get(
     ),
     responses((status = 202, body = LeaseView), (status = "default", body = Problem))
 )]
-pub(super) async fn release(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Segment(address): Segment<Ipv4Addr>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    change(&api, &caller, address, Act::Release, &headers).await
+pub(super) async fn release(asked: Addressed) -> Result<Response, Problem> {
+    let lease = change(&asked, Act::Release).await?;
+    let note = Note(format!("release of {}", lease.hw_address));
+    Ok((Extension(note), shown(StatusCode::ACCEPTED, lease)).into_response())
 }
 
 /// Grants a lease its lease time from now, as if its client had renewed it. The client is not told.
@@ -315,28 +309,18 @@ pub(super) async fn release(
     ),
     responses((status = 200, body = LeaseView), (status = "default", body = Problem))
 )]
-pub(super) async fn extend(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Segment(address): Segment<Ipv4Addr>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    change(&api, &caller, address, Act::Extend, &headers).await
+pub(super) async fn extend(asked: Addressed) -> Result<Response, Problem> {
+    let lease = change(&asked, Act::Extend).await?;
+    let note = Note(format!("extend of {}", lease.hw_address));
+    Ok((Extension(note), shown(StatusCode::OK, lease)).into_response())
 }
 
-async fn change(
-    api: &Api,
-    caller: &Caller,
-    address: Ipv4Addr,
-    act: Act,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    if !caller.may_see(address) {
-        return Err(unknown(address));
-    }
-    let expected = if_match(headers)?;
-    let changed = api.service.ask(|to| Query::Change(Change { address, act, expected, to })).await?;
-    let lease = changed.map_err(|error| {
+/// Carries out what is asked of a lease; the lease as it is then.
+async fn change(asked: &Addressed, act: Act) -> Result<LeaseView, Problem> {
+    asked.seen_or(unknown)?;
+    let (address, expected) = (asked.address, asked.expected()?);
+    let changed = asked.api.service.ask(|to| Query::Change(Change { address, act, expected, to })).await?;
+    changed.map_err(|error| {
         let status = match error {
             ActError::NoLease => StatusCode::NOT_FOUND,
             ActError::Changed => StatusCode::PRECONDITION_FAILED,
@@ -344,33 +328,12 @@ async fn change(
             ActError::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
         };
         Problem::new(status, format!("{address}: {error}"))
-    })?;
-    let note =
-        Note(format!("{} of {}", if act == Act::Release { "release" } else { "extend" }, lease.hw_address));
-    let status = if act == Act::Release { StatusCode::ACCEPTED } else { StatusCode::OK };
-    let mut response = shown(status, lease);
-    response.extensions_mut().insert(note);
-    Ok(response)
-}
-
-/// The versions that If-Match allows; `None` for any.
-pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Problem::bad_request("If-Match is not text"))?;
-    if text.trim() == "*" {
-        return Ok(None);
-    }
-    let tags = text.split(',').map(|tag| tag.trim().trim_matches('"').to_owned());
-    Ok(Some(tags.take(16).collect()))
+    })
 }
 
 fn shown(status: StatusCode, lease: LeaseView) -> Response {
-    let tag = HeaderValue::from_str(&format!("\"{}\"", lease.version));
-    let mut response = (status, Json(lease)).into_response();
-    if let Ok(tag) = tag {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
+    let version = lease.version.clone();
+    tagged(Some(&version), (status, Json(lease)))
 }
 
 pub(super) fn unknown(address: Ipv4Addr) -> Problem {

@@ -2,6 +2,7 @@
 
 #![allow(unused_qualifications, reason = "what utoipa's macro makes of `params(T)`")]
 
+mod addressed;
 pub mod audit;
 pub mod capture;
 pub mod config;

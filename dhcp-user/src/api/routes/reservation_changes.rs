@@ -1,12 +1,10 @@
 //! Reservations made, changed and removed while the daemon runs: durable and in force when the answer comes, without a
 //! reload. What is in the configuration file is changed there.
 
-use std::net::Ipv4Addr;
-
 use axum::{
     Extension,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
@@ -14,20 +12,21 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    leases::{if_match, unknown},
+    addressed::Addressed,
+    config::reloader,
+    leases::{lease, unknown},
     reservations::{ReservationView, shown},
 };
 use crate::{
     api::{
         Api,
         access::{caller::Caller, gate::Note},
-        problem::{Parameters, Problem, Segment, Text},
+        problem::{Parameters, Problem, Text},
     },
     config::Made,
     server::{
         reload::reserve::{Edit, Refusal, Wish},
         reserve::ReserveError,
-        service::Query,
     },
 };
 
@@ -80,7 +79,7 @@ pub(super) async fn make(
     Parameters(force): Parameters<Force>,
     Text(text): Text,
 ) -> Result<Response, Problem> {
-    make_of(&api, &caller, force, parsed(&text)?).await
+    make_of(api, caller, force, parsed(&text)?).await
 }
 
 /// Keeps the address of a lease for the client that has it.
@@ -101,23 +100,16 @@ pub(super) async fn make(
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn from_lease(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Segment(address): Segment<Ipv4Addr>,
-    headers: HeaderMap,
-    Text(text): Text,
-) -> Result<Response, Problem> {
-    if !caller.may_see(address) {
-        return Err(unknown(address));
-    }
+pub(super) async fn from_lease(asked: Addressed, Text(text): Text) -> Result<Response, Problem> {
+    asked.seen_or(unknown)?;
     let wanted: FromLease = match text.trim() {
         "" | "null" => FromLease::default(),
         text => serde_json::from_str(text)
             .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?,
     };
-    let lease = api.service.ask(|to| Query::Lease(address, to)).await?.ok_or_else(|| unknown(address))?;
-    if if_match(&headers)?.is_some_and(|expected| !expected.contains(&lease.version)) {
+    let lease = lease(&asked).await?;
+    let address = asked.address;
+    if asked.expected()?.is_some_and(|expected| !expected.contains(&lease.version)) {
         let detail = format!("{address}: the lease has changed since it was looked at: look again");
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail));
     }
@@ -136,7 +128,7 @@ pub(super) async fn from_lease(
     let entry: Map<String, Value> =
         entries.map(|(key, value)| (key.to_owned(), Value::String(value))).collect();
     // Of the client that has it: if it is another's by now, that is refused.
-    make_of(&api, &caller, Force::default(), parsed(&Value::Object(entry).to_string())?).await
+    make_of(asked.api, asked.caller, Force::default(), parsed(&Value::Object(entry).to_string())?).await
 }
 
 /// Puts another reservation in the place of an address's, at once; the body as for POST.
@@ -159,14 +151,12 @@ pub(super) async fn from_lease(
     )
 )]
 pub(super) async fn change(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Segment(address): Segment<Ipv4Addr>,
+    asked: Addressed,
     Parameters(force): Parameters<Force>,
-    headers: HeaderMap,
     Text(text): Text,
 ) -> Result<Response, Problem> {
     let made = parsed(&text)?;
+    let address = asked.address;
     if made.address() != address {
         let detail = format!(
             "the body is about {}, the path about {address}: a reservation is moved by making another and removing this",
@@ -176,10 +166,10 @@ pub(super) async fn change(
     }
     let wish = Wish {
         edit: Edit::Change(made.clone()),
-        expected: if_match(&headers)?,
+        expected: asked.expected()?,
         even_if_held: force.even_if_held,
     };
-    carry_out(&api, &caller, address, wish, StatusCode::OK, made.text()).await
+    carry_out(&asked, wish, StatusCode::OK, made.text().to_owned()).await
 }
 
 /// Removes a reservation, at once. Its client keeps the address for as long as it is promised, and if it is in a pool, for
@@ -199,53 +189,42 @@ pub(super) async fn change(
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn remove(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Segment(address): Segment<Ipv4Addr>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let wish = Wish { edit: Edit::Remove(address), expected: if_match(&headers)?, even_if_held: false };
-    carry_out(&api, &caller, address, wish, StatusCode::NO_CONTENT, "").await
+pub(super) async fn remove(asked: Addressed) -> Result<Response, Problem> {
+    let wish = Wish { edit: Edit::Remove(asked.address), expected: asked.expected()?, even_if_held: false };
+    let note = format!("{} is reserved no more", asked.address);
+    carry_out(&asked, wish, StatusCode::NO_CONTENT, note).await
 }
 
 fn parsed(text: &str) -> Result<Made, Problem> {
     Made::parse(text).map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
 }
 
-async fn make_of(api: &Api, caller: &Caller, force: Force, made: Made) -> Result<Response, Problem> {
+async fn make_of(api: Api, caller: Caller, force: Force, made: Made) -> Result<Response, Problem> {
     let wish = Wish { edit: Edit::Make(made.clone()), expected: None, even_if_held: force.even_if_held };
-    let address = made.address();
-    let mut response = carry_out(api, caller, address, wish, StatusCode::CREATED, made.text()).await?;
-    let location = HeaderValue::from_str(&format!("/api/v1/reservations/{address}")).ok();
+    let asked = Addressed::unconditional(api, caller, made.address());
+    let mut response = carry_out(&asked, wish, StatusCode::CREATED, made.text().to_owned()).await?;
+    let location = HeaderValue::from_str(&format!("/api/v1/reservations/{}", asked.address)).ok();
     response.headers_mut().extend(location.map(|location| (header::LOCATION, location)));
     Ok(response)
 }
 
 async fn carry_out(
-    api: &Api,
-    caller: &Caller,
-    address: Ipv4Addr,
+    asked: &Addressed,
     wish: Wish,
     status: StatusCode,
-    note: &str,
+    note: String,
 ) -> Result<Response, Problem> {
-    if !caller.may_see(address) {
-        return Err(match wish.edit {
-            Edit::Make(_) => Problem::forbidden(format!("{address} is in no subnet of yours")),
-            Edit::Change(_) | Edit::Remove(_) => refusal(&Refusal::Unknown(address)),
-        });
-    }
-    let reloader = api.reloader.as_ref();
-    let reloader = reloader.ok_or_else(|| Problem::unavailable("this daemon has no configuration file"))?;
+    asked.seen_or(|address| match wish.edit {
+        Edit::Make(_) => Problem::forbidden(format!("{address} is in no subnet of yours")),
+        Edit::Change(_) | Edit::Remove(_) => refusal(&Refusal::Unknown(address)),
+    })?;
+    let reloader = reloader(&asked.api)?;
     let config = reloader.reserve(wish).await.map_err(|error| refusal(&error))?;
-    let mut response = match status {
+    let response = match status {
         StatusCode::NO_CONTENT => status.into_response(),
-        _ => shown(status, &config, caller, address)?,
+        _ => shown(status, &config, &asked.caller, asked.address)?,
     };
-    let note = if note.is_empty() { format!("{address} is reserved no more") } else { note.to_owned() };
-    response.extensions_mut().insert(Note(note));
-    Ok(response)
+    Ok((Extension(Note(note)), response).into_response())
 }
 
 fn refusal(error: &Refusal) -> Problem {

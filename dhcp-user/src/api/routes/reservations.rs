@@ -2,22 +2,18 @@
 
 use std::net::Ipv4Addr;
 
-use axum::{
-    Extension, Json,
-    extract::State,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
-};
+use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::addressed::{Addressed, tagged};
 use crate::{
     api::{
         Api,
         access::caller::Caller,
-        problem::{Parameters, Problem, Segment},
+        problem::{Parameters, Problem, within},
     },
     config::{
         Config, Made,
@@ -198,10 +194,7 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
     Parameters(page): Parameters<Page>,
 ) -> Result<Json<ReservationPage>, Problem> {
-    let limit = page.limit.unwrap_or(PAGE_MAX);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit may be 1 to {PAGE_MAX}")));
-    }
+    let limit = within("limit", page.limit.unwrap_or(PAGE_MAX), 1..=PAGE_MAX)?;
     let config = api.in_force.config();
     let after = |found: &Found<'_>| page.after.is_none_or(|after| found.order().0 > after);
     let ranges =
@@ -231,12 +224,8 @@ pub(super) async fn list(
     params(("address" = String, Path, description = "The address", format = "ipv4")),
     responses((status = 200, body = ReservationView), (status = "default", body = Problem))
 )]
-pub(super) async fn get(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Segment(address): Segment<Ipv4Addr>,
-) -> Result<Response, Problem> {
-    shown(StatusCode::OK, &api.in_force.config(), &caller, address)
+pub(super) async fn get(asked: Addressed) -> Result<Response, Problem> {
+    shown(StatusCode::OK, &asked.api.in_force.config(), &asked.caller, asked.address)
 }
 
 /// The reservation of an address as it is in a configuration, with its ETag.
@@ -252,10 +241,8 @@ pub(super) fn shown(
         Found::InForce(_, reservation) => reservation.made.as_ref(),
         Found::LeftOut(left) => Some(&left.made),
     };
-    let tag = made.and_then(|made| HeaderValue::from_str(&format!("\"{}\"", version(made.text()))).ok());
-    let mut response = (status, Json(found.view())).into_response();
-    response.headers_mut().extend(tag.map(|tag| (header::ETAG, tag)));
-    Ok(response)
+    let version = made.map(|made| version(made.text()));
+    Ok(tagged(version.as_deref(), (status, Json(found.view()))))
 }
 
 fn hex(octets: &[u8]) -> String {

@@ -37,6 +37,9 @@ pub struct NodeName {
     pub node: String,
 }
 
+/// What nodes were told, or why none was.
+type Accepted = Result<(StatusCode, Json<Told>), Problem>;
+
 fn sites(api: &Api) -> Result<&Arc<Sites>, Problem> {
     let none = "this daemon is a single node: dhcp.datacenter.multi_site is not enabled";
     api.sites.as_ref().ok_or_else(|| Problem::not_found(none))
@@ -103,10 +106,7 @@ fn refused(error: &OrderError) -> Problem {
     params(("name" = String, Path, description = "The site's name")),
     responses((status = 202, body = Told), (status = "default", body = Problem))
 )]
-pub(super) async fn drain(
-    State(api): State<Api>,
-    Segment(name): Segment<String>,
-) -> Result<(StatusCode, Json<Told>), Problem> {
+pub(super) async fn drain(State(api): State<Api>, Segment(name): Segment<String>) -> Accepted {
     order(&api, &name, Wish::Drain).await
 }
 
@@ -118,15 +118,16 @@ pub(super) async fn drain(
     params(("name" = String, Path, description = "The site's name")),
     responses((status = 202, body = Told), (status = "default", body = Problem))
 )]
-pub(super) async fn resume(
-    State(api): State<Api>,
-    Segment(name): Segment<String>,
-) -> Result<(StatusCode, Json<Told>), Problem> {
+pub(super) async fn resume(State(api): State<Api>, Segment(name): Segment<String>) -> Accepted {
     order(&api, &name, Wish::Resume).await
 }
 
-async fn order(api: &Api, site: &str, wish: Wish) -> Result<(StatusCode, Json<Told>), Problem> {
+async fn order(api: &Api, site: &str, wish: Wish) -> Accepted {
     let told = sites(api)?.order(site, wish).await.map_err(|error| refused(&error))?;
+    accepted(told)
+}
+
+fn accepted(told: Vec<String>) -> Accepted {
     Ok((StatusCode::ACCEPTED, Json(Told { told })))
 }
 
@@ -142,10 +143,10 @@ async fn order(api: &Api, site: &str, wish: Wish) -> Result<(StatusCode, Json<To
 pub(super) async fn partner_down(
     State(api): State<Api>,
     Body(NodeName { node }): Body<NodeName>,
-) -> Result<(StatusCode, Json<Told>), Problem> {
+) -> Accepted {
     let sites = sites(&api)?;
     sites.partner_down(&node).await.map_err(|error| refused(&error))?;
-    Ok((StatusCode::ACCEPTED, Json(Told { told: vec![sites.me().name.clone()] })))
+    accepted(vec![sites.me().name.clone()])
 }
 
 /// Gives a node a vote in the cluster; it must be running and in the configuration of all nodes.

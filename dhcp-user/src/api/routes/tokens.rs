@@ -1,10 +1,10 @@
 //! Bearer tokens: made, listed and revoked.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::{IntoResponse as _, Response},
 };
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::{
             gate::Note,
             tokens::{TokenError, TokenRecord},
         },
-        problem::{Body, Problem, Segment},
+        problem::{Body, Problem, Segment, within},
     },
     config::model::ApiRole,
     server::clock,
@@ -117,18 +117,13 @@ pub(super) async fn create(State(api): State<Api>, Body(new): Body<NewToken>) ->
     if new.subnets.len() > SUBNETS_MAX {
         return Err(Problem::bad_request(format!("{SUBNETS_MAX} subnets are the most")));
     }
-    let lasts_secs = new.lasts_secs.unwrap_or(LASTS_DEFAULT_SECS);
-    if !(1..=LASTS_MAX_SECS).contains(&lasts_secs) {
-        return Err(Problem::bad_request(format!("lasts_secs may be 1 to {LASTS_MAX_SECS}")));
-    }
+    let lasts_secs = within("lasts_secs", new.lasts_secs.unwrap_or(LASTS_DEFAULT_SECS), 1..=LASTS_MAX_SECS)?;
     let made = tokio::task::spawn_blocking(move || {
         api.tokens.create(new.name, new.role, new.subnets, now_secs(), lasts_secs)
     });
     let (record, token) = made.await.map_err(|_| unwritten())?.map_err(|error| refused(&error))?;
     let note = Note(format!("token {} ({}), {}", record.id, record.name, record.role.as_str()));
-    let mut response = (StatusCode::CREATED, Json(shown(record, Some(token)))).into_response();
-    response.extensions_mut().insert(note);
-    Ok(response)
+    Ok((StatusCode::CREATED, Extension(note), Json(shown(record, Some(token)))).into_response())
 }
 
 /// Revokes a token: it is worth nothing from now on.

@@ -32,6 +32,7 @@ use crate::{
         },
         roster::Roster,
     },
+    time::Span,
     time::Timestamp,
 };
 
@@ -150,7 +151,8 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn renew(stamp: u64) -> Command {
-    Command::Renew { node: NodeId(0), stamp }
+    let (lasts, mclt) = (Span::from_secs(30), Span::from_secs(60));
+    Command::Renew { node: NodeId(0), stamp, lasts, mclt }
 }
 
 fn leader(nodes: &[&Node]) -> Option<usize> {
@@ -164,8 +166,17 @@ async fn a_cluster_begins_goes_on_without_its_leader_and_takes_back_who_was_away
     let path = |n: usize| folder.path().join(n.to_string());
     let mut nodes =
         [Node::start(0, &path(0)).await, Node::start(1, &path(1)).await, Node::start(2, &path(2)).await];
-    // One alone begins nothing: it is not linked with a majority.
-    sleep(Duration::from_millis(700)).await;
+    // One alone begins nothing: it is not linked with a majority. Two others, started after them, have begun and agreed on
+    // something by the time that this is looked at, so that the three have had their turn more than once.
+    let pair = [Node::start_of(0, 2, &path(6)).await, Node::start_of(1, 2, &path(7)).await];
+    connect(&pair[0], &pair[1]).await;
+    until("two others to know their cluster", || {
+        pair.iter().all(|node| node.council.machine().cluster().id.is_some())
+    })
+    .await;
+    for node in pair {
+        node.stop().await;
+    }
     assert!(nodes.iter().all(|node| node.council.standing().voters.is_empty()));
     for (a, b) in [(0, 1), (0, 2), (1, 2)] {
         connect(&nodes[a], &nodes[b]).await;

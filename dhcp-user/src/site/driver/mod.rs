@@ -2,7 +2,9 @@
 //! the node in the service's thread.
 //!
 //! * [`pump`]: who is told what, in which order. [`status`]: how all of it is shown. [`orders`]: what an operator wants of nodes.
+//! * [`lost`]: what is done when consensus cannot be written to disk.
 
+mod lost;
 pub mod orders;
 pub mod pump;
 pub mod status;
@@ -199,7 +201,10 @@ impl Prepared {
         if started.send(Ok(Arc::clone(&sites))).is_err() {
             return;
         }
+        let watched = (Arc::clone(&council), section.link.state_path.clone(), sites.to_node.clone());
+        let watch = tokio::spawn(lost::watch(watched.0, watched.1, watched.2));
         pump.run(&sites).await;
+        watch.abort();
         council.stop().await;
     }
 }

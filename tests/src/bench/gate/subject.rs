@@ -4,27 +4,29 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use dhcp_common::{
-    abi::{Answer, Control, LeaseEntry},
+    abi::{Answer, LeaseEntry},
     limit::Limits,
     request::Interface,
 };
 use dhcp_user::{
     config,
-    engine::{Engine, SlowReason},
-    fastpath::{answers::AnswerTable, layout::Layout},
-    lease::table::LeaseTable,
+    engine::SlowReason,
+    fastpath::layout::Layout,
     net::packet_socket::ReceivedFrame,
-    server::{core::Core, learn::Learner, work::Work},
+    server::{core::Core, work::Work},
     time::Timestamp,
     timeline::{BootId, Timeline},
 };
-use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
+use rand::{SeedableRng as _, rngs::SmallRng};
 
 use super::super::{
     abi,
     request::{SERVER, SERVER_MAC},
 };
-use crate::{oracle::host::HostMaps, packet::Frame};
+use crate::{
+    oracle::{host::HostMaps, mind},
+    packet::Frame,
+};
 
 /// A relay agent.
 const RELAY: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
@@ -88,21 +90,13 @@ impl Subject {
     /// When the configuration is refused.
     pub fn new(boot_ns: u64) -> Result<Self> {
         let config = Arc::new(config::parse(JSON, "the gate's configuration")?);
-        let mut control = Control { generation: 1, authority_until_boot_ns: u64::MAX, ..Control::default() };
-        let mut rng = SmallRng::seed_from_u64(2131);
-        control.key.iter_mut().flatten().for_each(|word| *word = rng.next_u64());
+        let mut control = mind::control(&mut SmallRng::seed_from_u64(2131), 1);
+        control.authority_until_boot_ns = u64::MAX;
         let layout = Layout::new(&config);
-        let learner = Learner {
-            control,
-            answers: AnswerTable::new(ANSWERS_MAX),
-            interfaces: vec![INTERFACE],
-            unpublishable: 0,
-            relays: Default::default(),
-        };
-        let engine = Engine::new(config, vec![SERVER], LeaseTable::default());
+        let learner = mind::learner(control, ANSWERS_MAX, vec![INTERFACE]);
         let (timeline, _) = Timeline::resume(None, BootId::new([7; 16]), boot_ns, WALL_NS);
         Ok(Self {
-            core: Core::new(engine, learner, vec![SERVER], 7),
+            core: mind::core(config, vec![SERVER], learner, 7),
             host: HostMaps::new(layout.clone(), ANSWERS_MAX, control, Limits::OFF),
             layout,
             now: timeline.timestamp(boot_ns),
@@ -164,7 +158,7 @@ impl Subject {
         let mut work = Work::default();
         self.receive(&Self::select(client, style, offered), &mut work);
         ensure!(work.batch.leases.len() == 1, "client {client} got no lease: {:?}", self.counts());
-        self.publish(&work);
+        mind::publish(&self.core, &self.timeline, &work, &mut self.host);
         Ok(offered)
     }
 
@@ -172,18 +166,6 @@ impl Subject {
     pub fn receive(&mut self, frame: &[u8], work: &mut Work) {
         let mut received = ReceivedFrame { octets: frame.to_vec(), checksum_pending: true };
         self.core.receive(self.now, 0, &mut received, work);
-    }
-
-    fn publish(&mut self, work: &Work) {
-        for &index in &work.answers {
-            if let Some(answer) = self.core.learner.answers.get(index) {
-                self.host.put_answer(index, answer);
-            }
-        }
-        work.publish
-            .iter()
-            .filter_map(|&address| self.entry(address))
-            .for_each(|entry| self.host.publish(&entry));
     }
 
     /// The kernel's entry of an address.

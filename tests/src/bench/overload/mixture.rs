@@ -34,7 +34,7 @@ unsafe impl aya::Pod for Sorted {}
 const BATCH: u32 = 32;
 /// How often the generator looks at the clock.
 const TICK: Duration = Duration::from_millis(1);
-/// How long what is under way may take to come back.
+/// How long what is under way may take to come back; what comes later counts as not answered.
 const LAST: Duration = Duration::from_millis(300);
 
 /// What to send.
@@ -65,6 +65,11 @@ impl Seen {
     /// A count in a second.
     pub fn per_s(&self, count: u64) -> f64 {
         count as f64 / self.secs.max(f64::MIN_POSITIVE)
+    }
+
+    /// Whether every renewal and every stranger was.
+    const fn all_answered(&self) -> bool {
+        self.acks >= self.renewals && self.offers >= self.strangers
     }
 
     /// The fraction of renewals that was answered.
@@ -134,7 +139,7 @@ impl Mixture {
         self.mix.set(0, PerCpuValues::try_from(vec![mix; self.processors])?, 0)?;
         let none = PerCpuValues::try_from(vec![Sorted::default(); self.processors])?;
         self.sorted.set(0, none, 0)?;
-        let (context, frame) = (&self.context, &self.frame);
+        let (context, frame, mix, sorted) = (&self.context, &self.frame, &self.mix, &self.sorted);
         let generate = program(&mut self.object, "mix")?;
         let elapsed = ns.run(|| -> Result<Duration> {
             machine::stay_on_last_processor()?;
@@ -159,20 +164,28 @@ impl Mixture {
                 sent += behind;
             }
             let elapsed = begun.elapsed();
-            thread::sleep(LAST);
+            let end = Instant::now() + LAST;
+            while !counted(mix, sorted)?.all_answered() && Instant::now() < end {
+                thread::sleep(TICK);
+            }
             Ok(elapsed)
         })??;
-        let mut seen = Seen { secs: elapsed.as_secs_f64(), ..Seen::default() };
-        for one in self.mix.get(&0, 0)?.iter() {
-            seen.renewals += one.renewals;
-            seen.strangers += one.frames - one.renewals;
-        }
-        for one in self.sorted.get(&0, 0)?.iter() {
-            seen.acks += one.acks;
-            seen.offers += one.offers;
-        }
-        Ok(seen)
+        Ok(Seen { secs: elapsed.as_secs_f64(), ..counted(&self.mix, &self.sorted)? })
     }
+}
+
+/// What was sent and what came back so far.
+fn counted(mix: &PerCpuArray<MapData, Mix>, sorted: &PerCpuArray<MapData, Sorted>) -> Result<Seen> {
+    let mut seen = Seen::default();
+    for one in mix.get(&0, 0)?.iter() {
+        seen.renewals += one.renewals;
+        seen.strangers += one.frames - one.renewals;
+    }
+    for one in sorted.get(&0, 0)?.iter() {
+        seen.acks += one.acks;
+        seen.offers += one.offers;
+    }
+    Ok(seen)
 }
 
 fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {

@@ -1,7 +1,7 @@
 //! The clients, all of them played by one thread: whose turn it is, what is asked, and whom.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     net::Ipv4Addr,
     os::fd::AsFd as _,
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -14,12 +14,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Load, Report, Shared};
 use crate::{
-    lab::{SERVER, SERVER_MAC},
     packet::Frame,
     raw::RawSocket,
     torture::{
         boot_ns,
         ledger::{Ledger, SECOND_NS},
+        played::{self, Asked, Questions, mac},
     },
 };
 
@@ -55,24 +55,14 @@ pub(super) struct Client {
     pub asking_since: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    Discover,
-    Select,
-    Renew,
-    Reboot,
+/// Whom a question went to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whom {
+    pub node: usize,
 }
 
 /// A question without an answer yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Open {
-    pub slot: usize,
-    pub node: usize,
-    pub asked: Asked,
-    pub address: Ipv4Addr,
-    pub sent_boot_ns: u64,
-    pub attempt: u8,
-}
+pub(super) type Open = played::Open<Whom>;
 
 /// All clients.
 pub(super) struct Clients {
@@ -92,10 +82,8 @@ pub(super) struct Clients {
     pub without: VecDeque<usize>,
     /// Who is still to renew in the last round, and how often they asked.
     last: VecDeque<(usize, u8)>,
-    pub open: BTreeMap<u32, Open>,
-    pub renewals_open: usize,
+    pub questions: Questions<Whom>,
     pub next_identity: u32,
-    next_xid: u32,
     pub ledger: Ledger,
     pub report: Report,
 }
@@ -121,10 +109,8 @@ impl Clients {
             again: VecDeque::new(),
             without: VecDeque::new(),
             last: VecDeque::new(),
-            open: BTreeMap::new(),
-            renewals_open: 0,
+            questions: Questions::default(),
             next_identity: 1,
-            next_xid: 1,
             ledger: Ledger::default(),
             report,
             sites,
@@ -170,19 +156,19 @@ impl Clients {
                 self.add(site, extra.swap(0, Ordering::Relaxed));
             }
             all_there = all_there || self.report.bound >= self.report.clients;
-            while self.renewals_open < RENEWALS_MAX
+            while self.questions.renewals() < RENEWALS_MAX
                 && let Some(slot) = self.again.pop_front()
             {
                 if let Some(held) = self.still_held(slot)? {
                     self.renew(slot, held, 0)?;
                 }
             }
-            while renewals >= 1.0 && self.renewals_open < RENEWALS_MAX {
+            while renewals >= 1.0 && self.questions.renewals() < RENEWALS_MAX {
                 renewals -= 1.0;
                 self.next_turn()?;
             }
             while (!all_there || arrivals >= 1.0)
-                && self.open.len().saturating_sub(self.renewals_open) < ARRIVALS_MAX
+                && self.questions.others() < ARRIVALS_MAX
                 && let Some(slot) = self.without.pop_front()
             {
                 arrivals = (arrivals - 1.0).max(0.0);
@@ -214,9 +200,9 @@ impl Clients {
     fn last_round(&mut self) -> Result<()> {
         self.last = (0..self.clients.len()).map(|slot| (slot, 0)).collect();
         let shared = Arc::clone(&self.shared);
-        while (!self.last.is_empty() || !self.open.is_empty()) && !shared.stop.load(Ordering::Relaxed) {
+        while (!self.last.is_empty() || !self.questions.is_empty()) && !shared.stop.load(Ordering::Relaxed) {
             let mut busy = 0;
-            while self.renewals_open < RENEWALS_MAX
+            while self.questions.renewals() < RENEWALS_MAX
                 && busy < self.last.len()
                 && let Some((slot, attempt)) = self.last.pop_front()
             {
@@ -292,55 +278,41 @@ impl Clients {
         pick(own, at).filter(|_| at < own.len()).or_else(|| pick(&others, at - own.len())).unwrap_or(0)
     }
 
-    fn message(&mut self, slot: usize, kind: u8, first: &[(u8, [u8; 4])]) -> Result<Frame> {
-        let identity = self.client(slot)?.identity;
-        let mut frame = Frame::request(kind, mac(identity));
-        for (code, value) in first {
-            frame = frame.option(*code, value);
-        }
-        if identity.is_multiple_of(2) {
-            frame = frame.option(61, &[&[1][..], &mac(identity)].concat());
-        }
-        Ok(frame.option(55, &[1, 3, 6]))
-    }
-
     /// Asks `node`, or the client's own of the moment.
-    pub fn ask(
+    fn ask(
         &mut self,
         slot: usize,
-        frame: &Frame,
+        frame: Frame,
         (asked, address, attempt): (Asked, Ipv4Addr, u8),
         node: Option<usize>,
     ) -> Result<()> {
         let client = *self.client(slot)?;
         let node = node.unwrap_or_else(|| self.node_of(&client));
-        let xid = self.next_xid;
-        self.next_xid += 1;
         self.client(slot)?.busy = true;
         if asked == Asked::Renew {
-            self.renewals_open += 1;
             self.report.renewals_sent += 1;
             if let Some(counts) = self.report.nodes.get_mut(node) {
                 counts.renewals_sent += 1;
             }
         }
-        self.open.insert(xid, Open { slot, node, asked, address, sent_boot_ns: boot_ns(), attempt });
-        self.sockets.get(node).context("there is no such node")?.send(&frame.clone().xid(xid).build())
+        let open = Open { slot, asked, address, sent_boot_ns: boot_ns(), attempt, more: Whom { node } };
+        let xid = self.questions.ask(open);
+        self.sockets.get(node).context("there is no such node")?.send(&frame.xid(xid).build())
     }
 
     fn discover(&mut self, slot: usize) -> Result<()> {
-        let frame = self.message(slot, 1, &[])?;
-        self.ask(slot, &frame, (Asked::Discover, Ipv4Addr::UNSPECIFIED, 0), None)
+        let frame = played::discover(self.client(slot)?.identity);
+        self.ask(slot, frame, (Asked::Discover, Ipv4Addr::UNSPECIFIED, 0), None)
     }
 
     pub fn select(&mut self, slot: usize, address: Ipv4Addr, node: usize) -> Result<()> {
-        let frame = self.message(slot, 3, &[(50, address.octets()), (54, SERVER.octets())])?;
-        self.ask(slot, &frame, (Asked::Select, address, 0), Some(node))
+        let frame = played::select(self.client(slot)?.identity, address);
+        self.ask(slot, frame, (Asked::Select, address, 0), Some(node))
     }
 
     fn reboot(&mut self, slot: usize, held: Held) -> Result<()> {
-        let frame = self.message(slot, 3, &[(50, held.address.octets())])?;
-        self.ask(slot, &frame, (Asked::Reboot, held.address, 0), None)
+        let frame = played::reboot(self.client(slot)?.identity, held.address);
+        self.ask(slot, frame, (Asked::Reboot, held.address, 0), None)
     }
 
     /// Mostly straight to the server, at times as a broadcast.
@@ -349,21 +321,20 @@ impl Clients {
         if client.asking_since == 0 {
             client.asking_since = boot_ns();
         }
-        let mut frame = self.message(slot, 3, &[])?.ciaddr(held.address).src(held.address);
+        let mut frame = played::renewal(client.identity, held.address);
         if self.rng.random_ratio(4, 5) {
-            frame = frame.dst(SERVER).dst_mac(SERVER_MAC);
+            frame = played::to_server(frame);
         }
-        self.ask(slot, &frame, (Asked::Renew, held.address, attempt), None)
+        self.ask(slot, frame, (Asked::Renew, held.address, attempt), None)
     }
 
     /// A RELEASE, which is not answered. Another client comes in this one's place.
     fn give_back(&mut self, slot: usize, held: Held) -> Result<()> {
         self.report.releases += 1;
-        let frame = self.message(slot, 7, &[(54, SERVER.octets())])?.ciaddr(held.address).src(held.address);
         let client = *self.client(slot)?;
         self.ledger.given_back(mac(client.identity), held.address);
         let node = self.node_of(&client);
-        let frame = frame.dst(SERVER).dst_mac(SERVER_MAC).build();
+        let frame = played::release(client.identity, held.address).build();
         self.sockets.get(node).context("there is no such node")?.send(&frame)?;
         self.replace(slot)
     }
@@ -421,17 +392,12 @@ impl Clients {
                 self.judge(node, &frame)?;
             }
         }
-        let now = boot_ns();
-        let over = self.open.iter().filter(|(_, open)| now >= open.sent_boot_ns + WAIT_NS);
-        let over: Vec<u32> = over.map(|(xid, _)| *xid).collect();
+        let over = self.questions.over(boot_ns(), |_| WAIT_NS);
         over.into_iter().try_for_each(|xid| self.unanswered(xid))
     }
 
     pub fn close(&mut self, xid: u32) -> Result<Option<Open>> {
-        let Some(open) = self.open.remove(&xid) else { return Ok(None) };
-        if open.asked == Asked::Renew {
-            self.renewals_open -= 1;
-        }
+        let Some(open) = self.questions.close(xid) else { return Ok(None) };
         self.client(open.slot)?.busy = false;
         Ok(Some(open))
     }
@@ -439,7 +405,7 @@ impl Clients {
     fn unanswered(&mut self, xid: u32) -> Result<()> {
         let Some(open) = self.close(xid)? else { return Ok(()) };
         self.report.unanswered += 1;
-        if let Some(counts) = self.report.nodes.get_mut(open.node) {
+        if let Some(counts) = self.report.nodes.get_mut(open.more.node) {
             counts.unanswered += 1;
         }
         let client = self.client(open.slot)?;
@@ -453,10 +419,4 @@ impl Clients {
         }
         Ok(())
     }
-}
-
-/// The hardware address of a client.
-pub(super) fn mac(identity: u32) -> [u8; 6] {
-    let [a, b, c, d] = identity.to_be_bytes();
-    [2, 1, a, b, c, d]
 }

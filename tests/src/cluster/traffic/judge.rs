@@ -2,36 +2,27 @@
 
 use anyhow::Result;
 
-use super::clients::{Asked, Clients, Held, Open, mac};
+use super::clients::{Clients, Held, Open};
 use crate::{
-    lab::{SERVER, SERVER_MAC},
     parse::Message,
-    torture::{boot_ns, ledger::SECOND_NS},
+    torture::{
+        boot_ns,
+        ledger::SECOND_NS,
+        played::{self, Answer, Asked, Heard, mac},
+    },
 };
 
 impl Clients {
     pub(super) fn judge(&mut self, node: usize, frame: &[u8]) -> Result<()> {
-        // Neighbour discovery and the like are none of our business.
-        if frame.get(12..14) != Some(&[8, 0]) || frame.get(23) != Some(&17) {
-            return Ok(());
-        }
         let now = boot_ns();
-        let message = match Message::parse(frame) {
-            Ok(message) => message,
-            Err(error) => return self.unsound(&format!("{error:#}: {frame:02x?}")),
+        let (message, identity) = match played::hear(frame, self.next_identity) {
+            // Other clients may be on the same cable.
+            Heard::Nothing | Heard::Stranger(_) => return Ok(()),
+            Heard::Unsound(what) => return self.unsound(&what),
+            Heard::Reply(message, identity) => (message, identity),
         };
-        // Other clients may be on the same cable.
-        let Some(&[2, 1, a, b, c, d]) = message.chaddr.first_chunk::<6>() else { return Ok(()) };
-        let identity = u32::from_be_bytes([a, b, c, d]);
-        let sound = message.op == 2
-            && message.src_mac == SERVER_MAC
-            && message.src == SERVER
-            && message.option_address(54) == Some(SERVER);
-        if !sound || identity >= self.next_identity {
-            return self.unsound(&format!("{message:?}"));
-        }
-        let open = self.open.get(&message.xid).copied();
-        let open = open.filter(|open| open.node == node);
+        let open = self.questions.get(message.xid);
+        let open = open.filter(|open| open.more.node == node);
         let Some(open) =
             open.filter(|open| self.clients.get(open.slot).is_some_and(|c| c.identity == identity))
         else {
@@ -39,14 +30,14 @@ impl Clients {
             self.report.late_replies += 1;
             return Ok(());
         };
-        match (message.kind(), open.asked) {
-            (2, Asked::Discover) => {
+        match open.asked.answered_by(message.kind()) {
+            Some(Answer::Offer) => {
                 self.close(message.xid)?;
                 self.select(open.slot, message.yiaddr, node)
             }
-            (5, Asked::Select | Asked::Renew | Asked::Reboot) => self.acked(&message, &open, identity, now),
-            (6, Asked::Select | Asked::Renew | Asked::Reboot) => self.refused(&message, &open, identity, now),
-            _ => self.unsound(&format!("in answer to {:?}: {message:?}", open.asked)),
+            Some(Answer::Ack) => self.acked(&message, &open, identity, now),
+            Some(Answer::Nak) => self.refused(&message, &open, identity, now),
+            None => self.unsound(&format!("in answer to {:?}: {message:?}", open.asked)),
         }
     }
 
@@ -78,8 +69,8 @@ impl Clients {
         if before.is_none() {
             self.count_bound(site, true);
         }
-        let at_home = self.sites.get(site).is_some_and(|nodes| nodes.contains(&open.node));
-        if let Some(counts) = self.report.nodes.get_mut(open.node) {
+        let at_home = self.sites.get(site).is_some_and(|nodes| nodes.contains(&open.more.node));
+        if let Some(counts) = self.report.nodes.get_mut(open.more.node) {
             counts.last_ack_boot_ns = now;
             if open.asked == Asked::Select {
                 (counts.new_leases, counts.last_new_boot_ns) = (counts.new_leases + 1, now);
@@ -95,7 +86,7 @@ impl Clients {
             }
             Asked::Select => {
                 self.report.new_leases += 1;
-                let before = self.report.granted_by.insert(address, (open.node, now));
+                let before = self.report.granted_by.insert(address, (open.more.node, now));
                 self.report.reused_addresses += u64::from(before.is_some());
             }
             Asked::Renew | Asked::Reboot | Asked::Discover => {}
@@ -106,7 +97,7 @@ impl Clients {
     fn refused(&mut self, nak: &Message, open: &Open, identity: u32, now: u64) -> Result<()> {
         self.close(nak.xid)?;
         self.report.naks += 1;
-        if let Some(counts) = self.report.nodes.get_mut(open.node) {
+        if let Some(counts) = self.report.nodes.get_mut(open.more.node) {
             counts.naks += 1;
         }
         // For one who was only offered the address, this is no promise broken: the ledger knows of none.

@@ -1,40 +1,29 @@
 //! Many seeds of several nodes.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+    sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 use serde::Serialize;
 
-use super::{planted::Planted, run, scenario::Scenario};
+use super::{Outcome, planted::Planted, run, scenario::Scenario};
+use crate::sim::seeds::{Seeds, VIOLATIONS_MAX};
 
-/// Violations kept; beyond these they are only counted.
-const VIOLATIONS_MAX: usize = 5;
-/// Lines of history shown of each.
+/// Lines of history shown of each violation.
 const LINES_MAX: usize = 120;
 
-/// Which seeds to run.
+/// What to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
-    /// The first seed.
-    pub first: u64,
-    /// How many.
-    pub seeds: u64,
+    /// Which seeds.
+    pub seeds: Seeds,
     /// How many sites.
     pub sites: usize,
     /// How many nodes each has.
     pub nodes: usize,
     /// A deliberate fault.
     pub planted: Option<Planted>,
-    /// Begin no seed after this time.
-    pub time_max: Option<Duration>,
-    /// Stop at the first violation.
-    pub stop_at_first: bool,
 }
 
 /// What came of it.
@@ -87,45 +76,13 @@ impl Campaign {
     /// Runs it.
     pub fn run(&self) -> Report {
         let began = Instant::now();
-        let (next, broken) = (AtomicU64::new(0), AtomicU64::new(0));
         let total = Mutex::new(Report::default());
-        let failing = Mutex::new(Vec::new());
-        let work = || {
-            loop {
-                let late = self.time_max.is_some_and(|max| began.elapsed() >= max);
-                let enough = self.stop_at_first && broken.load(Ordering::Relaxed) != 0;
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if late || enough || number >= self.seeds {
-                    return;
-                }
-                let seed = self.first + number;
-                let outcome = run(&Scenario::new(seed, self.sites, self.nodes), self.planted, false);
-                let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-                total.seeds += 1;
-                total.steps += outcome.steps;
-                total.renewals_by_kernel += outcome.renewals_by_kernel;
-                total.warm_renewals += outcome.warm_renewals;
-                total.acks_by_daemon += outcome.acks_by_daemon;
-                total.crashes += outcome.crashes;
-                total.disks_lost += outcome.disks_lost;
-                total.takeovers += outcome.takeovers;
-                total.handed_on += outcome.handed_on;
-                total.updates += outcome.updates;
-                drop(total);
-                if outcome.violation.is_some() {
-                    broken.fetch_add(1, Ordering::Relaxed);
-                    failing.lock().unwrap_or_else(PoisonError::into_inner).push(seed);
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-                scope.spawn(work);
-            }
+        let failing = self.seeds.run(|seed| {
+            let outcome = self.outcome(seed, false);
+            total.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome);
+            outcome.violation.is_some()
         });
         let mut report = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut failing = failing.into_inner().unwrap_or_else(PoisonError::into_inner);
-        failing.sort_unstable();
         report.violated_seeds = failing.len() as u64;
         report.seconds = began.elapsed().as_secs_f64();
         report.seeds_per_s = report.seeds as f64 / report.seconds.max(1e-9);
@@ -133,9 +90,13 @@ impl Campaign {
         report
     }
 
+    fn outcome(&self, seed: u64, tracing: bool) -> Outcome {
+        run(&Scenario::new(seed, self.sites, self.nodes), self.planted, tracing)
+    }
+
     /// Runs a seed again, for its history.
     fn tell(&self, seed: u64) -> Option<Found> {
-        let outcome = run(&Scenario::new(seed, self.sites, self.nodes), self.planted, true);
+        let outcome = self.outcome(seed, true);
         let violation = outcome.violation?;
         let address = violation.address.map(|address| address.to_string());
         let clients: Vec<String> =
@@ -156,5 +117,20 @@ impl Campaign {
             what: violation.what,
             history: lines.into_iter().skip(skipped).collect(),
         })
+    }
+}
+
+impl Report {
+    fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        self.steps += outcome.steps;
+        self.renewals_by_kernel += outcome.renewals_by_kernel;
+        self.warm_renewals += outcome.warm_renewals;
+        self.acks_by_daemon += outcome.acks_by_daemon;
+        self.crashes += outcome.crashes;
+        self.disks_lost += outcome.disks_lost;
+        self.takeovers += outcome.takeovers;
+        self.handed_on += outcome.handed_on;
+        self.updates += outcome.updates;
     }
 }

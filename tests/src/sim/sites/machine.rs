@@ -10,13 +10,13 @@ use std::{
 use dhcp_common::abi::{Answer, Control, LeaseEntry};
 use dhcp_user::{
     config::model::Config,
-    fastpath::{error::FastPathError, kernel::Mark, layout::Layout, lease_map::LeaseMap, stored::KEY_LEN},
-    lease::store::{Batch, Failure, LeaseStore, MemoryStore, MetaKey, Recovered, StoreError, StoredAnswer},
+    fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap},
+    lease::store::{Batch, Failure, LeaseStore, MemoryStore, MetaKey, StoreError},
     net::packet_socket::ReceivedFrame,
     server::{
         keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
         memory::meta,
-        takeover::{RememberError, Succession, Surroundings, remember},
+        takeover::{Succession, remember},
         work::{Outgoing, Work},
     },
     site::node::{ClusterId, Input, Node, Output, Settings},
@@ -29,31 +29,18 @@ use super::planted::Planted;
 use crate::{
     parse::Message as Dhcp,
     sim::{
-        kernel::{INTERFACE, KernelMaps},
-        scenario::{MS, SEC, SERVER},
+        kernel::KernelMaps,
+        scenario::{MS, SEC},
+        start::{ANCHOR_EVERY_NS, Ended, SWEEP_EVERY_NS, WALL_NS, found, surroundings},
     },
 };
 
-/// What the boot clock of every machine shows at the start, and the wall clock.
+/// What the boot clock of every machine shows at the start.
 const BOOT_NS: u64 = 1_000 * SEC;
-const WALL_NS: u64 = 1_764_000_000 * SEC;
-const SWEEP_EVERY_NS: u64 = 500 * MS;
-const ANCHOR_EVERY_NS: u64 = 60 * SEC;
 /// How long until no program uses an entry that was withdrawn.
 const GRACE_NS: u64 = 3 * MS;
 /// No reply is held for longer.
 const HELD_NS: u64 = 3_500 * MS;
-
-/// Why a daemon ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Ended {
-    /// Nothing could be remembered.
-    #[error(transparent)]
-    Remember(#[from] RememberError),
-    /// Store or kernel failed.
-    #[error(transparent)]
-    Keeper(#[from] KeeperError),
-}
 
 /// A disk, and after how many commits its machine's daemon dies.
 #[derive(Default)]
@@ -119,27 +106,19 @@ impl Maps {
 
 impl LeaseMap for Maps {
     fn put_answer(&mut self, index: u32, answer: &Answer) -> Result<(), FastPathError> {
-        match self.lock().put_answer(index, answer) {
-            true => Ok(()),
-            false => Err(FastPathError::Missing("answer slot")),
-        }
+        self.lock().put_answer(index, answer)
     }
 
     fn publish(&mut self, entry: &LeaseEntry) -> bool {
-        let maps = self.lock();
-        maps.cell_of(entry.address.into()).map(|cell| cell.replace(entry)).is_some()
+        self.lock().publish(entry)
     }
 
     fn withdraw(&mut self, address: Ipv4Addr) {
-        if let Some(cell) = self.lock().cell_of(address) {
-            cell.set_horizon_boot_ns(0);
-        }
+        self.lock().withdraw(address);
     }
 
     fn renewed_boot_ns(&self, address: Ipv4Addr) -> Option<u64> {
-        let maps = self.lock();
-        let cell = maps.cell_of(address)?;
-        Some(cell.renewed_boot_ns()).filter(|&at| at != 0 && cell.address() == address.octets())
+        self.lock().renewed_boot_ns(address)
     }
 
     fn marks(&self, since_boot_ns: u64) -> Vec<Mark> {
@@ -147,17 +126,11 @@ impl LeaseMap for Maps {
     }
 
     fn set_authority_until_boot_ns(&mut self, deadline: u64) {
-        self.lock().control.authority_until_boot_ns = deadline;
+        self.lock().set_authority_until_boot_ns(deadline);
     }
 
     fn carry_mark(&mut self, mark: &Mark) {
-        let maps = self.lock();
-        if let Some(cell) = maps.cell_of(mark.address)
-            && cell.address() == mark.address.octets()
-            && cell.chaddr() == mark.chaddr
-        {
-            cell.mark(mark.renewed_boot_ns);
-        }
+        self.lock().carry_mark(mark);
     }
 }
 
@@ -270,31 +243,9 @@ impl Machine {
         unnoticed: bool,
         rng: &mut SmallRng,
     ) -> Result<(), Ended> {
-        let (recovered, leases) = {
-            let disk = self.disk.lock();
-            let durable = disk.store.durable();
-            let answers =
-                durable.answers.iter().map(|(id, bytes)| StoredAnswer { id: *id, bytes: bytes.clone() });
-            let recovered = Recovered {
-                answers: answers.collect(),
-                meta: durable.meta.iter().map(|(key, value)| (*key, value.clone())).collect(),
-                ..Recovered::default()
-            };
-            (recovered, durable.leases.values().cloned().collect())
-        };
-        let mut random_key = vec![0; KEY_LEN];
-        rng.fill(&mut random_key[..]);
-        let around = Surroundings {
-            config: Arc::clone(config),
-            servers: vec![SERVER],
-            interfaces: vec![INTERFACE],
-            local: vec![SERVER],
-            boot_id: BootId::new([1; 16]),
-            boot_ns: self.boot_ns(now_ns),
-            wall_ns: self.wall_ns(now_ns),
-            random_key,
-            seed: rng.random(),
-        };
+        let (recovered, leases) = found(&self.disk.lock().store);
+        let clocks = (self.boot_ns(now_ns), self.wall_ns(now_ns));
+        let around = surroundings(config, BootId::new([1; 16]), clocks, rng);
         let (mut keeper, _) = remember(around, self.disk.clone(), &recovered, leases)?;
         self.timeline = Some(keeper.timeline);
         let kept = |key| meta(&recovered, key);
@@ -434,9 +385,7 @@ impl Succession for Predecessor {
     }
 
     fn load(&mut self, control: &Control) -> Result<Maps, FastPathError> {
-        let control = Control { authority_until_boot_ns: 0, ..*control };
-        let answers_max = self.config.fastpath.answers_max;
-        Ok(Maps(Arc::new(Mutex::new(KernelMaps::new(Layout::new(&self.config), answers_max, control)))))
+        Ok(Maps(Arc::new(Mutex::new(KernelMaps::of(&self.config, control)))))
     }
 
     fn attach(&mut self, map: &mut Maps) -> Result<(), FastPathError> {

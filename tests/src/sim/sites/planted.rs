@@ -30,9 +30,4 @@ impl Planted {
         ("lost-disk-unnoticed", Self::LostDiskUnnoticed),
         ("in-at-once", Self::InAtOnce),
     ];
-
-    /// The fault of a name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, planted)| planted)
-    }
 }

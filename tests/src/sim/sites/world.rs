@@ -15,6 +15,7 @@ use std::{
 use dhcp_user::{
     lease::record::LeaseState,
     site::{
+        authority::Right,
         delegation::{Command, NodeId},
         node::{Input, Message, Order, Output, view::Role},
         replication::Cursor,
@@ -34,11 +35,11 @@ use super::{
 use crate::{
     parse::Message as Dhcp,
     sim::{
+        agenda::Agenda,
         client::{Client, Deeds},
-        network,
+        crowd, network,
         oracle::{Evidence, Oracle, Violation, client_mac},
         scenario::{MS, Rates, SEC},
-        style::Style,
     },
 };
 
@@ -73,8 +74,7 @@ enum Event {
 /// The world.
 pub struct World {
     now_ns: u64,
-    queue: BTreeMap<(u64, u64), Event>,
-    scheduled: u64,
+    agenda: Agenda<Event>,
     rng: SmallRng,
     scenario: Scenario,
     planted: Option<Planted>,
@@ -117,8 +117,7 @@ impl World {
         }
         let mut world = Self {
             now_ns: 0,
-            queue: BTreeMap::new(),
-            scheduled: 0,
+            agenda: Agenda::default(),
             planted,
             machines,
             pairs,
@@ -142,9 +141,8 @@ impl World {
     fn populate(&mut self) {
         let base = self.scenario.base.clone();
         for index in 0..base.clients {
-            let mut own = SmallRng::seed_from_u64(base.seed << 16 | u64::from(index));
-            let start_ns = 15 * SEC + own.random_range(0..u64::from(base.lease_secs) * 2 * SEC);
-            self.clients.push(Client::new(index, Style::draw(index, base.lease_secs, &mut own), start_ns));
+            let (client, start_ns, mut own) = crowd::drawn(&base, index, 15 * SEC);
+            self.clients.push(client);
             self.attached.push(own.random_range(0..self.scenario.nodes()));
             self.schedule(start_ns, Event::Wake(index));
         }
@@ -164,12 +162,10 @@ impl World {
 
     /// Runs to the end, or the first violation.
     pub fn run(mut self) -> Outcome {
-        while let Some(entry) = self.queue.first_entry() {
-            let (at_ns, _) = *entry.key();
-            if self.violation.is_some() || at_ns >= self.scenario.base.end_ns {
-                break;
-            }
-            let event = entry.remove();
+        let last_ns = self.scenario.base.end_ns.saturating_sub(1);
+        while self.violation.is_none()
+            && let Some((at_ns, event)) = self.agenda.next(last_ns)
+        {
             self.now_ns = at_ns;
             self.outcome.steps += 1;
             self.happen(event);
@@ -192,8 +188,7 @@ impl World {
     }
 
     fn schedule(&mut self, at_ns: u64, event: Event) {
-        self.queue.insert((at_ns.max(self.now_ns), self.scheduled), event);
-        self.scheduled += 1;
+        self.agenda.put(at_ns.max(self.now_ns), event);
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
@@ -227,17 +222,14 @@ impl World {
         match event {
             Event::Arrive(node, frame) => self.arrive(node, frame),
             Event::Wake(index) => {
-                let now_ns = self.now_ns;
-                let Some(client) = self.clients.get_mut(usize::from(index)) else { return };
-                if client.wake_ns <= now_ns {
-                    let deeds = client.wake(now_ns, &mut self.rng);
+                if let Some(deeds) = crowd::wake(&mut self.clients, index, self.now_ns, &mut self.rng) {
                     self.carry_out(index, deeds);
                 }
             }
             Event::Deliver(index, message) => {
                 let (now_ns, rates) = (self.now_ns, self.rates());
-                let Some(client) = self.clients.get_mut(usize::from(index)) else { return };
-                if let Some(deeds) = client.receive(now_ns, &message, &rates, &mut self.rng) {
+                let clients = &mut self.clients;
+                if let Some(deeds) = crowd::deliver(clients, index, now_ns, &message, &rates, &mut self.rng) {
                     self.carry_out(index, deeds);
                 }
             }
@@ -251,6 +243,9 @@ impl World {
             Event::PartnerDown(node) => self.partner_down(node),
             Event::Watch => {
                 self.watch();
+                if self.now_ns.is_multiple_of(SEC) {
+                    (0..self.machines.len()).for_each(|node| self.look_at_the_horizons(node));
+                }
                 self.schedule(self.now_ns + WATCH_EVERY_NS, Event::Watch);
             }
             Event::Agree(node, command, until_ns) => self.agree(node, command, until_ns),

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Clocks, whole seconds on the wire, and the time between a command and its being heard of.
+const ALLOWANCE: Span = Span::from_secs(6);
+
 impl World {
     /// In mode `sync`: whoever may take over from the node that has just promised has the promise on its disk.
     pub(super) fn look_at_the_peers(&mut self, node: usize, message: &Dhcp, decided_ns: u64) {
@@ -35,6 +38,41 @@ impl World {
                 );
                 return self.violated("peers-know-before-ack", what, Some(address), &[client]);
             }
+        }
+    }
+
+    /// A holder's horizon is no further than whoever may take over has on its disk, or the MCLT from now (docs/sites.md,
+    /// rule 2): by its own clock, give or take what clocks are allowed to differ.
+    pub(super) fn look_at_the_horizons(&mut self, node: usize) {
+        // What a lost disk had was acknowledged all the same.
+        if self.outcome.disks_lost != 0 {
+            return;
+        }
+        let Some(keeper) = &self.machines[node].keeper else { return };
+        let (Some(site), Some(authority)) = (&keeper.site, keeper.core.engine.authority()) else { return };
+        let now = self.machines[node].timestamp(self.now_ns);
+        let unheard = Span::from_secs(self.scenario.mclt_secs);
+        let far = keeper.core.engine.leases().iter().filter(|lease| {
+            let held = authority.right(now, lease.address) == Right::Holder;
+            held && lease.state == LeaseState::Bound && lease.horizon > now + unheard + ALLOWANCE
+        });
+        let peers = || site.state().members_in().map(|peer| usize::from(peer.0)).filter(|peer| *peer != node);
+        let unknown = far.into_iter().find_map(|lease| {
+            let left = lease.horizon.since(now);
+            let peer = peers().find(|peer| {
+                let machine = &self.machines[*peer];
+                let disk = machine.disk.lock();
+                let known = disk.store.durable().leases.get(&lease.address);
+                let known = known.map_or(Span::ZERO, |known| known.reach().since(machine.timestamp(self.now_ns)));
+                known.0 + ALLOWANCE.0 < left.0
+            })?;
+            Some((lease.address, left.as_secs(), peer))
+        });
+        if let Some((address, left_secs, peer)) = unknown {
+            let what = format!(
+                "node {node} may promise {address} for {left_secs} s more, and node {peer} has not heard of it"
+            );
+            self.violated("horizons-are-known", what, Some(address), &[]);
         }
     }
 

@@ -15,11 +15,7 @@ impl World {
         for (frame, asks_for) in deeds.send {
             self.oracle.asked(xid, asks_for);
             self.note(|| format!("client {index} sends {xid:08x} to node {node} ({state:?}, {asks_for:?})"));
-            let rates = self.rates();
-            let journeys: Vec<u64> = network::journeys(&mut self.rng, &rates).collect();
-            for journey in journeys {
-                self.schedule(self.now_ns + journey, Event::Arrive(node, frame.clone()));
-            }
+            self.travel(|| Event::Arrive(node, frame.clone()));
         }
     }
 
@@ -93,10 +89,15 @@ impl World {
         if self.scenario.sync && !by_kernel && message.kind() == 5 {
             self.look_at_the_peers(node, &message, decided_ns);
         }
+        self.travel(|| Event::Deliver(index, Box::new(message.clone())));
+    }
+
+    /// A frame is under way, if it is not lost; doubled it arrives twice.
+    fn travel(&mut self, arrival: impl Fn() -> Event) {
         let rates = self.rates();
         let journeys: Vec<u64> = network::journeys(&mut self.rng, &rates).collect();
         for journey in journeys {
-            self.schedule(now_ns + journey, Event::Deliver(index, Box::new(message.clone())));
+            self.schedule(self.now_ns + journey, arrival());
         }
     }
 }
