@@ -23,7 +23,13 @@ mod validate;
 mod wire;
 
 pub(crate) use self::validate::text::{hex, is_domain_name};
-pub use self::{digest::digest, file::FILE_OCTETS_MAX, made::Made, model::Config, problem::Problems};
+pub use self::{
+    digest::digest,
+    file::FILE_OCTETS_MAX,
+    made::Made,
+    model::Config,
+    problem::{Fault, Problems},
+};
 
 /// An Ethernet address as it may be written; `None` if it is none.
 pub(crate) fn ethernet(written: &str) -> Option<[u8; 6]> {
