@@ -47,9 +47,11 @@ impl Terms {
             let pools: Vec<_> =
                 subnet.pools.iter().map(|pool| format!("{}-{}", pool.first, pool.last)).collect();
             terms.push((format!("pools of subnet {}", subnet.prefix), short(&pools.join(" "))));
+            // Those made beside the file are agreed on, and not everywhere at the same moment.
             let hosts: Vec<_> = subnet
                 .reservations
                 .iter()
+                .filter(|host| host.made.is_none())
                 .map(|host| format!("{} {:?}", host.address, host.identity))
                 .collect();
             if !hosts.is_empty() {
