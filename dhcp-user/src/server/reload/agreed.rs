@@ -30,7 +30,7 @@ use crate::{
         consensus::{
             cluster::Outcome,
             propose::Undecided,
-            reservations::{AgreedReservations, EDITS_MAX, Edits},
+            reservations::{AgreedReservations, Edits},
         },
         driver::Sites,
     },
@@ -117,7 +117,9 @@ impl Reloader {
                 Ok(Outcome::Reserved(serial)) => return self.taken_up(sites, Taken { serial, ..seen }).await,
                 Ok(Outcome::TooMuch) => return Err(Refusal::TooMany),
                 Ok(Outcome::Void(_) | Outcome::Done | Outcome::Internal) => {
-                    let _ = self.wait_for(|taken| taken != seen, deadline).await;
+                    if !self.wait_for(|taken| taken != seen, deadline).await {
+                        why = sites.reservations_trouble().unwrap_or(why);
+                    }
                 }
                 Err(Undecided::Nothing(reason)) => {
                     why = reason;
@@ -174,23 +176,15 @@ impl Reloader {
         }
         let texts = agreed.set.texts();
         let own: Vec<Made> = self.in_force.config().made();
-        let differs =
-            own.iter().filter(|made| texts.get(&made.address()).is_some_and(|text| **text != *made.text()));
-        for made in differs {
-            tracing::warn!(
-                address = %made.address(),
-                text = made.text(),
-                "reserved by this node before it was one of several, and otherwise by the cluster, which counts"
-            );
-        }
         let missing = own.iter().filter(|made| !texts.contains_key(&made.address()));
-        let texts: Vec<_> =
-            missing.map(|made| (made.address(), Some(made.text().into()))).take(EDITS_MAX).collect();
-        if texts.is_empty() {
+        let missing = missing.map(|made| (made.address(), Some(made.text().into())));
+        let edits = Edits::as_many_as_fit(news.serial, missing);
+        if edits.texts.is_empty() {
+            tell_replaced(&own, agreed.set.texts());
             return self.one_at_a_time(move |this| this.take_up(&agreed)).await;
         }
-        let count = texts.len();
-        match sites.decide_reservations(Edits { seen: news.serial, texts }).await {
+        let count = edits.texts.len();
+        match sites.decide_reservations(edits).await {
             // It is agreed, and what is left comes with the next look.
             Ok(Outcome::Reserved(_)) => {
                 tracing::info!(
@@ -223,6 +217,19 @@ impl Reloader {
         tell_left_out(config.left_out.iter().filter(|left| !known.contains(left)));
         self.taken.send_replace(taken);
         Ok(())
+    }
+}
+
+/// Says which of the reservations of before are others now.
+fn tell_replaced(own: &[Made], texts: &BTreeMap<Ipv4Addr, Arc<str>>) {
+    for made in own {
+        if texts.get(&made.address()).is_some_and(|text| **text != *made.text()) {
+            tracing::warn!(
+                address = %made.address(),
+                text = made.text(),
+                "reserved by this node before it was one of several, and otherwise by the cluster, which counts"
+            );
+        }
     }
 }
 

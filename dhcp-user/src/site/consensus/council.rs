@@ -115,7 +115,8 @@ fn settings(failover: &Failover) -> Config {
         heartbeat_interval,
         election_timeout_min: heartbeat_interval * 3,
         election_timeout_max: heartbeat_interval * 6,
-        install_snapshot_timeout: 20_000,
+        // A snapshot has up to 4 MB, and the links may be capped.
+        install_snapshot_timeout: 60_000,
         max_payload_entries: 64,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(2_000),
         max_in_snapshot_log_to_keep: 500,

@@ -74,6 +74,10 @@ impl Council {
     }
 
     pub(super) async fn write(&self, entry: Entry) -> Result<Outcome, String> {
+        // Entries go to the others many at a time, in one message: none is longer than its share of that.
+        if matches!(&entry, Entry::Reserve(edits) if !edits.fit()) {
+            return Ok(Outcome::TooMuch);
+        }
         let written = timeout(LEADER_PATIENCE, self.raft().client_write(entry)).await;
         let written = written.map_err(|_| "no majority agreed in time".to_owned())?;
         written.map(|done| done.data).map_err(|error| error.to_string())

@@ -14,8 +14,9 @@ use crate::{
     site::delegation::Void,
 };
 
-/// Reservations that one entry concerns, at most.
-pub const EDITS_MAX: usize = 64;
+/// Reservations that one entry concerns, and octets of it, at most: many entries go in one message.
+const EDITS_MAX: usize = 256;
+const EDITS_OCTETS_MAX: usize = 32 << 10;
 /// Octets of all reservations together, at most: those of one in a few lines, as many times as there may be reservations.
 pub const OCTETS_MAX: usize = 3 << 20;
 /// What a reservation takes beside its text: address and length.
@@ -28,6 +29,31 @@ pub struct Edits {
     pub seen: u64,
     /// What each address's reservation is to say, as JSON; `None`: there is to be none.
     pub texts: Vec<(Ipv4Addr, Option<Arc<str>>)>,
+}
+
+impl Edits {
+    /// As many of these as one entry takes.
+    pub fn as_many_as_fit(seen: u64, texts: impl Iterator<Item = (Ipv4Addr, Option<Arc<str>>)>) -> Self {
+        let mut octets = 0;
+        let room = |(_, text): &(Ipv4Addr, Option<Arc<str>>)| {
+            octets += octets_of(text.as_ref());
+            octets <= EDITS_OCTETS_MAX
+        };
+        Self { seen, texts: texts.take(EDITS_MAX).take_while(room).collect() }
+    }
+
+    /// Whether one entry takes them.
+    pub fn fit(&self) -> bool {
+        let octets: usize = self.texts.iter().map(|(_, text)| octets_of(text.as_ref())).sum();
+        let mut texts = self.texts.iter().filter_map(|(_, text)| text.as_ref());
+        self.texts.len() <= EDITS_MAX
+            && octets <= EDITS_OCTETS_MAX
+            && texts.all(|text| text.len() <= MADE_OCTETS_MAX)
+    }
+}
+
+fn octets_of(text: Option<&Arc<str>>) -> usize {
+    text.map_or(0, |text| text.len()) + OVERHEAD
 }
 
 /// The set.
@@ -62,10 +88,7 @@ impl Reservations {
         if edits.seen != self.serial {
             return Outcome::Void(Void::Overtaken);
         }
-        let too_long = |text: &Arc<str>| text.len() > MADE_OCTETS_MAX;
-        if edits.texts.len() > EDITS_MAX
-            || edits.texts.iter().filter_map(|(_, text)| text.as_ref()).any(too_long)
-        {
+        if !edits.fit() {
             return Outcome::TooMuch;
         }
         let mut texts = (*self.texts).clone();
@@ -75,7 +98,7 @@ impl Reservations {
                 None => texts.remove(address),
             };
         }
-        let octets: usize = texts.values().map(|text| text.len() + OVERHEAD).sum();
+        let octets: usize = texts.values().map(|text| octets_of(Some(text))).sum();
         if texts.len() > MADE_MAX || octets > OCTETS_MAX {
             return Outcome::TooMuch;
         }
@@ -116,16 +139,19 @@ mod tests {
     #[test]
     fn it_has_bounds_and_fits_into_one_message() {
         let mut set = Reservations::default();
-        let text = "x".repeat(100);
-        for first in (0..MADE_MAX).step_by(EDITS_MAX) {
-            let some = (first..first + EDITS_MAX).map(|n| (n as u32, Some(text.clone())));
-            assert!(matches!(set.apply(&edits(set.serial(), some)), Outcome::Reserved(_)), "{first}");
+        let text = Arc::<str>::from("x".repeat(100));
+        while set.texts().len() < MADE_MAX {
+            let rest = (set.texts().len() as u32..MADE_MAX as u32)
+                .map(|n| (Ipv4Addr::from_bits(n), Some(text.clone())));
+            let some = Edits::as_many_as_fit(set.serial(), rest);
+            assert!(matches!(set.apply(&some), Outcome::Reserved(_)), "{some:?}");
         }
         let full = set.clone();
         let refused = [
             one(set.serial(), MADE_MAX as u32, "x"),
             one(set.serial(), 0, &"x".repeat(MADE_OCTETS_MAX + 1)),
             edits(set.serial(), (0..=EDITS_MAX).map(|n| (n as u32, None))),
+            edits(set.serial(), (0..=8).map(|n| (n, Some("x".repeat(MADE_OCTETS_MAX))))),
         ];
         for edits in refused {
             assert_eq!(set.apply(&edits), Outcome::TooMuch);
