@@ -87,7 +87,12 @@ impl Daemon {
         Self::spawn_with(&binary()?, ns, folder, config, Vec::new())
     }
 
-    fn spawn_through(ns: &NetNs, folder: &Path, config: &Value, through: Vec<String>) -> Result<Self> {
+    /// As [`Daemon::spawn`], by another program that runs it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn spawn_through(ns: &NetNs, folder: &Path, config: &Value, through: Vec<String>) -> Result<Self> {
         Self::spawn_with(&binary()?, ns, folder, config, through)
     }
 

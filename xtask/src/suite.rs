@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// What the end-to-end tests drive: real clients, a relay, a browser, a load generator, tools that look at the kernel, and a wall
-/// clock that can be set without setting the machine's; and what counts instructions.
+/// clock that can be set without setting the machine's; what makes a disk slow; and what counts instructions.
 /// `perfdhcp` is in kea-admin; dhcpcd-base is dhcpcd without its service.
-pub const DEBIAN_PACKAGES: [&str; 11] = [
+pub const DEBIAN_PACKAGES: [&str; 12] = [
     "bpftool",
     "chromium",
     "dhcpcd-base",
@@ -24,6 +24,7 @@ pub const DEBIAN_PACKAGES: [&str; 11] = [
     "isc-dhcp-relay",
     "kea-admin",
     "libfaketime",
+    "strace",
     "systemd",
     "udhcpc",
     "valgrind",

@@ -165,6 +165,7 @@ impl Cluster {
                 cable,
                 number: *number,
                 server,
+                through: Vec::new(),
             });
         }
         let mut paths = Vec::new();

@@ -33,6 +33,8 @@ pub struct Node {
     pub number: usize,
     /// Its namespace and files.
     pub server: Server,
+    /// Words before its daemon's command line, from its next start on: another clock, a slow disk.
+    pub through: Vec<String>,
 }
 
 impl Node {
@@ -52,7 +54,8 @@ impl Node {
     ///
     /// When it cannot be started.
     pub fn spawn(&mut self) -> Result<()> {
-        self.daemon = Some(Daemon::spawn(&self.server.ns, self.server.folder.path(), &self.config)?);
+        let (ns, folder) = (&self.server.ns, self.server.folder.path());
+        self.daemon = Some(Daemon::spawn_through(ns, folder, &self.config, self.through.clone())?);
         Ok(())
     }
 

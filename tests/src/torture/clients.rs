@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Renewals under way at once, and messages of new clients: together far fewer than any queue of a veth pair holds.
-const RENEWALS_MAX: usize = 32;
+const RENEWALS_MAX: usize = 512;
 const ARRIVALS_MAX: usize = 32;
 
 /// Messages of new clients in a second, once all leases are there.
@@ -272,6 +272,7 @@ impl<'a> Traffic<'a> {
         open.kernel_could = open.sent_boot_ns < held.known_boot_ns + half_ns
             && held.asked_boot_ns > self.shared.reconfigured_boot_ns.load(Ordering::SeqCst);
         self.report.renewals_sent += 1;
+        self.report.renewals_kernel_could += u64::from(open.kernel_could && open.phase != Phase::Up);
         match open.phase {
             Phase::Down => self.report.renewals_daemon_down += 1,
             Phase::Starting => self.report.renewals_daemon_starting += 1,

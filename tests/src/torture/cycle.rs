@@ -3,7 +3,12 @@
 //! A moment is so many renewals after the last event, so that every stretch without a daemon is put to the test however
 //! busy the machine is.
 
-use std::{fs, path::PathBuf, sync::atomic::Ordering, time::Instant};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
@@ -28,6 +33,8 @@ pub struct Killer<'a> {
     programs: [PathBuf; 2],
     which: usize,
     daemon: Option<Daemon>,
+    /// The configuration has changed, and not every client has renewed since.
+    changed: bool,
     report: Report,
 }
 
@@ -51,6 +58,7 @@ impl<'a> Killer<'a> {
             programs: [first, second],
             which: 0,
             daemon: None,
+            changed: false,
             report: Report::default(),
         })
     }
@@ -94,8 +102,11 @@ impl<'a> Killer<'a> {
         }
         while self.report.cycles < u64::from(self.plan.cycles) {
             self.after_renewals(10, 400, &over)?;
-            if self.shared.phase() == Phase::Up && self.rng.random_bool(0.35) {
-                self.change_configuration(&over)?;
+            if self.shared.phase() == Phase::Up {
+                self.learn_all_again(&over)?;
+                if self.rng.random_bool(self.change_probability()) {
+                    self.change_configuration(&over)?;
+                }
             }
             self.kill()?;
             self.after_renewals(5, 150, &over)?;
@@ -145,10 +156,37 @@ impl<'a> Killer<'a> {
         report.reload_blocked_ms_max = own.reload_blocked_ms_max;
     }
 
+    /// With many clients it takes long until the kernel knows all renewals again, and what is to be seen is what it answers:
+    /// changes are as rare as leases are many.
+    fn change_probability(&self) -> f64 {
+        (300.0 / f64::from(self.plan.leases)).clamp(0.03, 0.35)
+    }
+
+    /// After a change of the configuration each client renews once with the daemon there, before the next kill but one.
+    fn learn_all_again(&mut self, over: impl Fn() -> bool) -> Result<()> {
+        if std::mem::take(&mut self.changed) {
+            let all = u64::from(self.plan.leases);
+            let wanted = self.shared.renewals_sent() + all;
+            let began = Instant::now();
+            let patience = PATIENCE + Duration::from_secs(2 * all / u64::from(self.plan.renewals_per_s));
+            wait_for(patience, "all clients to renew under the changed configuration", || {
+                if over() {
+                    bail!("the traffic has ended");
+                }
+                Ok((self.shared.renewals_sent() >= wanted).then_some(()))
+            })?;
+            if self.plan.progress {
+                eprintln!("{all} renewals after a change in {:.1} s", began.elapsed().as_secs_f64());
+            }
+        }
+        Ok(())
+    }
+
     /// Changes what clients are told and has the running daemon take it up; or does not wait for that.
     fn change_configuration(&mut self, over: impl Fn() -> bool) -> Result<()> {
         // From here on, and until each client was answered again, the kernel need not know its renewals.
         self.shared.reconfigured_boot_ns.store(u64::MAX, Ordering::SeqCst);
+        self.changed = true;
         let name_server = format!("198.18.0.{}", self.rng.random_range(2..250));
         set(&mut self.config, "/dhcp/subnets/0/options/1/value", json!([name_server]));
         let file = self.server.folder.path().join("dhcp.json");

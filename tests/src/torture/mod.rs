@@ -78,6 +78,8 @@ pub struct Report {
     pub renewals_daemon_down: u64,
     /// Of the sent ones, those sent while a daemon was starting, the program behind the link being swapped.
     pub renewals_daemon_starting: u64,
+    /// Of the sent ones, those sent while no daemon served that the kernel could answer.
+    pub renewals_kernel_could: u64,
     /// Renewals sent while no daemon served (none ran, or one was starting) that the kernel could answer and did not:
     /// by rule, the client had an ACK before, which the daemon granted or learnt of, no longer than half a lease time
     /// ago, and under the configuration in force. Must be 0.

@@ -14,8 +14,12 @@ pub const TARGET: &str = "bpfel-unknown-none";
 ///
 /// `v3` gives 32-bit registers and jumps (kernel 5.1). The kernel's own machines that run XDP allow loads at any
 /// address, and packet fields lie at odd ones: without the second feature an unaligned 64-bit load becomes eight loads.
-fn rustflags(linker: &Linker) -> String {
+///
+/// Debug information, and with it BTF, names the sources from the root of the tree: the object is the same wherever it is
+/// built (`cargo xtask dist --reproducible`), and tells nobody where that was.
+fn rustflags(workspace: &Workspace, linker: &Linker) -> String {
     [
+        format!("--remap-path-prefix={}=.", workspace.root.display()),
         // aya-ebpf picks the layout of the kernel's `pt_regs` by it; the XDP program has no use for those.
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
         "-Cdebuginfo=2".to_owned(),
@@ -60,7 +64,7 @@ pub fn compile(workspace: &Workspace, rust: &Rust, linker: &Linker, name: &str) 
         .args(["--target", TARGET, "--target-dir"])
         .arg(&target_dir)
         .env("RUSTC", &rust.rustc)
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(linker));
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(workspace, linker));
     if !rust.nightly {
         command.env("RUSTC_BOOTSTRAP", "1");
     }

@@ -2,10 +2,11 @@
 //! ledger of what clients were promised. Tests run the short ones; `cargo xtask cluster --drill NAME` runs any.
 //!
 //! * [`machines`]: nodes that are lost, stand still, or are replaced. [`links`]: sites that are cut off or badly connected.
-//! * [`operator`]: what somebody does by hand. [`sync`]: mode `sync`.
+//! * [`oddities`]: clocks that are apart, a disk that is slow. [`operator`]: what somebody does by hand. [`sync`]: mode `sync`.
 
 pub mod links;
 pub mod machines;
+pub mod oddities;
 pub mod operator;
 pub mod sync;
 
@@ -50,6 +51,10 @@ pub enum Drill {
     Loss,
     /// All nodes are replaced one after the other, under load.
     Rolling,
+    /// The sites' clocks are 5 s apart, and a node is lost, and a site cut off.
+    Clocks,
+    /// Every flush of one node's disk takes 100 ms more, and another node is lost.
+    SlowDisk,
     /// Sites are drained, drilled and resumed, a node's vote is taken away and given back.
     Operator,
     /// Of two nodes one is lost, and the operator says so.
@@ -81,6 +86,7 @@ pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
     }
     let mut stage = match drill {
         Drill::Loss => Stage::apart(load, 200)?,
+        Drill::Clocks => oddities::with_clocks_apart(load)?,
         // Nobody goes: every lease becomes whole, and only renewals are told.
         Drill::ShortCut => Stage::of_the_guide(&Load { releases_per_mille: 0, ..load.clone() })?,
         _ => Stage::of_the_guide(load)?,
@@ -94,6 +100,11 @@ pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
         Drill::Flap => links::flap(&mut stage, 1, Duration::from_secs(30))?,
         Drill::Loss => links::loss(&mut stage, 30, Duration::from_secs(30))?,
         Drill::Rolling => machines::rolling(&mut stage)?,
+        Drill::Clocks => {
+            machines::kill(&mut stage, 2)?;
+            links::cut(&mut stage, 0)?;
+        }
+        Drill::SlowDisk => oddities::slow_disk(&mut stage, 3)?,
         Drill::Operator => operator::hand_over(&mut stage, 2)?,
         Drill::PartnerDown | Drill::Sync => {}
     }
