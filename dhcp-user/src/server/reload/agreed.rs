@@ -89,11 +89,14 @@ impl Reloader {
     pub(super) async fn reserve_together(self: &Arc<Self>, wish: Wish) -> Result<Arc<Config>, Refusal> {
         let sites =
             self.sites.get().ok_or_else(|| Refusal::NotDecided("this node is starting".to_owned()))?;
-        // One after the other: they would only overtake each other.
-        let _one = self.edits.lock().await;
         let deadline = Instant::now() + DECIDED_WITHIN;
-        let (wish, mut unsure) = (Arc::new(wish), None);
         let mut why = "other changes come first: try again".to_owned();
+        // One after the other: they would only overtake each other.
+        let Ok(_one) = timeout_at(deadline.into(), self.edits.lock()).await else {
+            return Err(Refusal::NotDecided(why));
+        };
+        // On which set something was tried of which it is not known what became.
+        let (wish, mut unsure) = (Arc::new(wish), None::<(u64, String)>);
         while Instant::now() < deadline {
             let judged = Arc::clone(&wish);
             let (judged, seen) = self.one_at_a_time(move |this| Ok(this.judged(&judged))).await?;
@@ -105,6 +108,8 @@ impl Reloader {
                     Err(refusal)
                 };
             }
+            // On another set by now, without what was tried: it was overtaken.
+            unsure = unsure.filter(|(tried, _)| *tried == seen.serial);
             let agreed = Taken::of(&sites.agreed_reservations().borrow());
             if seen.cluster.is_none() || seen.cluster != agreed.cluster {
                 "this node has not taken up the cluster's reservations yet".clone_into(&mut why);
@@ -126,12 +131,12 @@ impl Reloader {
                     sleep(ASK_AGAIN).await;
                 }
                 Err(Undecided::Unknown(reason)) => {
-                    unsure = Some(reason);
+                    unsure = Some((seen.serial, reason));
                     let _ = self.wait_for(|taken| taken != seen, Instant::now() + ASK_AGAIN).await;
                 }
             }
         }
-        Err(unsure.map_or_else(|| Refusal::NotDecided(why), Refusal::Undecided))
+        Err(unsure.map_or_else(|| Refusal::NotDecided(why), |(_, reason)| Refusal::Undecided(reason)))
     }
 
     /// Whether a change can be made to what is in force now, and to which set that is.
@@ -235,11 +240,11 @@ fn tell_replaced(own: &[Made], texts: &BTreeMap<Ipv4Addr, Arc<str>>) {
 
 /// The reservations that are agreed, and what is to be kept and dropped of those that are known.
 fn differing(known: &[Made], texts: &BTreeMap<Ipv4Addr, Arc<str>>) -> (Vec<Made>, Batch) {
-    let mut known: BTreeMap<_, _> = known.iter().map(|made| (made.address(), made)).collect();
+    let known: BTreeMap<_, _> = known.iter().map(|made| (made.address(), made)).collect();
     let (mut made, mut batch) = (Vec::with_capacity(texts.len()), Batch::default());
     for (address, text) in texts {
-        if let Some(same) = known.remove(address).filter(|known| *known.text() == **text) {
-            made.push(same.clone());
+        if let Some(same) = known.get(address).filter(|known| *known.text() == **text) {
+            made.push((*same).clone());
             continue;
         }
         match Made::parse(text) {
@@ -250,10 +255,11 @@ fn differing(known: &[Made], texts: &BTreeMap<Ipv4Addr, Arc<str>>) -> (Vec<Made>
             }
             Ok(_) => tracing::error!(%address, "the reservation that is agreed on is of another address"),
             Err(error) => {
-                tracing::error!(%address, %error, "the reservation that is agreed on cannot be read")
+                tracing::error!(%address, %error, "the reservation that is agreed on cannot be read");
             }
         }
     }
+    // Sorted, as the texts were.
     let gone = |address: &Ipv4Addr| made.binary_search_by_key(address, Made::address).is_err();
     batch.dropped_reservations = known.into_keys().filter(gone).collect();
     (made, batch)
@@ -299,16 +305,17 @@ mod tests {
     #[test]
     fn what_differs_is_kept_and_what_is_agreed_on_no_more_is_dropped() {
         let [same, before, gone] = [made("198.18.1.1", 1), made("198.18.1.2", 2), made("198.18.1.3", 3)];
+        let replaced = made("198.18.1.7", 7);
         let [after, new] = [made("198.18.1.2", 9), made("198.18.1.4", 4)];
         let agreed = [&same, &after, &new].map(|made| (made.address(), Arc::from(made.text())));
         let unreadable =
             [([198, 18, 1, 7].into(), Arc::from("{}")), ([198, 18, 1, 8].into(), Arc::from(new.text()))];
         let texts = agreed.into_iter().chain(unreadable).collect();
-        let (all, batch) = differing(&[same.clone(), before, gone.clone()], &texts);
+        let (all, batch) = differing(&[same.clone(), before, gone.clone(), replaced.clone()], &texts);
         assert_eq!(all, [same, after.clone(), new.clone()]);
         let kept: Vec<_> = batch.reservations.iter().map(|kept| kept.address).collect();
         assert_eq!(kept, [after.address(), new.address()]);
-        assert_eq!(batch.dropped_reservations, [gone.address()]);
+        assert_eq!(batch.dropped_reservations, [gone.address(), replaced.address()]);
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Node {
     fn reserved(&self) -> Vec<String> {
         let agreed = self.council.machine().reservations();
         let agreed = agreed.borrow();
-        agreed.set.texts().values().map(|text| text.to_string()).collect()
+        agreed.set.texts().values().map(ToString::to_string).collect()
     }
 
     fn commands(&self) -> Vec<Command> {
