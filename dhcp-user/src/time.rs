@@ -24,6 +24,9 @@ pub struct Span(pub u64);
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 impl Span {
+    /// No time.
+    pub const ZERO: Self = Self(0);
+
     /// A span of whole seconds; saturates far beyond any lease.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(NANOS_PER_SEC))

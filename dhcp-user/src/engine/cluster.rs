@@ -246,24 +246,44 @@ impl Engine {
         }
     }
 
-    /// Every node that must has acknowledged a lease as it is: its horizon moves to where they keep it; one that was given
-    /// back ends.
-    pub fn known_to_all(&mut self, now: Timestamp, address: Ipv4Addr) -> Effects {
+    /// Every node that must has acknowledged that a lease is kept until `reach`: its horizon moves there, and no further,
+    /// for the lease may be kept longer by now. One that is on its way out stays as it is.
+    pub fn horizon_known(&mut self, now: Timestamp, address: Ipv4Addr, reach: Timestamp) -> Effects {
         let mut effects = Effects::default();
         let Some(lease) = self.leases.get(address).filter(|lease| lease.state == LeaseState::Bound) else {
             return effects;
         };
-        let (right, kept_until) = (self.right(now, address), lease.kept_until);
-        if right == Right::Holder && matches!(self.leases.leaving(address), Some(Leaving::Returned(_))) {
-            self.set_free(now, address, &mut effects);
-        } else if right != Right::Standby && kept_until > lease.horizon {
-            self.leases.keep(address, kept_until, Timestamp::ZERO);
+        let (kept_until, known) = (lease.kept_until, lease.kept_until.min(reach));
+        let leaving = self.leases.leaving(address).is_some();
+        if !leaving && self.right(now, address) != Right::Standby && known > lease.horizon {
+            let rest = if kept_until > known { kept_until } else { Timestamp::ZERO };
+            self.leases.keep(address, known, rest);
             effects.commit.extend(self.leases.get(address).cloned());
-            if self.leases.leaving(address).is_none() {
-                effects.publish.push(address);
-            }
+            effects.publish.push(address);
         }
         effects
+    }
+
+    /// Every node, those that are out among them, has acknowledged that a lease was given back: it ends.
+    pub fn return_known(&mut self, now: Timestamp, address: Ipv4Addr) -> Effects {
+        let mut effects = Effects::default();
+        let bound = self.leases.get(address).is_some_and(|lease| lease.state == LeaseState::Bound);
+        let returned = matches!(self.leases.leaving(address), Some(Leaving::Returned(_)));
+        if bound && returned && self.right(now, address) == Right::Holder {
+            self.set_free(now, address, &mut effects);
+        }
+        effects
+    }
+
+    /// An offer of an address is over: it is anybody's again, unless it rests for its former client still.
+    pub(super) fn lapse(&mut self, now: Timestamp, address: Ipv4Addr) {
+        let rests = self.leases.get(address).filter(|lease| {
+            self.authority.is_some() && lease.state == LeaseState::Free && lease.reach() + CLOCK_ERROR > now
+        });
+        match rests.map(|lease| lease.reach() + CLOCK_ERROR) {
+            Some(end) => self.leases.schedule(address, end),
+            None => self.allocator.lapse(address, &mut self.leases),
+        }
     }
 
     /// Takes over what the holder of an address says of it: to be made durable with the rest. The kernel has forgotten the

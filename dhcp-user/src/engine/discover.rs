@@ -74,7 +74,7 @@ impl Engine {
         let gone = self.offers.put(inquiry.now, address, offer_key, &inquiry.request.client);
         self.allocator.hold(address, &mut self.leases);
         for address in gone {
-            self.allocator.lapse(address, &mut self.leases);
+            self.lapse(inquiry.now, address);
         }
     }
 
@@ -89,7 +89,7 @@ impl Engine {
         wished.or_else(|| self.fresh(rng, inquiry.now, subnets)).or_else(|| {
             // Addresses offered to clients that never came back, as a flood leaves them, are all there is.
             let gone = self.offers.take_oldest(inquiry.now, *subnets.first()?)?;
-            self.allocator.lapse(gone, &mut self.leases);
+            self.lapse(inquiry.now, gone);
             self.counts.offers_gave_way += 1;
             self.fresh(rng, inquiry.now, subnets)
         })

@@ -49,7 +49,7 @@ pub struct Effects {
     /// Addresses of which it is known now whether they are in use: messages that wait for them are handled again.
     pub decided: Vec<Ipv4Addr>,
     /// Leases that were given back, of which the other nodes must know before they end: see
-    /// [`Engine::known_to_all`](super::Engine::known_to_all).
+    /// [`Engine::return_known`](super::Engine::return_known).
     pub returned: Vec<Ipv4Addr>,
     /// What to send.
     pub reply: Option<Reply>,

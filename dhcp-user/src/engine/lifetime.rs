@@ -39,7 +39,7 @@ impl Engine {
         self.close_silent(now, &mut effects);
         for _ in 0..TICK_MAX {
             let Some(address) = self.offers.due(now) else { break };
-            self.allocator.lapse(address, &mut self.leases);
+            self.lapse(now, address);
         }
         for _ in 0..TICK_MAX {
             let Some(address) = self.leases.due(now) else { break };

@@ -109,13 +109,13 @@ impl Engine {
         let offered =
             subnets.first().and_then(|&subnet| self.offers.of_client(subnet, &inquiry.request.client));
         if let Some(address) = offered {
-            self.drop_offer(address);
+            self.drop_offer(inquiry.now, address);
         }
     }
 
-    pub(super) fn drop_offer(&mut self, address: Ipv4Addr) {
+    pub(super) fn drop_offer(&mut self, now: Timestamp, address: Ipv4Addr) {
         if self.offers.remove(address) {
-            self.allocator.lapse(address, &mut self.leases);
+            self.lapse(now, address);
         }
     }
 

@@ -48,7 +48,10 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// Serves as one of several nodes from here on: to be called before anything of the kernel's is taken over.
     pub fn join_cluster(&mut self, node: Node) {
         let blocks = Blocks::of(self.core.engine.config());
-        self.core.engine.join_cluster(Authority::new(blocks.into(), node.settings().mclt));
+        let mut authority = Authority::new(blocks.into(), node.settings().mclt);
+        // Until the cluster's state is known.
+        authority.set_strange(true);
+        self.core.engine.join_cluster(authority);
         self.site = Some(node);
     }
 

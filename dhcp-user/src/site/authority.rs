@@ -43,13 +43,22 @@ pub struct Authority {
     held_until: Timestamp,
     alone: bool,
     only_one: bool,
+    strange: bool,
 }
 
 impl Authority {
     /// Of a node that holds nothing yet.
     pub fn new(blocks: Arc<Blocks>, mclt: Span) -> Self {
         let held = vec![None; blocks.len()];
-        Self { blocks, held, mclt, held_until: Timestamp::ZERO, alone: false, only_one: false }
+        Self {
+            blocks,
+            held,
+            mclt,
+            held_until: Timestamp::ZERO,
+            alone: false,
+            only_one: false,
+            strange: false,
+        }
     }
 
     /// The blocks.
@@ -73,6 +82,12 @@ impl Authority {
     /// Whether no other node is counted on, and whether there is none at all.
     pub const fn set_alone(&mut self, alone: bool, only_one: bool) {
         (self.alone, self.only_one) = (alone, only_one);
+    }
+
+    /// Whether it is not known, or not so, that the cluster's addresses are cut as this node's are. Then nothing is known of
+    /// addresses outside these blocks either: they may be another node's to give.
+    pub const fn set_strange(&mut self, strange: bool) {
+        self.strange = strange;
     }
 
     /// Whether there is no other node that could know of a lease.
@@ -113,6 +128,9 @@ impl Authority {
 
     /// What may be done with an address. One outside all pools is reserved for its client: no node can bind it to another.
     pub fn right(&self, now: Timestamp, address: Ipv4Addr) -> Right {
+        if self.strange {
+            return Right::Standby;
+        }
         self.blocks.of_address(address).map_or(Right::Holder, |block| self.right_in(now, block))
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::BlockId;
+use crate::time::Span;
 
 /// A node's number in the cluster, given once and never again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,6 +37,10 @@ pub struct Member {
     pub renewals: u64,
     /// Whether its last renewal was for ever: there were too few nodes then for anything to move by itself.
     pub for_ever: bool,
+    /// How long its last renewal lasts, by its own clock: its settings may be others than those of who puts it out.
+    pub lasts: Span,
+    /// The furthest that what it promises, unheard by others, reaches: the longest it said since it joined.
+    pub mclt: Span,
     /// How often it began to join: a confirmation of an earlier attempt says nothing of this one.
     pub attempt: u32,
 }
@@ -49,6 +54,8 @@ pub struct Delegation {
     pub epoch: u32,
     /// Whether its last holder was put out, so that it may have made promises nobody knows of; until the holder opens it.
     pub taken_over: bool,
+    /// How far those promises may reach.
+    pub unheard: Span,
 }
 
 /// Blocks one command names, at most.
@@ -74,6 +81,10 @@ pub enum Command {
         node: NodeId,
         /// Its own number of this proposal, by which it knows when it made it.
         stamp: u64,
+        /// How long they last from when it made it, by its own clock.
+        lasts: Span,
+        /// The furthest its promises reach that nobody has heard of (docs/sites.md, rule 2).
+        mclt: Span,
     },
     /// A node is silent since that renewal, for long enough: it is counted on no more and what it holds moves.
     PutOut {
@@ -167,19 +178,34 @@ pub struct Delegations {
     digest: u64,
     /// Members that stand aside ([`Command::Stand`]).
     aside: BTreeSet<NodeId>,
+    /// Nodes that were members once: they may still answer what they know of.
+    struck: BTreeSet<NodeId>,
+}
+
+impl Member {
+    const fn new(presence: Presence) -> Self {
+        Self { presence, renewals: 0, for_ever: false, lasts: Span::ZERO, mclt: Span::ZERO, attempt: 0 }
+    }
+}
+
+impl Delegation {
+    const fn open(holder: NodeId, epoch: u32) -> Self {
+        Self { holder, epoch, taken_over: false, unheard: Span::ZERO }
+    }
 }
 
 impl Delegations {
     /// Blocks shared out among all nodes in turn, once and for ever: for fewer than three voters.
     pub fn shared_out(nodes: &[NodeId], blocks: u32, digest: u64) -> Self {
-        let member = Member { presence: Presence::In, renewals: 0, for_ever: false, attempt: 0 };
+        let member = Member::new(Presence::In);
         let holders = nodes.iter().copied().cycle();
-        let delegation = |holder| Delegation { holder, epoch: 1, taken_over: false };
+        let delegation = |holder| Delegation::open(holder, 1);
         Self {
             members: nodes.iter().map(|node| (*node, member.clone())).collect(),
             blocks: holders.take(usize::try_from(blocks).unwrap_or(0)).map(delegation).collect(),
             digest,
             aside: BTreeSet::new(),
+            struck: BTreeSet::new(),
         }
     }
 
@@ -192,7 +218,7 @@ impl Delegations {
             Command::Found { founder, nodes, blocks, digest } => {
                 self.found(*founder, nodes, *blocks, *digest)
             }
-            Command::Renew { node, .. } => {
+            Command::Renew { node, lasts, mclt, .. } => {
                 let for_ever = !self.moves_by_itself();
                 let member = self.members.get_mut(node).ok_or(Void::Unknown)?;
                 if member.presence == Presence::Out {
@@ -200,6 +226,8 @@ impl Delegations {
                 }
                 member.renewals += 1;
                 member.for_ever = for_ever;
+                member.lasts = *lasts;
+                member.mclt = member.mclt.max(*mclt);
                 Ok(())
             }
             Command::PutOut { node, renewals, heirs } => self.put_out(*node, *renewals, heirs),
@@ -209,6 +237,7 @@ impl Delegations {
                     return Err(Void::NotOut);
                 }
                 member.attempt += 1;
+                (member.lasts, member.mclt) = (Span::ZERO, Span::ZERO);
                 member.presence = Presence::Joining { confirmed: BTreeSet::new() };
                 Ok(())
             }
@@ -218,7 +247,7 @@ impl Delegations {
                 let mut opened = Err(Void::Overtaken);
                 for (block, epoch) in blocks {
                     if let Some(held) = self.held_mut(*block, *epoch, *by) {
-                        held.taken_over = false;
+                        (held.taken_over, held.unheard) = (false, Span::ZERO);
                         opened = Ok(());
                     }
                 }
@@ -228,10 +257,8 @@ impl Delegations {
                 if self.members.is_empty() || self.members.contains_key(node) {
                     return Err(Void::Unknown);
                 }
-                self.members.insert(
-                    *node,
-                    Member { presence: Presence::Out, renewals: 0, for_ever: false, attempt: 0 },
-                );
+                self.members.insert(*node, Member::new(Presence::Out));
+                self.struck.remove(node);
                 Ok(())
             }
             Command::Strike { node } => {
@@ -241,6 +268,7 @@ impl Delegations {
                 }
                 self.members.remove(node);
                 self.aside.remove(node);
+                self.struck.insert(*node);
                 Ok(())
             }
             Command::Stand { node, aside } => {
@@ -261,9 +289,9 @@ impl Delegations {
             return Err(Void::Unknown);
         }
         let presence = |node| if node == founder { Presence::In } else { Presence::Out };
-        let member = |node| Member { presence: presence(node), renewals: 0, for_ever: false, attempt: 0 };
+        let member = |node| Member::new(presence(node));
         self.members = nodes.iter().map(|node| (*node, member(*node))).collect();
-        let delegation = Delegation { holder: founder, epoch: 1, taken_over: false };
+        let delegation = Delegation::open(founder, 1);
         self.blocks = vec![delegation; usize::try_from(blocks).unwrap_or(0)];
         self.digest = digest;
         Ok(())
@@ -276,7 +304,7 @@ impl Delegations {
         if for_ever || member.renewals != renewals || member.presence == Presence::Out {
             return Err(Void::Overtaken);
         }
-        let was_in = member.presence == Presence::In;
+        let (was_in, mclt) = (member.presence == Presence::In, member.mclt);
         if was_in && self.members_in().all(|other| other == node) {
             return Err(Void::LastOne);
         }
@@ -292,7 +320,9 @@ impl Delegations {
             let turn = heirs.iter().copied().cycle();
             let lost = self.blocks.iter_mut().filter(|block| block.holder == node);
             for (block, holder) in lost.zip(turn) {
-                *block = Delegation { holder, epoch: block.epoch + 1, taken_over: true };
+                // It may have been taken over itself, and not opened yet.
+                let unheard = block.unheard.max(mclt);
+                *block = Delegation { holder, epoch: block.epoch + 1, taken_over: true, unheard };
             }
             // What the node that went told a newcomer, the others may not have told it: all confirm anew.
             self.confirm_anew();
@@ -317,7 +347,7 @@ impl Delegations {
         let mut moved = Err(Void::Overtaken);
         for (block, epoch) in blocks {
             if let Some(held) = self.held_mut(*block, *epoch, by).filter(|held| !held.taken_over) {
-                *held = Delegation { holder: to, epoch: held.epoch + 1, taken_over: false };
+                *held = Delegation::open(to, held.epoch + 1);
                 moved = Ok(());
             }
         }
@@ -384,6 +414,11 @@ impl Delegations {
     /// operator can say that a node is down.
     pub fn moves_by_itself(&self) -> bool {
         self.members.len() >= 3
+    }
+
+    /// Whether a node has ever been removed that was not added again.
+    pub fn any_struck(&self) -> bool {
+        !self.struck.is_empty()
     }
 
     /// Whether there is a cluster.

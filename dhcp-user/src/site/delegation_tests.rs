@@ -7,6 +7,8 @@ use super::*;
 
 const NODES: [NodeId; 3] = [NodeId(0), NodeId(1), NodeId(2)];
 
+const MCLT: Span = Span::from_secs(60);
+
 fn founded(blocks: u32) -> Delegations {
     let mut state = Delegations::default();
     state.apply(&Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks, digest: 1 }).unwrap();
@@ -14,7 +16,7 @@ fn founded(blocks: u32) -> Delegations {
 }
 
 fn renew(node: NodeId) -> Command {
-    Command::Renew { node, stamp: 0 }
+    Command::Renew { node, stamp: 0, lasts: Span::from_secs(30), mclt: MCLT }
 }
 
 fn join(state: &mut Delegations, node: NodeId) {
@@ -37,7 +39,7 @@ fn a_cluster_is_founded_joined_and_shared_out() {
     assert_eq!(state.apply(&hand_on(NODES[1], NODES[1], 1)), Err(Void::Overtaken), "it is not its to give");
     state.apply(&hand_on(NODES[0], NODES[1], 1)).unwrap();
     assert_eq!(state.apply(&hand_on(NODES[0], NODES[1], 1)), Err(Void::Overtaken));
-    let held = Delegation { holder: NODES[1], epoch: 2, taken_over: false };
+    let held = Delegation::open(NODES[1], 2);
     assert_eq!(state.block(BlockId(3)), Some(held));
     assert_eq!(state.apply(&Command::Join { node: NODES[1] }), Err(Void::NotOut));
     let nowhere = Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(6), 1)] };
@@ -56,7 +58,7 @@ fn what_was_taken_over_moves_only_when_it_is_open() {
     state.apply(&Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(1), 1)] }).unwrap();
     // Nobody inherits who is not in: then all do that are.
     state.apply(&Command::PutOut { node: NODES[1], renewals: 0, heirs: vec![NODES[2]] }).unwrap();
-    let taken = Delegation { holder: NODES[0], epoch: 3, taken_over: true };
+    let taken = Delegation { holder: NODES[0], epoch: 3, taken_over: true, unheard: Span::ZERO };
     assert_eq!(state.block(BlockId(1)), Some(taken));
     join(&mut state, NODES[1]);
     let hand_on = Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(1), 3)] };
@@ -92,10 +94,40 @@ fn a_renewal_and_putting_out_exclude_each_other() {
     state.apply(&out(1)).unwrap();
     assert_eq!(state.apply(&renew(NODES[1])), Err(Void::NotIn));
     // An heir that is not in inherits nothing.
-    let held = Delegation { holder: NODES[0], epoch: 3, taken_over: true };
+    let held = Delegation { holder: NODES[0], epoch: 3, taken_over: true, unheard: MCLT };
     assert_eq!(state.block(BlockId(0)), Some(held));
     let last = Command::PutOut { node: NODES[0], renewals: 0, heirs: vec![NODES[1]] };
     assert_eq!(state.apply(&last), Err(Void::LastOne));
+}
+
+/// A node is started anew with a shorter MCLT: what it promised before may reach as far as it did.
+#[test]
+fn the_longest_that_a_holder_may_have_promised_closes_its_blocks() {
+    let mut state = founded(1);
+    join(&mut state, NODES[1]);
+    state.apply(&Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(0), 1)] }).unwrap();
+    state.apply(&renew(NODES[1])).unwrap();
+    let (lasts, mclt) = (Span::from_secs(3), Span::from_secs(5));
+    state.apply(&Command::Renew { node: NODES[1], stamp: 1, lasts, mclt }).unwrap();
+    assert_eq!(state.member(NODES[1]).map(|member| (member.lasts, member.mclt)), Some((lasts, MCLT)));
+    state.apply(&Command::PutOut { node: NODES[1], renewals: 2, heirs: vec![] }).unwrap();
+    assert_eq!(state.block(BlockId(0)).map(|held| held.unheard), Some(MCLT));
+    // Its heir goes too, before it has opened the block.
+    join(&mut state, NODES[1]);
+    state.apply(&Command::PutOut { node: NODES[0], renewals: 0, heirs: vec![NODES[1]] }).unwrap();
+    assert_eq!(state.block(BlockId(0)).map(|held| held.unheard), Some(MCLT));
+    state.apply(&Command::Open { by: NODES[1], blocks: vec![(BlockId(0), 4)] }).unwrap();
+    assert_eq!(state.block(BlockId(0)), Some(Delegation::open(NODES[1], 4)));
+}
+
+#[test]
+fn who_was_removed_is_remembered_until_it_is_added_again() {
+    let mut state = founded(1);
+    assert!(!state.any_struck());
+    state.apply(&Command::Strike { node: NODES[2] }).unwrap();
+    assert!(state.any_struck());
+    state.apply(&Command::Enlist { node: NODES[2] }).unwrap();
+    assert!(!state.any_struck());
 }
 
 #[test]

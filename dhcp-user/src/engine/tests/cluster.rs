@@ -42,7 +42,7 @@ fn a_first_lease_is_the_mclt_and_its_renewal_the_whole() {
     let acked = lab.expect(&renewing(1, address), SlowReason::AckedRenewal);
     assert_eq!(read(&acked).secs(51), 900);
     let kept_until = lease(&lab).kept_until;
-    let known = lab.engine.known_to_all(lab.now, address);
+    let known = lab.engine.horizon_known(lab.now, address, kept_until);
     assert_eq!((known.commit[0].horizon, known.publish), (kept_until, vec![address]));
     lab.pass(100);
     let acked = lab.expect(&renewing(1, address), SlowReason::AckedRenewal);
@@ -114,7 +114,10 @@ fn what_was_given_back_is_another_clients_when_all_know_or_the_horizon_has_passe
         assert_eq!((effects.commit.len(), effects.returned), (0, vec![address]));
         lab.expect(&selecting(2, address), SlowReason::NakTaken);
         if told {
-            let freed = lab.engine.known_to_all(lab.now, address);
+            // Who acknowledged a horizon has not acknowledged that.
+            let waited = lab.engine.horizon_known(lab.now, address, Timestamp(u64::MAX));
+            assert!(waited.commit.is_empty() && lab.state(address) == LeaseState::Bound);
+            let freed = lab.engine.return_known(lab.now, address);
             assert_eq!(freed.commit[0].state, LeaseState::Free);
         } else {
             while lab.now + Span::from_secs(60) < end {
@@ -185,7 +188,7 @@ fn who_gave_back_a_long_lease_and_was_given_a_short_one_elsewhere_has_it_still()
         assert_eq!(lab.engine.leases().leaving(address).is_none(), stays, "{behind_secs}");
         // The others hear that it is bound, and it is not freed however many know that it was given back.
         assert_eq!(effects.commit, if stays { vec![known] } else { Vec::new() });
-        let _ = lab.engine.known_to_all(lab.now, address);
+        let _ = lab.engine.return_known(lab.now, address);
         assert_eq!(lab.state(address) == LeaseState::Bound, stays, "{behind_secs}");
     }
 }
@@ -204,7 +207,7 @@ fn a_holder_that_is_cut_off_hears_what_was_granted_elsewhere_all_the_same() {
     let told = LeaseRecord { granted_at: lab.now, expires: lab.now + Span::from_secs(600), ..known.clone() };
     assert_eq!(lab.engine.granted_elsewhere(lab.now, &told, true).commit, vec![known]);
     lab.engine.authority_mut().unwrap().set_held_until(Timestamp(u64::MAX));
-    let _ = lab.engine.known_to_all(lab.now, address);
+    let _ = lab.engine.return_known(lab.now, address);
     assert_eq!(lab.state(address), LeaseState::Bound);
 }
 
@@ -251,4 +254,50 @@ fn an_address_that_has_rested_while_its_holder_was_cut_off_is_given_out_again() 
     lab.expect(&discover(2), SlowReason::IgnoredNoFreeAddress);
     let _ = lab.settle(u64::from(HOUR) + 10);
     assert_eq!(read(&lab.expect(&discover(2), SlowReason::Offered)).yiaddr, address);
+}
+
+/// The client that gave it back asks for it again, and never comes: nobody else is offered it meanwhile, nor afterwards.
+#[test]
+fn an_offer_of_an_address_that_rests_ends_in_rest() {
+    let (mut lab, address) = lab_with_resting();
+    assert_eq!(read(&lab.expect(&discover(1), SlowReason::Offered)).yiaddr, address);
+    let _ = lab.settle(300);
+    lab.expect(&discover(2), SlowReason::IgnoredNoFreeAddress);
+    let _ = lab.settle(2 * u64::from(HOUR));
+    assert_eq!(read(&lab.expect(&discover(2), SlowReason::Offered)).yiaddr, address);
+}
+
+/// Its pools are not the cluster's, or it has not heard yet what those are: an address that is in none of its own pools may
+/// be another node's to give.
+#[test]
+fn a_node_whose_pools_are_others_says_no_to_nobody() {
+    let mut lab = lab(Some(Held::OPEN));
+    let outside = ip(250);
+    assert!(lab.engine.authority().unwrap().blocks().of_address(outside).is_none());
+    lab.expect(&renewing(1, outside), SlowReason::NakNotEntitled);
+    lab.engine.authority_mut().unwrap().set_strange(true);
+    let outcome = lab.send(&renewing(1, outside));
+    assert!(outcome.effects.reply.is_none(), "{:?}", outcome.reason);
+}
+
+/// What a standby granted moves the horizon further ahead in the moment in which the one before is acknowledged.
+#[test]
+fn a_horizon_moves_as_far_as_was_acknowledged_and_no_further() {
+    let mut lab = lab(Some(Held::OPEN));
+    let address = lab.join(1);
+    let told = lease(&lab).kept_until;
+    let _ = lab.engine.horizon_known(lab.now, address, told);
+    lab.pass(1_700);
+    lab.expect(&renewing(1, address), SlowReason::AckedRenewal);
+    let told = lease(&lab).kept_until;
+    lab.pass(100);
+    let granted = LeaseRecord { granted_at: lab.now, expires: lab.now + Span::from_secs(3_600), ..lease(&lab) };
+    let _ = lab.engine.granted_elsewhere(lab.now, &granted, false);
+    let kept_until = lease(&lab).kept_until;
+    assert!(kept_until > told, "{kept_until:?} after {told:?}");
+    let known = lab.engine.horizon_known(lab.now, address, told);
+    assert_eq!((lease(&lab).horizon, lease(&lab).kept_until), (told, kept_until));
+    assert_eq!(known.publish, vec![address]);
+    let _ = lab.engine.horizon_known(lab.now, address, kept_until);
+    assert_eq!((lease(&lab).horizon, lease(&lab).kept_until), (kept_until, Timestamp::ZERO));
 }

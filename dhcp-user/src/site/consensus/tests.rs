@@ -34,6 +34,7 @@ use crate::{
         },
         roster::Roster,
     },
+    time::Span,
     time::Timestamp,
 };
 
@@ -174,7 +175,8 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn renew(stamp: u64) -> Command {
-    Command::Renew { node: NodeId(0), stamp }
+    let (lasts, mclt) = (Span::from_secs(30), Span::from_secs(60));
+    Command::Renew { node: NodeId(0), stamp, lasts, mclt }
 }
 
 fn leader(nodes: &[&Node]) -> Option<usize> {

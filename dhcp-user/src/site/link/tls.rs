@@ -31,6 +31,7 @@ const ALPN: &[u8] = b"simple-dhcpd-sites";
 #[derive(Debug)]
 pub struct Tls {
     files: SiteLink,
+    me: String,
     current: RwLock<Current>,
 }
 
@@ -51,14 +52,8 @@ impl Tls {
     /// # Errors
     /// If one of them cannot be used.
     pub fn open(files: &SiteLink, me: &str) -> Result<Self, TlsError> {
-        let current = read(files)?;
-        let chain = read_chain(&files.certificate)?;
-        if !chain.first().is_some_and(|certificate| is_for(certificate, me)) {
-            let error =
-                format!("it is not made out to {me}: make one by `simple-dhcpd-datacenter pki node {me}`");
-            return Err(TlsError::Unusable { path: files.certificate.clone(), error });
-        }
-        Ok(Self { files: files.clone(), current: RwLock::new(current) })
+        let current = read(files, me)?;
+        Ok(Self { files: files.clone(), me: me.to_owned(), current: RwLock::new(current) })
     }
 
     /// Loads the files anew if they have changed; whether they had.
@@ -69,7 +64,7 @@ impl Tls {
         if stamp(&self.files) == self.current().stamp {
             return Ok(false);
         }
-        let fresh = read(&self.files)?;
+        let fresh = read(&self.files, &self.me)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(true)
     }
@@ -102,10 +97,16 @@ fn stamp(files: &SiteLink) -> Stamp {
     vec![of(&files.certificate), of(&files.key), of(&files.ca)]
 }
 
-fn read(files: &SiteLink) -> Result<Current, TlsError> {
+fn read(files: &SiteLink, me: &str) -> Result<Current, TlsError> {
     // Before the files: if they change while they are read, they are read again.
     let stamp = stamp(files);
     let unusable = |path: &Path, error: String| TlsError::Unusable { path: path.to_owned(), error };
+    let chain = read_chain(&files.certificate)?;
+    if !chain.first().is_some_and(|certificate| is_for(certificate, me)) {
+        let error =
+            format!("it is not made out to {me}: make one by `simple-dhcpd-datacenter pki node {me}`");
+        return Err(unusable(&files.certificate, error));
+    }
     let (own, ends_secs) = load(&files.certificate, &files.key)?;
     let mut roots = RootCertStore::empty();
     for certificate in read_chain(&files.ca)? {

@@ -3,7 +3,7 @@
 
 use super::{Node, Output, settings::DRIFT};
 use crate::{
-    engine::Engine,
+    engine::{CLOCK_ERROR, Engine},
     server::work::Work,
     site::{
         authority::{Authority, Held},
@@ -33,9 +33,16 @@ impl Node {
             return;
         }
         if !self.restored {
-            self.own_leases = self.has_leases_of_its_own(engine);
+            // A founder whose store was not marked in time knows more than anybody.
+            let founded = state.is_in(self.settings.me) && state.members_in().count() == 1;
+            self.own_leases = !founded && self.has_leases_of_its_own(engine);
         }
+        let removed = state.any_struck();
         (self.state, self.applied_index, self.restored) = (state, index, true);
+        if removed {
+            // When that was is not known.
+            self.struck(now, engine);
+        }
         self.follow(now, engine, work);
     }
 
@@ -55,15 +62,41 @@ impl Node {
             return;
         }
         match command {
-            Command::Renew { node, stamp } => {
+            Command::Renew { node, stamp, .. } => {
                 let renewals = self.state.member(*node).map_or(0, |member| member.renewals);
                 self.heard.insert(*node, (renewals, now));
                 if *node == self.settings.me {
                     self.renewed(now, *stamp, engine);
                 }
             }
+            Command::Join { node } => {
+                // It cannot have renewed yet: its silence begins now.
+                let renewals = self.state.member(*node).map_or(0, |member| member.renewals);
+                self.heard.insert(*node, (renewals, now));
+                if *node == self.settings.me {
+                    // What it proposed before it was put out does not count, and is no reason to wait.
+                    self.stamps.clear();
+                }
+                self.follow(now, engine, work);
+            }
+            Command::Found { founder, .. } if *founder == self.settings.me => {
+                self.own_leases = false;
+                self.mark_first(work);
+                self.follow(now, engine, work);
+            }
+            Command::Strike { .. } => {
+                self.struck(now, engine);
+                self.follow(now, engine, work);
+            }
             _ => self.follow(now, engine, work),
         }
+    }
+
+    /// A node that was removed may be running still, cut off or with its program in the kernel only, and renew what it
+    /// knows: until all of that has ended, what is given back rests until its horizon (rule 4).
+    fn struck(&mut self, now: Timestamp, engine: &Engine) {
+        let reach = engine.leases().iter().map(|lease| lease.reach()).max().unwrap_or(now);
+        self.struck_until = self.struck_until.max(reach + CLOCK_ERROR);
     }
 
     /// Our own renewal is applied: what we hold lasts from when it was proposed.
@@ -105,6 +138,7 @@ impl Node {
         authority.set_alone(alone, others == 0);
         authority.set_held_until(self.held_until);
         let sound = authority.blocks().digest() == self.state.digest();
+        authority.set_strange(!sound);
         let trusted = sound && self.state.is_in(me) && self.is_marked();
         let blocks = authority.blocks().len();
         self.mine.resize(blocks, None);
@@ -131,7 +165,7 @@ impl Node {
                 // Whatever its last holder promised unheard ended before it was put out, and reaches no further than
                 // the MCLT from there: by a clock that may have run slower than ours (rules 2 and 5).
                 true => {
-                    let mclt = self.settings.mclt;
+                    let mclt = self.settings.mclt.max(delegation.map_or(Span::ZERO, |held| held.unheard));
                     self.counts.taken_over += 1;
                     Held { since: now, closed_until: now + mclt + Span(mclt.0 / DRIFT) }
                 }
@@ -184,7 +218,7 @@ impl Node {
             return;
         }
         if !self.state.is_founded() {
-            self.propose_founding(now, engine, work);
+            self.propose_founding(now, engine);
             return;
         }
         let digest = engine.authority().map(|authority| authority.blocks().digest());
@@ -223,7 +257,7 @@ impl Node {
         }
     }
 
-    fn propose_founding(&mut self, now: Timestamp, engine: &Engine, work: &mut Work) {
+    fn propose_founding(&mut self, now: Timestamp, engine: &Engine) {
         let Some(blocks) = engine.authority().map(Authority::blocks) else { return };
         let mut rank =
             self.settings.nodes.iter().filter(|place| place.node < self.settings.me).count() as u64;
@@ -233,7 +267,7 @@ impl Node {
             rank += 1;
         }
         let due = now >= since + Span(FOUND_AFTER.0.saturating_mul(rank));
-        if due && self.mark_first(work) && self.again(now, "found") {
+        if due && self.again(now, "found") {
             let nodes = self.settings.nodes.iter().map(|place| place.node).collect();
             let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
             let digest = blocks.digest();
@@ -243,7 +277,8 @@ impl Node {
     }
 
     fn propose_renewal(&mut self, now: Timestamp) {
-        let every = Span(self.settings.delegation.0 / 4);
+        // In time for the delegations, and for nobody to think it silent.
+        let every = Span((self.settings.delegation.0 / 4).min(self.settings.detection.0 / 2));
         let last = self.stamps.back().map(|(_, at)| *at);
         let eternal = self.held_until == Timestamp(u64::MAX) && !self.state.moves_by_itself();
         if eternal || last.is_some_and(|at| now < at + every) {
@@ -255,7 +290,8 @@ impl Node {
         if self.stamps.len() > STAMPS_MAX {
             self.stamps.pop_front();
         }
-        self.out.push(Output::Propose(Command::Renew { node: self.settings.me, stamp }));
+        let (lasts, mclt) = (self.settings.delegation, self.settings.mclt);
+        self.out.push(Output::Propose(Command::Renew { node: self.settings.me, stamp, lasts, mclt }));
     }
 
     /// Has the partner put out, again and again until that is agreed on, or it has shown that it is not down.
@@ -291,18 +327,22 @@ impl Node {
         if !self.state.moves_by_itself() || now < self.entitled_since + self.settings.detection {
             return;
         }
-        let delegation = self.settings.delegation;
-        let ended = Span(delegation.0 + delegation.0 / DRIFT * 2 + Span::from_millis(100).0);
-        let silence = ended.max(self.settings.failover_timeout);
+        // Of two nodes with different settings, as while one after the other is started with new ones, the longer counts.
+        let silence = |lasts: Span| {
+            let lasts = lasts.max(self.settings.delegation);
+            let ended =
+                Span(lasts.0.saturating_add(lasts.0 / DRIFT * 2).saturating_add(Span::from_millis(100).0));
+            ended.max(self.settings.failover_timeout)
+        };
         let silent: Vec<(NodeId, u64)> = self
             .state
             .members()
             .filter(|(node, member)| *node != self.settings.me && member.presence != Presence::Out)
             // One that joins holds nothing, and is waited for by all.
             .filter(|(_, member)| self.settings.failover || member.presence != Presence::In)
-            .filter_map(|(node, _)| {
+            .filter_map(|(node, member)| {
                 let &(renewals, at) = self.heard.get(&node)?;
-                (now >= at + silence).then_some((node, renewals))
+                (now >= at + silence(member.lasts)).then_some((node, renewals))
             })
             .collect();
         for (node, renewals) in silent {

@@ -5,7 +5,7 @@ use super::{Node, Output, message::Message};
 use crate::{
     engine::Engine,
     site::{
-        authority::Right,
+        authority::{Held, Right},
         blocks::BlockId,
         delegation::{BLOCKS_PER_COMMAND_MAX, Command, NodeId},
     },
@@ -16,6 +16,11 @@ use crate::{
 const LOOK_EVERY: Span = Span::from_secs(1);
 /// How long an answer to a wish is waited for before the next is asked.
 const WISH_EVERY: Span = Span::from_secs(4);
+/// How long everybody may take to acknowledge what is to move: a node that is counted on and acknowledges nothing, for its
+/// disk is full or it is dead, must not keep the blocks' clients waiting.
+const MOVE_WITHIN: Span = Span::from_secs(10);
+/// How long no block moves after one could not.
+const MOVE_NOT_BEFORE: Span = Span::from_secs(60);
 /// How often a move that was not seen applied is proposed again.
 const MOVE_AGAIN: Span = Span::from_secs(1);
 /// A node is short of addresses in a pool when fewer than one in this many of what it holds there is free.
@@ -28,12 +33,16 @@ pub(super) struct Moving {
     blocks: Vec<(BlockId, u32)>,
     /// The change that everybody must have before they move.
     after_seq: u64,
+    since: Timestamp,
     proposed_at: Option<Timestamp>,
+    /// It was proposed at some time: it may come true.
+    proposed: bool,
 }
 
 impl Node {
     /// Asks for blocks where addresses are short, and brings moves forward.
     pub(super) fn hand_on(&mut self, now: Timestamp, engine: &mut Engine) {
+        self.give_up_moving(now, engine);
         self.propose_move(now);
         self.serve_wishes(now, engine);
         if now < self.next_look || now >= self.held_until || !self.state.is_in(self.settings.me) {
@@ -216,14 +225,30 @@ impl Node {
     }
 
     fn begin_move(&mut self, now: Timestamp, to: NodeId, blocks: Vec<(BlockId, u32)>, engine: &mut Engine) {
-        if blocks.is_empty() || to == self.settings.me {
+        if blocks.is_empty() || to == self.settings.me || now < self.no_moves_until {
             return;
         }
         for (block, _) in &blocks {
             engine.hold(now, *block, None);
         }
         let after_seq = self.log.end().seq;
-        self.moving = Some(Moving { to, blocks, after_seq, proposed_at: None });
+        self.moving = Some(Moving { to, blocks, after_seq, since: now, proposed_at: None, proposed: false });
+    }
+
+    /// Takes blocks back that nobody was asked to agree to yet, for not everybody acknowledges what their leases are.
+    fn give_up_moving(&mut self, now: Timestamp, engine: &mut Engine) {
+        let late = |moving: &mut Moving| !moving.proposed && now >= moving.since + MOVE_WITHIN;
+        let Some(moving) = self.moving.take_if(late) else { return };
+        self.no_moves_until = now + MOVE_NOT_BEFORE;
+        self.counts.moves_given_up += 1;
+        for (block, epoch) in moving.blocks {
+            let ours = self.state.block(block).is_some_and(|held| {
+                held.holder == self.settings.me && held.epoch == epoch && !held.taken_over
+            });
+            if ours {
+                engine.hold(now, block, Some(Held::OPEN));
+            }
+        }
     }
 
     fn propose_move(&mut self, now: Timestamp) {
@@ -231,10 +256,12 @@ impl Node {
         let acknowledged = self.acknowledged();
         let Some(moving) = &mut self.moving else { return };
         let again = moving.proposed_at.is_none_or(|at| now >= at + MOVE_AGAIN);
-        if acknowledged < moving.after_seq || !again {
+        // What stays here need not be known to anybody first.
+        let known = acknowledged >= moving.after_seq || moving.to == self.settings.me;
+        if !known || !again {
             return;
         }
-        moving.proposed_at = Some(now);
+        (moving.proposed_at, moving.proposed) = (Some(now), true);
         let command = Command::Move { by: self.settings.me, to: moving.to, blocks: moving.blocks.clone() };
         self.out.push(Output::Propose(command));
     }

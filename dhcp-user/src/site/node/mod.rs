@@ -149,6 +149,8 @@ pub struct Node {
     awaiting: BTreeMap<Ipv4Addr, Waiting>,
     awaiting_by_seq: BTreeMap<u64, Ipv4Addr>,
     returned: BTreeMap<Ipv4Addr, Returned>,
+    /// Until when nodes that were removed may still answer what they know of.
+    struck_until: Timestamp,
     /// Rises when a peer turns out to have been started anew.
     incarnation: u64,
     /// Leases the kernel was told to forget for a peer's sake, and has not yet.
@@ -158,6 +160,7 @@ pub struct Node {
     /// Peers that are objected to and whose grants were taken up nevertheless, which is not durable yet: up to there.
     hearing: Vec<(usize, Cursor)>,
     moving: Option<Moving>,
+    no_moves_until: Timestamp,
     /// How clients ask for their renewals.
     asked: Book,
     /// Leases whose renewals the kernel is to be taught from that.
@@ -211,11 +214,13 @@ impl Node {
             awaiting: BTreeMap::new(),
             awaiting_by_seq: BTreeMap::new(),
             returned: BTreeMap::new(),
+            struck_until: Timestamp::ZERO,
             incarnation: 0,
             forgetting: BTreeSet::new(),
             undurable: Vec::new(),
             hearing: Vec::new(),
             moving: None,
+            no_moves_until: Timestamp::ZERO,
             asked: Book::default(),
             untaught: BTreeSet::new(),
             wishes: HashMap::new(),

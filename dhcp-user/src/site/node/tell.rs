@@ -92,7 +92,8 @@ impl Node {
             self.awaiting_by_seq.remove(&before.seq);
         }
         let held = engine.authority().is_some_and(|authority| authority.holds(address));
-        if lease.state == LeaseState::Bound && lease.kept_until > lease.horizon && held {
+        let stays = shown.state == LeaseState::Bound && engine.leases().leaving(address).is_none();
+        if stays && lease.kept_until > lease.horizon && held {
             self.awaiting.insert(address, Waiting { seq, reach: lease.reach() });
             self.awaiting_by_seq.insert(seq, address);
         }
@@ -137,8 +138,9 @@ impl Node {
                 break;
             }
             self.awaiting_by_seq.remove(&seq);
-            self.awaiting.remove(&address);
-            work.take(engine.known_to_all(now, address));
+            if let Some(waiting) = self.awaiting.remove(&address) {
+                work.take(engine.horizon_known(now, address, waiting.reach));
+            }
         }
         let everywhere = self.known_everywhere();
         let known: Vec<Ipv4Addr> = self
@@ -149,10 +151,10 @@ impl Node {
             })
             .map(|(address, _)| *address)
             .collect();
-        if now < self.held_until {
+        if now < self.held_until && now >= self.struck_until {
             for address in known {
                 self.returned.remove(&address);
-                work.take(engine.known_to_all(now, address));
+                work.take(engine.return_known(now, address));
             }
         }
     }

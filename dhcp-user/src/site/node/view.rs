@@ -129,6 +129,8 @@ pub struct Counts {
     pub taken_over: u64,
     /// Blocks handed on.
     pub handed_on: u64,
+    /// Times blocks stayed where they were, for not everybody acknowledged what their leases are.
+    pub moves_given_up: u64,
     /// Ways in which clients ask for renewals that are known at present, each once.
     pub templates: u64,
     /// Ways there was no room for: these clients' first renewal after a take-over goes through the daemon.
