@@ -103,7 +103,9 @@ fn a_lease_is_found_and_released_over_tls() {
     let secret = fs::read_to_string(folder.join("operator")).unwrap();
     let secret = secret.rsplit('_').next().unwrap();
     let changes = fs::read_to_string(server.store().join("api/changes.ndjson")).unwrap();
-    assert!(changes.lines().count() >= 5 && !changes.contains(secret) && !daemon.log().contains(secret));
+    assert!(changes.lines().count() >= 4 && !changes.contains(secret) && !daemon.log().contains(secret));
+    let refused = fs::read_to_string(server.store().join("api/refused.ndjson")).unwrap();
+    assert!(!changes.contains("412") && refused.contains("412") && refused.contains("403"), "{refused}");
 }
 
 /// What promtool has to say of metrics.

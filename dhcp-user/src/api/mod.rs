@@ -3,8 +3,8 @@
 //! * [`routes`]: an endpoint each, by resource. They hold no state; every answer comes from the service's thread ([`ask`]).
 //! * [`access`]: callers, the table of rights, tokens, limits, and the gate all requests go through.
 //! * [`page`]: the status page. [`trend`]: how figures moved before anybody looked.
-//! * [`capture`]: captures as files.
-//! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them.
+//! * [`capture`]: captures as files. [`of_site`]: which addresses are a site's.
+//! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them. [`turn`]: work that is done one at a time.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
 //! * [`scrape`]: figures for Prometheus, made once for all who ask.
 //! * [`start`]: all of it for a running service.
@@ -18,6 +18,7 @@ pub mod fake;
 mod histogram;
 pub mod listen;
 pub mod metrics;
+pub mod of_site;
 pub mod page;
 pub mod problem;
 pub mod routes;
@@ -25,6 +26,7 @@ pub mod scrape;
 pub mod start;
 pub mod tls;
 pub mod trend;
+pub mod turn;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -45,6 +47,7 @@ use self::{
     scrape::Scrape,
     tls::Expiry,
     trend::Trend,
+    turn::Turns,
 };
 use crate::{
     lease::store::FlushTimes,
@@ -84,6 +87,8 @@ pub struct Api {
     pub expiry: Arc<Expiry>,
     /// Who reads the audit log.
     pub readers: Readers,
+    /// Who judges a configuration.
+    pub turns: Turns,
     /// How figures moved lately.
     pub trend: Trend,
     /// How long messages take the daemon.
@@ -122,6 +127,7 @@ impl Api {
             guesses: Arc::new(Guesses::new(now)),
             expiry: Arc::default(),
             readers: Readers::default(),
+            turns: Turns::default(),
             trend: Trend::default(),
             latency: Arc::default(),
             requests: Arc::default(),

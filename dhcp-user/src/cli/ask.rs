@@ -5,46 +5,7 @@ use std::{io::Write, net::Ipv4Addr};
 use anyhow::{Context, Result};
 
 use super::remote::Asking;
-use crate::{
-    api::routes::leases::{LEASES_MAX, LeasePage},
-    server::view::{LeaseView, StatsView},
-};
-
-/// `leases list`.
-pub fn list_leases(asking: &Asking) -> Result<()> {
-    let daemon = asking.daemon()?;
-    let leases = wait(async {
-        let mut all: Vec<LeaseView> = Vec::new();
-        let mut after = String::new();
-        loop {
-            let uri = format!("/api/v1/leases?limit={LEASES_MAX}{after}");
-            let page: LeasePage = daemon.get(&uri).await?;
-            all.extend(page.leases);
-            match page.next {
-                Some(next) => after = format!("&after={next}"),
-                None => return Ok(all),
-            }
-        }
-    })?;
-    if asking.json {
-        return print_json(&leases);
-    }
-    let mut out = std::io::stdout().lock();
-    let line = |out: &mut dyn Write, columns: [&str; 6]| {
-        let [address, state, hardware, expires, by, hostname] = columns;
-        writeln!(out, "{address:<15}  {state:<11}  {hardware:<17}  {expires:<20}  {by:<10}  {hostname}")
-    };
-    line(&mut out, ["ADDRESS", "STATE", "HARDWARE", "EXPIRES", "RENEWED BY", "HOSTNAME"])?;
-    for lease in &leases {
-        let hostname = lease.hostname.as_deref().unwrap_or("-");
-        let address = lease.address.to_string();
-        line(
-            &mut out,
-            [&address, &lease.state, &lease.hw_address, &lease.expires_at, &lease.renewed_by, hostname],
-        )?;
-    }
-    Ok(())
-}
+use crate::server::view::{LeaseView, StatsView};
 
 /// `leases show`.
 pub fn show_lease(address: Ipv4Addr, asking: &Asking) -> Result<()> {

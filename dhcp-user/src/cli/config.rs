@@ -1,16 +1,29 @@
-//! `config`: looking at another configuration, and putting it in force.
+//! `config`: looking at another configuration, and putting it in force. What is wrong with a file is said by the name the
+//! operator gave it, whoever found it, and is exit code 2.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use clap::Subcommand;
-use hyper::Method;
+use hyper::{Method, StatusCode};
+use serde::Serialize;
 
 use super::{
+    EXIT_USAGE, Wrong,
     ask::{print_json, wait},
+    daemon::check_config,
     remote::Asking,
 };
-use crate::{api::routes::config::ConfigDiff, config::FILE_OCTETS_MAX, server::reload::Reloaded};
+use crate::{
+    api::routes::config::{ConfigDiff, ConfigSummary},
+    config::{self, ConfigError, FILE_OCTETS_MAX, Fault},
+    control::client::AskError,
+    server::reload::Reloaded,
+};
 
 /// What to do with configurations.
 #[derive(Debug, Subcommand)]
@@ -19,6 +32,9 @@ pub(super) enum Config {
     Check {
         /// The file.
         file: PathBuf,
+        /// Print JSON: a summary, or the faults with line, column and path.
+        #[arg(long)]
+        json: bool,
     },
     /// Show what a file would change of the configuration in force, and whether a running daemon can take it up.
     Diff {
@@ -48,16 +64,63 @@ pub(super) fn config(command: Config) -> Result<()> {
         Config::Reload(asking) => change(Method::POST, "/api/v1/config/reload", None, &asking),
         Config::Apply { file, asking } => {
             let text = read(&file)?;
-            let found = compare(&text, &asking)?;
+            let found = compare(&file, &text, &asking)?;
             // What is replaced is what the file was compared with just now.
-            change(Method::PUT, "/api/v1/config", Some((text, found.version)), &asking)
+            let done = change(Method::PUT, "/api/v1/config", Some((text, found.version)), &asking);
+            done.map_err(|error| by_its_name(&file, error))
         }
         Config::Rollback(asking) => change(Method::POST, "/api/v1/config/rollback", None, &asking),
     }
 }
 
-fn diff(file: &std::path::Path, asking: &Asking) -> Result<()> {
-    let found = compare(&read(file)?, asking)?;
+/// What `config check --json` says.
+#[derive(Serialize)]
+struct Checked<'a> {
+    file: &'a Path,
+    good: bool,
+    #[serde(flatten)]
+    holds: Option<ConfigSummary>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<Fault>,
+    /// Faults beyond those listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
+}
+
+/// `config check`; the exit code.
+pub(super) fn check(file: &Path, json: bool) -> u8 {
+    if !json {
+        return check_config(file);
+    }
+    let (good, bad) =
+        (Checked { file, good: true, holds: None, faults: Vec::new(), more: None }, |faults, more| Checked {
+            file,
+            good: false,
+            holds: None,
+            faults,
+            more,
+        });
+    let checked = match config::load(file) {
+        Ok(config) => Checked { holds: Some(ConfigSummary::of(&config)), ..good },
+        Err(ConfigError::Invalid(problems)) => {
+            let faults: Vec<_> = problems.faults().collect();
+            let more = problems.count() - faults.len();
+            bad(faults, (more > 0).then_some(more))
+        }
+        Err(error) => bad(vec![Fault { message: error.to_string(), ..Fault::default() }], None),
+    };
+    match print_json(&checked) {
+        Ok(()) if checked.good => 0,
+        Ok(()) => EXIT_USAGE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            1
+        }
+    }
+}
+
+fn diff(file: &Path, asking: &Asking) -> Result<()> {
+    let found = compare(file, &read(file)?, asking)?;
     if asking.json {
         return print_json(&found);
     }
@@ -78,9 +141,25 @@ fn diff(file: &std::path::Path, asking: &Asking) -> Result<()> {
     Ok(())
 }
 
-fn compare(text: &str, asking: &Asking) -> Result<ConfigDiff> {
+fn compare(file: &Path, text: &str, asking: &Asking) -> Result<ConfigDiff> {
     let daemon = asking.daemon()?;
-    wait(async { Ok(daemon.send_text(Method::POST, "/api/v1/config/diff", text, None).await?) })
+    let found = wait(async { Ok(daemon.send_text(Method::POST, "/api/v1/config/diff", text, None).await?) });
+    found.map_err(|error| by_its_name(file, error))
+}
+
+/// The daemon knows what is wrong with a file, and not its name: it calls it `request`.
+fn by_its_name(file: &Path, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(AskError::Refused { status, detail }) if *status == StatusCode::UNPROCESSABLE_ENTITY => {
+            let file = file.display();
+            let lines = detail.lines().map(|line| match line.strip_prefix("request:") {
+                Some(rest) => format!("{file}:{rest}"),
+                None => line.to_owned(),
+            });
+            Wrong(lines.collect::<Vec<_>>().join("\n")).into()
+        }
+        _ => error,
+    }
 }
 
 fn change(method: Method, path: &str, body: Option<(String, String)>, asking: &Asking) -> Result<()> {
@@ -112,11 +191,14 @@ fn change(method: Method, path: &str, body: Option<(String, String)>, asking: &A
     Ok(())
 }
 
-fn read(file: &std::path::Path) -> Result<String> {
+/// The text of a file; one that cannot be read is a wrong command line, as for `config check`.
+fn read(file: &Path) -> Result<String> {
     let shown = file.display();
-    let octets = fs::metadata(file).with_context(|| format!("cannot read {shown}"))?.len();
+    let failed = |error: std::io::Error| Wrong(format!("{shown}: cannot be read: {error}"));
+    let octets = fs::metadata(file).map_err(failed)?.len();
     if octets > FILE_OCTETS_MAX {
-        bail!("{shown} is larger than {} MiB: is it the right file?", FILE_OCTETS_MAX >> 20);
+        let error = ConfigError::TooLarge { origin: shown.to_string() };
+        return Err(Wrong(error.to_string()).into());
     }
-    fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))
+    Ok(fs::read_to_string(file).map_err(failed)?)
 }

@@ -190,6 +190,9 @@ fn serve(path: &Path, config: &Config, text: &str) -> Result<()> {
             .context("no thread for the service")?;
         let mut hangup = signal(SignalKind::hangup()).context("no signal handler")?;
         let reloader = Arc::new(Reloader::new(path.to_owned(), prospects, events.clone()));
+        if let Some(sites) = &sites {
+            reloader.follow(Arc::clone(sites));
+        }
         let behind = Behind {
             service: ServiceHandle::new(events.clone()),
             feed,

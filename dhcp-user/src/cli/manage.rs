@@ -13,9 +13,9 @@ use super::{
     remote::Asking,
 };
 use crate::{
-    api::routes::tokens::TokenView,
+    api::{routes::tokens::TokenView, trend::forecast::Forecast},
     config::model::ApiRole,
-    server::view::{LeaseView, SubnetView},
+    server::view::{LeaseView, PoolView, SubnetView},
 };
 
 /// What an export is written in.
@@ -79,20 +79,6 @@ pub(super) fn change_lease(method: &Method, address: Ipv4Addr, act: &str, asking
     Ok(())
 }
 
-/// `leases export`.
-pub(super) fn export(format: ExportFormat, asking: &Asking) -> Result<()> {
-    let daemon = asking.daemon()?;
-    let format = match format {
-        ExportFormat::Ndjson => "ndjson",
-        ExportFormat::Csv => "csv",
-    };
-    let mut out = std::io::stdout().lock();
-    wait(async {
-        let path = format!("/api/v1/leases/export?format={format}");
-        Ok(daemon.stream(&path, |octets| out.write_all(octets)).await?)
-    })
-}
-
 /// `subnets`.
 pub(super) fn subnets(asking: &Asking) -> Result<()> {
     let daemon = asking.daemon()?;
@@ -103,7 +89,7 @@ pub(super) fn subnets(asking: &Asking) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{:<18}  {:<15}  {:<15}  {:>9}  {:>9}  {:>6}",
+        "{:<18}  {:<15}  {:<15}  {:>9}  {:>9}  {:>6}  FORECAST",
         "SUBNET", "FIRST", "LAST", "SIZE", "FREE", "USED"
     )?;
     for subnet in &subnets {
@@ -112,12 +98,28 @@ pub(super) fn subnets(asking: &Asking) -> Result<()> {
             let (prefix, used) = (subnet.subnet.to_string(), pool.used_percent);
             writeln!(
                 out,
-                "{prefix:<18}  {first:<15}  {last:<15}  {:>9}  {:>9}  {used:>5.1}%",
-                pool.size, pool.free
+                "{prefix:<18}  {first:<15}  {last:<15}  {:>9}  {:>9}  {used:>5.1}%  {}",
+                pool.size,
+                pool.free,
+                forecast(pool)
             )?;
         }
     }
     Ok(())
+}
+
+/// When a pool will be full, in a word or two.
+fn forecast(pool: &PoolView) -> String {
+    match pool.forecast {
+        _ if pool.free == 0 => "is full".to_owned(),
+        None => "-".to_owned(),
+        Some(Forecast { full_in_secs: None, .. }) => "does not fill".to_owned(),
+        Some(Forecast { full_in_secs: Some(secs), .. }) => match secs {
+            0..7_200 => format!("full in {} min", secs / 60),
+            7_200..172_800 => format!("full in {} h", secs / 3_600),
+            _ => format!("full in {} days", secs / 86_400),
+        },
+    }
 }
 
 /// `token`.
@@ -176,4 +178,28 @@ pub(super) fn token(command: Token) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forecast_is_said_in_units_that_fit_it() {
+        let pool = |free, full_in_secs: Option<Option<u64>>| {
+            let mut pool = PoolView::new([198, 18, 0, 1].into(), [198, 18, 0, 9].into(), free);
+            pool.forecast = full_in_secs.map(|full_in_secs| Forecast {
+                seen_secs: 600,
+                taken_per_hour: 1.0,
+                full_in_secs,
+            });
+            forecast(&pool)
+        };
+        assert_eq!(pool(0, None), "is full");
+        assert_eq!(pool(1, None), "-");
+        assert_eq!(pool(1, Some(None)), "does not fill");
+        assert_eq!(pool(1, Some(Some(3_599))), "full in 59 min");
+        assert_eq!(pool(1, Some(Some(7_200))), "full in 2 h");
+        assert_eq!(pool(1, Some(Some(200_000))), "full in 2 days");
+    }
 }

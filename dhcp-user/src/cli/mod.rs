@@ -8,9 +8,11 @@ mod capture;
 mod config;
 mod daemon;
 mod explain;
+mod leases;
 mod manage;
 mod manual;
 mod pki;
+mod progress;
 mod remote;
 mod reservations;
 mod sites;
@@ -19,12 +21,15 @@ mod top;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use hyper::Method;
 
-use self::{manage::ExportFormat, remote::Asking};
+use self::remote::Asking;
 
 /// Exit code when the command line or the configuration is wrong.
 const EXIT_USAGE: u8 = 2;
+/// What was given is wrong: what a person or a file said, not what became of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Wrong(String);
 const CONFIG_DEFAULT: &str = "/etc/simple-dhcpd/dhcp.json";
 
 /// DHCP for datacenters: renewals are answered by an XDP program in the kernel, everything else by this daemon.
@@ -62,7 +67,7 @@ enum Command {
     /// Leases of the running daemon.
     Leases {
         #[command(subcommand)]
-        command: Leases,
+        command: leases::Leases,
     },
     /// Counters of the kernel program and the daemon.
     Stats(Asking),
@@ -82,6 +87,7 @@ enum Command {
         command: config::Config,
     },
     /// Sites of a cluster: status, drills, and who is a member.
+    #[command(visible_alias = "sites")]
     Site {
         #[command(subcommand)]
         command: sites::Site,
@@ -125,54 +131,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum Leases {
-    /// List all leases, by address.
-    List(Asking),
-    /// Show one lease and how to find it with bpftool.
-    Show {
-        /// Its address.
-        address: std::net::Ipv4Addr,
-        #[command(flatten)]
-        asking: Asking,
-    },
-    /// Take an address from its client, as if it had given it back.
-    Release {
-        /// Its address.
-        address: std::net::Ipv4Addr,
-        #[command(flatten)]
-        asking: Asking,
-    },
-    /// Grant a lease its time from now, as if its client had renewed it.
-    Extend {
-        /// Its address.
-        address: std::net::Ipv4Addr,
-        #[command(flatten)]
-        asking: Asking,
-    },
-    /// Keep an address for the client that has it, from now on.
-    Reserve {
-        /// Its address.
-        address: std::net::Ipv4Addr,
-        /// By what the client is named; default: its Ethernet address, if it has one.
-        #[arg(long, value_enum)]
-        by: Option<reservations::By>,
-        /// The client's host name, sent in option 12 and shown in listings.
-        #[arg(long, value_name = "NAME")]
-        hostname: Option<String>,
-        #[command(flatten)]
-        asking: Asking,
-    },
-    /// Write all leases to stdout.
-    Export {
-        /// In which format.
-        #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
-        format: ExportFormat,
-        #[command(flatten)]
-        asking: Asking,
-    },
-}
-
 /// Does what the command line asks; the exit code.
 pub fn run(line: CommandLine) -> u8 {
     if let Some(path) = line.check_config {
@@ -185,22 +143,7 @@ pub fn run(line: CommandLine) -> u8 {
         None if line.site_status => sites::status(&Asking::local(line.socket, line.json)),
         None => return daemon::run(&line.config, line.log_json),
         Some(Command::Unload) => return daemon::unload(&line.config),
-        Some(Command::Leases { command: Leases::List(asking) }) => ask::list_leases(&asking),
-        Some(Command::Leases { command: Leases::Show { address, asking } }) => {
-            ask::show_lease(address, &asking)
-        }
-        Some(Command::Leases { command: Leases::Release { address, asking } }) => {
-            manage::change_lease(&Method::DELETE, address, "", &asking)
-        }
-        Some(Command::Leases { command: Leases::Extend { address, asking } }) => {
-            manage::change_lease(&Method::POST, address, "/extend", &asking)
-        }
-        Some(Command::Leases { command: Leases::Reserve { address, by, hostname, asking } }) => {
-            reservations::from_lease(address, by, hostname.as_deref(), &asking)
-        }
-        Some(Command::Leases { command: Leases::Export { format, asking } }) => {
-            manage::export(format, &asking)
-        }
+        Some(Command::Leases { command }) => leases::run(command),
         Some(Command::Audit { address, at, path, json }) => {
             return audit::audit(&line.config, address, at, path, json);
         }
@@ -210,8 +153,8 @@ pub fn run(line: CommandLine) -> u8 {
         Some(Command::Top(command)) => top::top(&command),
         Some(Command::Subnets(asking)) => manage::subnets(&asking),
         Some(Command::Reservations(command)) => reservations::run(&command),
-        Some(Command::Config { command: config::Config::Check { file } }) => {
-            return daemon::check_config(&file);
+        Some(Command::Config { command: config::Config::Check { file, json } }) => {
+            return config::check(&file, json);
         }
         Some(Command::Config { command }) => config::config(command),
         Some(Command::Site { command }) => sites::run(command),
@@ -224,7 +167,7 @@ pub fn run(line: CommandLine) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{error:#}");
-            1
+            if error.is::<Wrong>() { EXIT_USAGE } else { 1 }
         }
     }
 }

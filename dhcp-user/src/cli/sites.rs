@@ -1,7 +1,7 @@
 //! `--site-status`, and what an operator does with sites and nodes.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::Write as _,
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     ask::{print_json, wait},
+    progress::Progress,
     remote::Asking,
 };
 use crate::{
@@ -254,7 +255,7 @@ fn drill(name: &str, patience: Duration, asking: &Asking) -> Result<()> {
         Ok(())
     };
     let watch = |what: &str, done: &dyn Fn(u32) -> bool| -> Result<(u32, f64)> {
-        let began = Instant::now();
+        let (began, progress) = (Instant::now(), Progress::of_waiting());
         loop {
             let blocks = held(name, asking)?;
             if done(blocks) {
@@ -267,9 +268,7 @@ fn drill(name: &str, patience: Duration, asking: &Asking) -> Result<()> {
                     patience.as_secs()
                 );
             }
-            if std::io::stderr().is_terminal() {
-                eprintln!("{what}: {name} holds {blocks} blocks");
-            }
+            progress.say(format!("{what}: {name} holds {blocks} blocks"));
             std::thread::sleep(LOOK_EVERY);
         }
     };

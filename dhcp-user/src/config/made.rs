@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use super::{
     ConfigError, Problems,
-    model::{Config, Reservation},
+    model::{Config, Reservation, Subnet},
     parse,
     problem::Path,
     validate::text,
@@ -77,13 +77,6 @@ impl Made {
     }
 }
 
-/// None of them is in force where there are several nodes: the others do not know of them, and would give addresses away.
-pub(super) fn unknown_to_others(made: &[Made]) -> Vec<LeftOut> {
-    let why = "this node is one of several, and the others do not know of it: put it into the configuration of every node";
-    let left_out = |made: &Made| LeftOut { made: made.clone(), conflict: true, why: why.to_owned() };
-    made.iter().map(left_out).collect()
-}
-
 impl Config {
     /// The reservations made by the API, those that are not in force too, by address.
     pub fn made(&self) -> Vec<Made> {
@@ -98,6 +91,31 @@ impl Config {
     pub fn reservation(&self, address: Ipv4Addr) -> Option<&Reservation> {
         let after = self.subnets.partition_point(|subnet| subnet.prefix.network() <= address);
         let subnet = self.subnets.get(after.checked_sub(1)?)?;
-        subnet.reservations.iter().find(|reservation| reservation.address == address)
+        subnet.reservation(address)
+    }
+
+    /// The reservations from an address on, with their subnets, by address.
+    pub fn reservations_from(&self, first: Ipv4Addr) -> impl Iterator<Item = (&Subnet, &Reservation)> {
+        let reached = self.subnets.partition_point(|subnet| subnet.prefix.broadcast() < first);
+        let subnets = self.subnets.get(reached..).unwrap_or_default();
+        subnets.iter().flat_map(move |subnet| {
+            let before = subnet.reservations.partition_point(|reservation| reservation.address < first);
+            let reservations = subnet.reservations.get(before..).unwrap_or_default();
+            reservations.iter().map(move |reservation| (subnet, reservation))
+        })
+    }
+
+    /// What is left out, from an address on, by address.
+    pub fn left_out_from(&self, first: Ipv4Addr) -> &[LeftOut] {
+        let before = self.left_out.partition_point(|left| left.made.address() < first);
+        self.left_out.get(before..).unwrap_or_default()
+    }
+}
+
+impl Subnet {
+    /// The reservation of an address.
+    pub fn reservation(&self, address: Ipv4Addr) -> Option<&Reservation> {
+        let at = self.reservations.binary_search_by_key(&address, |reservation| reservation.address).ok()?;
+        self.reservations.get(at)
     }
 }

@@ -23,7 +23,13 @@ mod validate;
 mod wire;
 
 pub(crate) use self::validate::text::{hex, is_domain_name};
-pub use self::{digest::digest, file::FILE_OCTETS_MAX, made::Made, model::Config, problem::Problems};
+pub use self::{
+    digest::digest,
+    file::FILE_OCTETS_MAX,
+    made::Made,
+    model::Config,
+    problem::{Fault, Problems},
+};
 
 /// An Ethernet address as it may be written; `None` if it is none.
 pub(crate) fn ethernet(written: &str) -> Option<[u8; 6]> {
@@ -134,12 +140,7 @@ pub fn parse_with(text: &str, origin: &str, made: &[Made]) -> Result<Config, Con
         && let Some(config) = validate::validate(&file, made, &mut problems)
         && problems.is_empty()
     {
-        let several = config.multi_site.as_ref().is_some_and(|section| section.enabled);
-        return if several && !made.is_empty() {
-            parse(text, origin).map(|config| Config { left_out: made::unknown_to_others(made), ..config })
-        } else {
-            Ok(config)
-        };
+        return Ok(config);
     }
     locate::locate(text, problems.list_mut());
     Err(ConfigError::Invalid(problems))

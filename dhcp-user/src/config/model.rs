@@ -100,7 +100,7 @@ pub struct Subnet {
     pub relays: Vec<Ipv4Addr>,
     /// Pools, none overlapping another, sorted by first address.
     pub pools: Vec<Pool>,
-    /// Reservations; an address may lie inside a pool (it is then never given to another client) or outside of all.
+    /// Reservations, sorted by address; an address may lie inside a pool (it is then never given to another client) or outside of all.
     pub reservations: Vec<Reservation>,
     /// The settings for a client that is given an address outside of every pool without a reservation of its own
     /// (an INFORM), and the base that pools and hosts override.

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// No more faults than this are listed; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
 
@@ -92,6 +94,21 @@ pub(super) struct Problem {
     pub(super) message: String,
 }
 
+/// A fault as it is shown to programs. Line and column are counted from 1, the column in octets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Its line; absent if no place in the text is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Its column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+    /// The value's path, such as `dhcp.subnets[0].pools`; empty for the whole.
+    pub path: String,
+    /// What it is and what to do about it.
+    pub message: String,
+}
+
 /// The faults of one file, in the order found. Displays one per line as `file:line:column: path: message`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
@@ -123,6 +140,22 @@ impl Problems {
     /// [`hint`], unless the fault will not be listed: comparing words takes time, and there may be very many.
     pub(super) fn hint(&self, written: &str, known: &[&str]) -> String {
         if self.list.len() < PROBLEMS_MAX { hint(written, known) } else { String::new() }
+    }
+
+    /// Those that are listed.
+    pub fn faults(&self) -> impl Iterator<Item = Fault> {
+        struct Steps<'a>(&'a [Step]);
+        impl fmt::Display for Steps<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_steps(f, self.0)
+            }
+        }
+        self.list.iter().map(|problem| Fault {
+            line: problem.position.map(|position| position.line),
+            column: problem.position.map(|position| position.column),
+            path: Steps(&problem.path).to_string(),
+            message: problem.message.clone(),
+        })
     }
 
     /// How many faults were found.

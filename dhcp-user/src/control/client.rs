@@ -72,9 +72,14 @@ pub enum AskError {
         /// Why.
         error: String,
     },
-    /// The daemon refused; what it said.
-    #[error("{0}")]
-    Refused(String),
+    /// The daemon refused.
+    #[error("{detail}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        detail: String,
+    },
     /// The conversation failed.
     #[error("{daemon} did not answer as it should: {error}")]
     Conversation {
@@ -249,10 +254,11 @@ async fn refusal(response: Response<Incoming>) -> AskError {
     let status: StatusCode = response.status();
     let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => AskError::Refused(problem.detail),
-        Err(_) => AskError::Refused(format!("{status}: {}", String::from_utf8_lossy(&body))),
-    }
+    let detail = match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => problem.detail,
+        Err(_) => format!("{status}: {}", String::from_utf8_lossy(&body)),
+    };
+    AskError::Refused { status: status.as_u16(), detail }
 }
 
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {

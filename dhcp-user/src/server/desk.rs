@@ -1,7 +1,7 @@
 //! What the management interfaces ask of the service's thread beyond one lease and the counters. Every answer is bounded
 //! work, for while it is made nothing else is done: a page looks at so many leases, and whoever wants more asks again.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use ipnet::Ipv4Net;
 use tokio::sync::oneshot;
@@ -36,6 +36,8 @@ pub struct Wanted {
     pub last: Option<Ipv4Addr>,
     /// Inside one of these; empty for anywhere.
     pub within: Vec<Ipv4Net>,
+    /// Inside one of these, from one address to another, ascending and disjoint.
+    pub ranges: Option<Arc<[(Ipv4Addr, Ipv4Addr)]>>,
     /// Of this hardware address, as it is shown.
     pub hw_address: Option<String>,
     /// With this option 61.
@@ -127,8 +129,11 @@ impl Wanted {
         let exhausted = self.after == Some(Ipv4Addr::BROADCAST);
         let lowest = self.within.iter().map(Ipv4Net::network).min();
         let highest = self.within.iter().map(Ipv4Net::broadcast).max();
-        let first = [next, self.first, lowest].into_iter().flatten().max();
-        let last = [self.last, highest].into_iter().flatten().min();
+        let ranges = self.ranges.as_deref();
+        let (begin, end) =
+            (ranges.and_then(|ranges| ranges.first()), ranges.and_then(|ranges| ranges.last()));
+        let first = [next, self.first, lowest, begin.map(|range| range.0)].into_iter().flatten().max();
+        let last = [self.last, highest, end.map(|range| range.1)].into_iter().flatten().min();
         let first = first.unwrap_or(Ipv4Addr::UNSPECIFIED);
         if exhausted {
             return (Ipv4Addr::BROADCAST, Ipv4Addr::UNSPECIFIED);
@@ -141,7 +146,12 @@ impl Wanted {
         let named = |wanted: &String| {
             lease.hostname.escape_ascii().to_string().to_lowercase().contains(wanted.as_str())
         };
+        let in_range = |ranges: &Arc<[(Ipv4Addr, Ipv4Addr)]>| {
+            let after = ranges.partition_point(|(first, _)| *first <= lease.address);
+            after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|(_, last)| lease.address <= *last)
+        };
         self.state.is_none_or(|state| state == lease.state)
+            && self.ranges.as_ref().is_none_or(in_range)
             && (self.within.is_empty() || self.within.iter().any(|prefix| prefix.contains(&lease.address)))
             && self.hw_address.as_ref().is_none_or(|wanted| lease.hardware.to_string() == *wanted)
             && self.client_id.as_ref().is_none_or(id)

@@ -89,6 +89,9 @@ fn every_filter_filters() {
     assert_eq!(count(Wanted { within: vec!["10.0.1.0/24".parse().unwrap()], ..base() }), 256);
     let two = vec!["10.0.1.0/30".parse().unwrap(), "10.0.3.0/30".parse().unwrap()];
     assert_eq!(count(Wanted { within: two, ..base() }), 8);
+    let ranges = |ranges: &[(u32, u32)]| Some(ranges.iter().map(|(a, b)| (at(*a), at(*b))).collect());
+    assert_eq!(count(Wanted { ranges: ranges(&[(3, 5), (250, 260), (999, 5_000)]), ..base() }), 3 + 11 + 1);
+    assert_eq!(count(Wanted { ranges: ranges(&[]), ..base() }), 0);
     assert_eq!(count(Wanted { state: Some(LeaseState::Free), ..base() }), 100);
     let hw = Wanted { hw_address: Some("02:00:00:00:00:05".to_owned()), ..base() };
     assert_eq!(all(&table, hw), [at(5)]);

@@ -274,7 +274,7 @@ fn configured(subnet: Option<&Subnet>, address: Ipv4Addr) -> Step {
         return Step::new("configuration", "no_subnet", "it is in no configured subnet");
     };
     let prefix = subnet.prefix;
-    if let Some(host) = subnet.reservations.iter().find(|host| host.address == address) {
+    if let Some(host) = subnet.reservation(address) {
         let whose = match &host.identity {
             HostIdentity::Hardware(mac) => HardwareAddress::ethernet(*mac).to_string(),
             HostIdentity::ClientId(id) => format!("client identifier {}", id.escape_ascii()),

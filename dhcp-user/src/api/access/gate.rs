@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{
     caller::{Caller, Peer},
-    rights::{Need, methods, need},
+    rights::{Need, methods, need, only_asks},
 };
 use crate::{
     api::{
@@ -47,7 +47,7 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let changing = !is_reading(&method) && matched.is_some();
+    let changing = !is_reading(&method) && matched.as_deref().is_some_and(|path| !only_asks(path));
     let recording = |who: String| Recording {
         changes: api.changes.clone(),
         request_id: id.clone(),
@@ -82,7 +82,7 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID.clone(), value);
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
@@ -111,6 +111,7 @@ impl Recording {
             path: self.path,
             status: response.status().as_u16(),
             detail: note.unwrap_or_default(),
+            count: 1,
         };
         self.changes.add(record).await;
         response

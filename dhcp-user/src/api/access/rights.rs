@@ -72,6 +72,11 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("DELETE", "/api/v1/tokens/{id}", Need::Whole(ApiRole::Admin)),
 ];
 
+/// Whether nothing changes there, though it is asked with a body: it is not for the record of changes.
+pub fn only_asks(path: &str) -> bool {
+    matches!(path, "/api/v1/config/validate" | "/api/v1/config/diff")
+}
+
 /// The methods of a path, as the header `Allow` names them.
 pub fn methods(path: &str) -> String {
     let of_path = RIGHTS.iter().filter(|(_, known, _)| *known == path);

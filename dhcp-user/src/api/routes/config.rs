@@ -17,6 +17,7 @@ use crate::{
         Api,
         access::gate::Note,
         problem::{Problem, Text},
+        turn::Turn,
     },
     config::{
         self,
@@ -40,7 +41,8 @@ pub struct ConfigSummary {
 }
 
 impl ConfigSummary {
-    fn of(config: &Config) -> Self {
+    /// What this one holds.
+    pub fn of(config: &Config) -> Self {
         Self {
             interfaces: config.interfaces.len(),
             subnets: config.subnets.len(),
@@ -59,19 +61,27 @@ impl ConfigSummary {
     responses(
         (status = 200, body = ConfigSummary),
         (status = 422, body = Problem),
+        (status = 503, body = Problem, description = "Another is being judged; see Retry-After"),
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn validate(Text(text): Text) -> Result<Json<ConfigSummary>, Problem> {
-    let judged = judged(move || config::parse(&text, "request")).await?;
+pub(super) async fn validate(turn: Turn, Text(text): Text) -> Result<Json<ConfigSummary>, Problem> {
+    let judged = judged(turn, move || config::parse(&text, "request")).await?;
     let config = judged.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
     Ok(Json(ConfigSummary::of(&config)))
 }
 
-/// Judges a configuration. Millions of reservations may be in it: not on a thread that others wait for.
-async fn judged<T: Send + 'static>(judge: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    let judged = tokio::task::spawn_blocking(judge).await;
-    judged.map_err(|_| Problem::unavailable("the configuration could not be judged"))
+/// Judges a configuration. Millions of reservations may be in it: not on a thread that others wait for, and the turn is
+/// over when that is done, whether anybody still waits for it or not.
+async fn judged<T: Send + 'static>(
+    turn: Turn,
+    judge: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let judged = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        judge()
+    });
+    judged.await.map_err(|_| Problem::unavailable("the configuration could not be judged"))
 }
 
 /// What another configuration would change.
@@ -110,12 +120,17 @@ pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
     responses(
         (status = 200, body = ConfigDiff),
         (status = 422, body = Problem),
+        (status = 503, body = Problem, description = "Another is being judged; see Retry-After"),
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn diff(State(api): State<Api>, Text(text): Text) -> Result<Json<ConfigDiff>, Problem> {
+pub(super) async fn diff(
+    State(api): State<Api>,
+    turn: Turn,
+    Text(text): Text,
+) -> Result<Json<ConfigDiff>, Problem> {
     let reloader = reloader(&api)?;
-    let compared = judged(move || {
+    let compared = judged(turn, move || {
         let standing = reloader.in_force().standing();
         let (changes, refused) = match reloader.judge(&text) {
             Ok((_, decision)) => (decision == Decision::Change, None),

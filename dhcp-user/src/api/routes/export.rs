@@ -17,7 +17,7 @@ use crate::{
         Api,
         access::caller::Caller,
         problem::{Parameters, Problem},
-        routes::leases::Filters,
+        routes::leases::{Filters, Listing},
     },
     server::{desk::Wanted, service::Query, view::LeaseView},
 };
@@ -34,11 +34,11 @@ pub(super) enum Format {
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct How {
     /// `ndjson` or `csv`.
     #[param(inline)]
+    #[expect(dead_code, reason = "for the description; what is asked is read by `Listing`")]
     format: Option<Format>,
 }
 
@@ -53,13 +53,14 @@ struct Export {
     begun: bool,
 }
 
-/// All leases the caller may see. If the service stops half-way, the answer ends without its end: `curl` says so.
+/// All leases the caller may see, or those of them that fit every filter. If the service stops half-way, the answer ends without its end: `curl` says so.
 #[utoipa::path(
     get,
     path = "/api/v1/leases/export",
     tag = "leases",
-    params(How),
+    params(How, Filters),
     responses(
+        (status = 422, body = Problem),
         (status = 200, description = "A stream", content(
             (String = "application/x-ndjson"), (String = "text/csv")
         )),
@@ -69,10 +70,11 @@ struct Export {
 pub(super) async fn export(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Parameters(how): Parameters<How>,
+    Parameters(listing): Parameters<Listing>,
 ) -> Result<Response, Problem> {
-    let format = how.format.unwrap_or_default();
-    let wanted = Filters::default().wanted(&caller)?;
+    let (format, filters) = listing.export()?;
+    let format = format.unwrap_or_default();
+    let wanted = filters.wanted(&api, &caller)?;
     let export = Export { api, format, wanted, begun: false };
     let kind = match format {
         Format::Ndjson => "application/x-ndjson",

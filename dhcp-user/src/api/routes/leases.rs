@@ -17,7 +17,9 @@ use crate::{
     api::{
         Api,
         access::{caller::Caller, gate::Note},
+        of_site,
         problem::{Parameters, Problem, within},
+        routes::export::Format,
     },
     lease::record::LeaseState,
     server::{
@@ -96,11 +98,13 @@ pub(super) struct Filters {
     /// Last granted by the kernel or by the daemon.
     #[param(inline)]
     renewed_by: Option<Granter>,
+    /// In a block of addresses that a node of this site holds at present; addresses outside of all pools are in none.
+    site: Option<String>,
 }
 
 impl Filters {
     /// What of it a caller may see; `None` if nothing can fit.
-    pub(super) fn wanted(&self, caller: &Caller) -> Result<Option<Wanted>, Problem> {
+    pub(super) fn wanted(&self, api: &Api, caller: &Caller) -> Result<Option<Wanted>, Problem> {
         let client_id = match &self.client_id {
             None => None,
             Some(text) => {
@@ -125,6 +129,7 @@ impl Filters {
                 })
                 .collect(),
         };
+        let ranges = self.site.as_deref().map(|site| of_site::ranges(api, site)).transpose()?;
         if within.is_empty() && !(self.subnet.is_none() && caller.subnets.is_empty()) {
             return Ok(None);
         }
@@ -133,6 +138,7 @@ impl Filters {
             first: self.address.max(self.first),
             last: [self.address, self.last].into_iter().flatten().min(),
             within,
+            ranges,
             hw_address: self.hw_address.as_ref().map(|text| text.to_lowercase().replace('-', ":")),
             client_id,
             hostname: self.hostname.as_ref().map(|text| text.to_lowercase()),
@@ -173,9 +179,20 @@ pub(super) struct Listing {
     hostname: Option<String>,
     state: Option<StateName>,
     renewed_by: Option<Granter>,
+    site: Option<String>,
+    format: Option<Format>,
 }
 
 impl Listing {
+    /// What an export is to be like.
+    pub(super) fn export(self) -> Result<(Option<Format>, Filters), Problem> {
+        if self.after.is_some() || self.limit.is_some() {
+            return Err(Problem::bad_request("an export has no `after` and no `limit`: it is all that fits"));
+        }
+        let format = self.format;
+        Ok((format, self.parts().1))
+    }
+
     fn parts(self) -> (Cursor, Filters) {
         let Self {
             after,
@@ -189,9 +206,21 @@ impl Listing {
             hostname,
             state,
             renewed_by,
+            site,
+            format: _,
         } = self;
-        let filters =
-            Filters { address, first, last, subnet, hw_address, client_id, hostname, state, renewed_by };
+        let filters = Filters {
+            address,
+            first,
+            last,
+            subnet,
+            hw_address,
+            client_id,
+            hostname,
+            state,
+            renewed_by,
+            site,
+        };
         (Cursor { after, limit }, filters)
     }
 }
@@ -203,17 +232,20 @@ impl Listing {
     path = "/api/v1/leases",
     tag = "leases",
     params(Cursor, Filters),
-    responses((status = 200, body = LeasePage), (status = "default", body = Problem))
+    responses((status = 200, body = LeasePage), (status = 422, body = Problem), (status = "default", body = Problem))
 )]
 pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Parameters(listing): Parameters<Listing>,
 ) -> Result<Json<LeasePage>, Problem> {
+    if listing.format.is_some() {
+        return Err(Problem::bad_request("`format` is for /api/v1/leases/export"));
+    }
     let (cursor, filters) = listing.parts();
     let limit = within("limit", cursor.limit.unwrap_or(100), 1..=LEASES_MAX)?;
     let mut answer = LeasePage { leases: Vec::new(), next: None };
-    let Some(mut wanted) = filters.wanted(&caller)? else { return Ok(Json(answer)) };
+    let Some(mut wanted) = filters.wanted(&api, &caller)? else { return Ok(Json(answer)) };
     wanted.after = cursor.after;
     let mut scanned = 0;
     loop {

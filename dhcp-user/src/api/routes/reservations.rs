@@ -158,12 +158,27 @@ impl Found<'_> {
     }
 }
 
-fn all(config: &Config) -> impl Iterator<Item = Found<'_>> {
-    let subnets = config.subnets.iter();
-    let in_force = subnets.flat_map(|subnet| {
-        subnet.reservations.iter().map(move |reservation| Found::InForce(subnet.prefix, reservation))
+/// All in a range of addresses, in order. Both lists are sorted: what is before the range costs nothing.
+fn between(config: &Config, first: Ipv4Addr, last: Ipv4Addr) -> impl Iterator<Item = Found<'_>> {
+    let in_force = config.reservations_from(first);
+    let mut in_force =
+        in_force.map(|(subnet, reservation)| Found::InForce(subnet.prefix, reservation)).peekable();
+    let mut left_out = config.left_out_from(first).iter().map(Found::LeftOut).peekable();
+    let merged = std::iter::from_fn(move || match (in_force.peek(), left_out.peek()) {
+        (Some(a), Some(b)) if a.order() > b.order() => left_out.next(),
+        (None, _) => left_out.next(),
+        _ => in_force.next(),
     });
-    in_force.chain(config.left_out.iter().map(Found::LeftOut))
+    merged.take_while(move |found| found.order().0 <= last)
+}
+
+/// The addresses a caller may see, as ranges that have nothing in common, in order.
+fn seen_by(caller: &Caller) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+    if caller.subnets.is_empty() {
+        return vec![(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)];
+    }
+    let joined = Ipv4Net::aggregate(&caller.subnets);
+    joined.iter().map(|subnet| (subnet.network(), subnet.broadcast())).collect()
 }
 
 /// The reservations, those of the configuration and those made by the API.
@@ -181,21 +196,24 @@ pub(super) async fn list(
 ) -> Result<Json<ReservationPage>, Problem> {
     let limit = within("limit", page.limit.unwrap_or(PAGE_MAX), 1..=PAGE_MAX)?;
     let config = api.in_force.config();
-    let wanted = |found: &Found<'_>| {
-        let (address, _) = found.order();
-        page.after.is_none_or(|after| address > after) && caller.may_see(address)
-    };
-    let mut found: Vec<_> = all(&config).filter(wanted).collect();
-    found.sort_unstable_by_key(Found::order);
+    let after = |found: &Found<'_>| page.after.is_none_or(|after| found.order().0 > after);
+    let ranges =
+        seen_by(&caller).into_iter().filter(|(_, last)| page.after.is_none_or(|after| *last > after));
+    let mut found = ranges
+        .flat_map(|(first, last)| between(&config, page.after.map_or(first, |after| first.max(after)), last))
+        .filter(after)
+        .peekable();
+    let mut answer = ReservationPage { reservations: Vec::new(), next: None };
+    let mut last = None;
     // The cursor is an address: of the two that one may have, none is left for the next page.
-    let mut end = limit.min(found.len());
-    let address = |at: usize| found.get(at).map(|found| found.order().0);
-    while end > 0 && end < found.len() && address(end) == address(end - 1) {
-        end += 1;
+    while let Some(next) =
+        found.next_if(|next| answer.reservations.len() < limit || last == Some(next.order().0))
+    {
+        last = Some(next.order().0);
+        answer.reservations.push(next.view());
     }
-    let next = (end < found.len()).then(|| end.checked_sub(1).and_then(address)).flatten();
-    found.truncate(end);
-    Ok(Json(ReservationPage { reservations: found.iter().map(Found::view).collect(), next }))
+    answer.next = last.filter(|_| found.peek().is_some());
+    Ok(Json(answer))
 }
 
 /// One reservation. One made by the API has an ETag.
@@ -217,8 +235,7 @@ pub(super) fn shown(
     caller: &Caller,
     address: Ipv4Addr,
 ) -> Result<Response, Problem> {
-    let found = all(config).filter(|found| found.order().0 == address && caller.may_see(address));
-    let found = found.min_by_key(Found::order);
+    let found = between(config, address, address).next().filter(|_| caller.may_see(address));
     let found = found.ok_or_else(|| Problem::not_found(format!("there is no reservation of {address}")))?;
     let made = match found {
         Found::InForce(_, reservation) => reservation.made.as_ref(),

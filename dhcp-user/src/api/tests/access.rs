@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::api::{
     access::rights::{Need, RIGHTS},
+    changes::Which,
     problem::Problem,
 };
 
@@ -88,11 +89,36 @@ async fn the_record_is_filled_by_those_with_rights_and_by_nobody_else() {
         let allow = refused.headers().get("allow").map(|methods| methods.to_str().unwrap());
         assert_eq!(allow, (status == 405).then_some("GET, HEAD, DELETE"));
     }
-    assert_eq!(world.api.changes.latest(9), []);
+    assert_eq!(world.api.changes.latest(Which::All, 9), []);
     let viewer = world.token(ApiRole::Viewer, &[]);
     assert_eq!(answer(&router, request("DELETE", &path, Some(&viewer), "")).await.status(), 403);
-    let records = world.api.changes.latest(9);
+    let records = world.api.changes.latest(Which::All, 9);
     assert!(records.len() == 1 && records[0].path.len() == 256, "{records:?}");
+}
+
+#[tokio::test]
+async fn a_viewer_cannot_push_what_was_done_out_of_the_record() {
+    let world = World::new(20);
+    let router = world.remote();
+    let (viewer, operator) = (world.token(ApiRole::Viewer, &[]), world.token(ApiRole::Operator, &[]));
+    let status = async |method: &str, path: &str, token: &str| {
+        answer(&router, request(method, path, Some(token), "{}")).await.status().as_u16()
+    };
+    assert_eq!(status("DELETE", "/api/v1/leases/198.18.1.1", &operator).await, 202);
+    for _ in 0..2_000 {
+        assert_eq!(status("DELETE", "/api/v1/leases/198.18.1.1", &viewer).await, 403);
+    }
+    // Nor one that may, by what cannot be: and asking is no change.
+    assert_eq!(status("DELETE", "/api/v1/leases/198.18.9.9", &operator).await, 404);
+    assert_eq!(status("POST", "/api/v1/config/validate", &operator).await, 422);
+    let done = ask(&world, "GET", "/api/v1/audit?refused=false", "").await.1;
+    assert_eq!(done.as_array().map(Vec::len), Some(1), "{done:#}");
+    let refused = ask(&world, "GET", "/api/v1/audit?refused=true&limit=1000", "").await.1;
+    let refused = refused.as_array().unwrap();
+    let count: u64 = refused.iter().map(|record| record["count"].as_u64().unwrap_or(1)).sum();
+    assert_eq!(count, 2_001);
+    assert!(refused.len() < 100, "{}", refused.len());
+    assert!(!std::fs::read_to_string(world.folder.path().join("changes.ndjson")).unwrap().contains("403"));
 }
 
 #[tokio::test]
@@ -103,12 +129,12 @@ async fn who_hangs_up_in_the_middle_keeps_nothing_out_of_the_record() {
     let asked = answer(&router, request("DELETE", "/api/v1/leases/198.18.1.1", Some(&operator), ""));
     drop(tokio::time::timeout(Duration::ZERO, asked).await);
     let recorded = async {
-        while world.api.changes.latest(1).is_empty() {
+        while world.api.changes.latest(Which::All, 1).is_empty() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), recorded).await.expect("it is recorded");
-    assert_eq!(world.api.changes.latest(1)[0].status, 202);
+    assert_eq!(world.api.changes.latest(Which::All, 1)[0].status, 202);
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
 //! The configuration's endpoints, as far as they refuse: nothing is put in force without a service.
 
+use std::sync::atomic::AtomicBool;
+
+use futures_util::stream::once;
+
 use super::*;
 
 async fn put(world: &World, tag: Option<&str>, body: &str) -> (u16, String) {
@@ -23,6 +27,33 @@ async fn what_was_looked_at_is_what_is_replaced() {
     // The file is not what is in force: it is not there.
     let (status, said) = put(&world, Some(&tag), CONFIG).await;
     assert!(status == 409 && said.contains("is not overwritten"), "{status} {said}");
+}
+
+#[tokio::test]
+async fn one_configuration_is_judged_at_a_time_and_no_other_body_is_taken() {
+    let world = World::new(1);
+    let local = world.seen_by(Peer::Local);
+    let turn = world.api.turns.take().unwrap();
+    for what in ["validate", "diff"] {
+        let taken = Arc::new(AtomicBool::new(false));
+        let body = once({
+            let taken = Arc::clone(&taken);
+            async move {
+                taken.store(true, Ordering::Relaxed);
+                Ok::<_, std::convert::Infallible>(CONFIG)
+            }
+        });
+        let question = Request::post(format!("/api/v1/config/{what}")).body(Body::from_stream(body)).unwrap();
+        let busy = answer(&local, question).await;
+        assert_eq!((busy.status().as_u16(), busy.headers()["retry-after"].as_bytes()), (503, &b"2"[..]));
+        assert!(!taken.load(Ordering::Relaxed), "{what}: of its body nothing is taken");
+    }
+    drop(turn);
+    for what in ["validate", "diff"] {
+        // Twice: a turn is given back.
+        assert_eq!(ask(&world, "POST", &format!("/api/v1/config/{what}"), CONFIG).await.0, 200);
+        assert_eq!(ask(&world, "POST", &format!("/api/v1/config/{what}"), "{").await.0, 422);
+    }
 }
 
 #[tokio::test]

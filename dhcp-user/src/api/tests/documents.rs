@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
+use super::{Peer, World, answer, text};
 use crate::api::{
     access::rights::{Need, RIGHTS},
     description,
@@ -21,6 +22,31 @@ fn the_description_in_the_tree_is_current() {
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(found, current, "docs/openapi.json is not what the code gives; see this test for the command");
+}
+
+#[tokio::test]
+async fn the_description_is_made_once_and_not_sent_to_who_knows_it() {
+    let world = World::new(1);
+    let router = world.seen_by(Peer::Local);
+    let get = async |known: Option<&str>| {
+        let mut question = super::request("GET", "/api/v1/openapi.json", None, "");
+        if let Some(known) = known {
+            question.headers_mut().insert("if-none-match", known.parse().unwrap());
+        }
+        answer(&router, question).await
+    };
+    let first = get(None).await;
+    let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(first.headers()["cache-control"], "no-cache");
+    let said: serde_json::Value = serde_json::from_str(&text(first).await).unwrap();
+    assert_eq!(said, serde_json::to_value(description()).unwrap());
+    for (known, status) in [(format!("\"x\", W/{tag}"), 304), ("\"x\"".to_owned(), 200)] {
+        let again = get(Some(&known)).await;
+        assert_eq!((again.status().as_u16(), again.headers()["etag"].to_str().unwrap()), (status, &*tag));
+        assert_eq!(text(again).await.is_empty(), status == 304);
+    }
+    let other = answer(&router, super::request("GET", "/healthz", None, "")).await;
+    assert_eq!(other.headers()["cache-control"], "no-store");
 }
 
 #[test]

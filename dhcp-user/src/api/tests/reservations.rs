@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::changes::Which;
 
 const PATH: &str = "/api/v1/reservations";
 
@@ -63,7 +64,7 @@ async fn they_are_made_looked_at_changed_and_removed() {
     assert_eq!(ask(&world, "DELETE", &path, "").await.0, 204);
     assert_eq!(ask(&world, "GET", &path, "").await.0, 404);
     assert_eq!(ask(&world, "DELETE", &path, "").await.0, 404);
-    let changes = world.api.changes.latest(9);
+    let changes = world.api.changes.latest(Which::All, 9);
     assert!(
         changes.iter().any(|change| change.method == "POST" && change.detail.contains("text:y")),
         "{changes:?}"
@@ -209,4 +210,59 @@ async fn what_the_file_says_wins_and_the_loser_is_named() {
         ]
     );
     assert_eq!(ask(&world, "GET", &format!("{PATH}/198.18.250.9"), "").await.1["client_id"], "78");
+}
+
+/// Pages join to all of them, in order, whatever their order in the file and wherever one is left out; and of each address
+/// both are on one page.
+#[tokio::test]
+async fn pages_are_by_address_and_join() {
+    let world = World::new(1);
+    let written: Vec<_> = (0..40_u32)
+        .map(|n| (n * 17) % 40)
+        .map(|n| json!({"hw_address": format!("02:00:00:01:00:{n:02x}"), "address": format!("198.18.250.{n}")}))
+        .collect();
+    let mut text: Value = serde_json::from_str(CONFIG).unwrap();
+    text["dhcp"]["subnets"][0]["reservations"] = json!(written);
+    text["dhcp"]["subnets"][1]["reservations"] =
+        json!([{"hw_address": "02:00:00:01:00:01", "address": "198.19.0.9"}]);
+    let made: Vec<_> = ["198.18.1.1", "198.18.250.7", "198.18.250.8", "198.20.0.1"]
+        .iter()
+        .enumerate()
+        .map(|(n, address)| config::Made::parse(&entry(address, &format!("02:00:00:02:00:{n:02x}"))).unwrap())
+        .collect();
+    let config = config::parse_with(&text.to_string(), "test", &made).unwrap();
+    assert_eq!(config.left_out.len(), 3);
+    let address = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+    assert!(config.reservation(address("198.18.250.39")).is_some());
+    assert!(config.reservation(address("198.18.250.40")).is_none());
+    let world = World { api: Api { in_force: InForce::of(config.into()), ..world.api.clone() }, ..world };
+    let everything = ask(&world, "GET", PATH, "").await.1["reservations"].clone();
+    assert_eq!(everything.as_array().unwrap().len(), 45);
+    let restricted = world.token(ApiRole::Viewer, &["198.19.0.0/16", "198.18.250.4/30", "198.18.250.6/31"]);
+    for limit in [1, 2, 7, 1_000] {
+        for (token, wanted) in [(None, 45), (Some(&restricted), 6)] {
+            let (mut all, mut after) = (Vec::new(), String::new());
+            loop {
+                let question =
+                    request("GET", &format!("{PATH}?limit={limit}{after}"), token.map(|t| &**t), "");
+                let router = if token.is_some() { world.remote() } else { world.seen_by(Peer::Local) };
+                let page = super::text(answer(&router, question).await).await;
+                let page: Value = serde_json::from_str(&page).unwrap();
+                all.extend(page["reservations"].as_array().unwrap().clone());
+                match page["next"].as_str() {
+                    Some(next) => after = format!("&after={next}"),
+                    None => break,
+                }
+            }
+            let addresses: Vec<_> = all.iter().map(|one| address(one["address"].as_str().unwrap())).collect();
+            assert!(addresses.is_sorted() && all.len() == wanted, "limit {limit}: {addresses:?}");
+            if token.is_none() {
+                assert_eq!(all, *everything.as_array().unwrap());
+            }
+        }
+    }
+    let of = |one: &Value| (one["address"].clone(), one.get("left_out").is_some());
+    let twice: Vec<_> =
+        everything.as_array().unwrap().iter().map(of).filter(|(a, _)| a == "198.18.250.7").collect();
+    assert_eq!(twice, [("198.18.250.7".into(), false), ("198.18.250.7".into(), true)]);
 }

@@ -101,7 +101,22 @@ async fn exports_hold_every_lease_once() {
     let csv = text(export).await;
     assert_eq!(csv.lines().count(), 3_001);
     assert!(csv.lines().nth(8).unwrap().contains(r#","host-7,x","#), "{:?}", csv.lines().nth(8));
-    assert_eq!(ask(&world, "GET", "/api/v1/leases/export?format=xml", "").await.0, 400);
+    // The filters are those of the listing.
+    let lines = async |query: &str| {
+        let question = request("GET", &format!("/api/v1/leases/export?{query}"), None, "");
+        text(answer(&router, question).await).await.lines().count()
+    };
+    assert_eq!(lines("state=free").await, 300);
+    assert_eq!(lines("format=csv&first=198.18.1.0&last=198.18.1.9").await, 11);
+    for wrong in ["format=xml", "limit=1", "after=198.18.1.1", "nosuch=1"] {
+        assert_eq!(ask(&world, "GET", &format!("/api/v1/leases/export?{wrong}"), "").await.0, 400, "{wrong}");
+    }
+    for path in ["/api/v1/leases/export", "/api/v1/leases"] {
+        let (status, problem) = ask(&world, "GET", &format!("{path}?site=a"), "").await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(status == 422 && detail.contains("multi_site is not enabled"), "{status} {detail}");
+    }
+    assert_eq!(ask(&world, "GET", "/api/v1/leases?format=csv", "").await.0, 400);
 }
 
 #[tokio::test]

@@ -146,6 +146,7 @@ fn subnet(
     let mut reservations =
         reservation::reservations(&entry.reservations, &room, resolver, &path.key("reservations"), problems);
     beside.add(&mut reservations, &room, resolver);
+    reservations.sort_by_key(|reservation| reservation.address);
     let policy = resolver.policy(&draft, prefix.netmask());
     let pools = pools.into_iter().map(|drafted| drafted.pool).collect();
     Some(Subnet { prefix, link: link?, relays, pools, reservations, policy })

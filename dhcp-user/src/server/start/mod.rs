@@ -38,6 +38,7 @@ use super::{
     queries::Queries,
     reload::{
         InForce, Prospects,
+        agreed::Taken,
         decide::{AskingBy, Standing},
         tell_left_out,
     },
@@ -98,8 +99,9 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     }
     let (facts, servers) = interfaces::look_up(config)?;
     let found = Found::open(config)?;
+    let taken = Taken::stored(meta(&found.recovered, MetaKey::SiteReservations));
     let config = Arc::new(config::parse_with(text, "the configuration", &found.reservations())?);
-    tell_left_out(&config);
+    tell_left_out(config.left_out.iter());
     let standing = Standing {
         text: text.into(),
         config: Arc::clone(&config),
@@ -126,6 +128,7 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
         in_force: InForce::new(standing),
         pins: pins.clone(),
         asking: AskingBy { arp: !probing.arp.is_empty(), echo: probing.echo.is_some() },
+        taken,
     };
     let mut modes = std::collections::BTreeMap::new();
     let mut barrier = None;
