@@ -63,7 +63,8 @@ impl World {
                 let machine = &self.machines[*peer];
                 let disk = machine.disk.lock();
                 let known = disk.store.durable().leases.get(&lease.address);
-                let known = known.map_or(Span::ZERO, |known| known.reach().since(machine.timestamp(self.now_ns)));
+                let known =
+                    known.map_or(Span::ZERO, |known| known.reach().since(machine.timestamp(self.now_ns)));
                 known.0 + ALLOWANCE.0 < left.0
             })?;
             Some((lease.address, left.as_secs(), peer))
