@@ -228,6 +228,15 @@ impl Daemon {
         serde_json::from_str(&body).with_context(|| format!("{path} is answered by no JSON: {body}"))
     }
 
+    /// As [`get`](Self::get), of what is no JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or with something else than 200.
+    pub fn text(&self, path: &str, patience: Duration) -> Result<String> {
+        get(&self.socket, path, patience)
+    }
+
     /// Runs the daemon's own command line against it, such as `["leases", "list"]`, and returns the JSON it prints.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use aya::maps::{Array, Map, MapData};
 use dhcp_common::abi::{Control, VERSION};
 use dhcp_tests::{
     client::scripted::{Lease, Scripted},
-    daemon::Daemon,
+    daemon::{Daemon, binary},
     lab::{self, Cable, SERVER, Server, Stats, set},
     process,
     wait::wait_for,
@@ -150,6 +150,37 @@ fn without_its_pins_as_after_a_reboot() {
 }
 
 #[test]
+fn a_changed_xdp_mode_makes_the_link_anew() {
+    let server = Server::new().unwrap();
+    let cable = Cable::new(&server).unwrap();
+    let mut config = server.config();
+    let client = Scripted::new(&cable.socket, 1);
+    let mut lease = None;
+    // As configured, what runs then, and whether the link is the earlier daemon's.
+    for (mode, runs, took_over) in [
+        ("generic", "generic", false),
+        ("auto", "generic", true),
+        ("driver", "driver", false),
+        ("auto", "driver", true),
+        ("generic", "generic", false),
+    ] {
+        set(&mut config, "/dhcp/interfaces/0/mode", json!(mode));
+        let mut daemon = server.start(&config).unwrap();
+        let log = daemon.log();
+        let stats = Stats::of(&daemon).unwrap().0;
+        assert_eq!(stats.pointer("/kernel/interfaces/s0"), Some(&json!(runs)), "{mode}: {log}");
+        assert!(log.contains(&format!("took_over={took_over}")), "{mode}: {log}");
+        assert_eq!(log.contains("configure mode"), mode == "auto" && runs == "generic", "{mode}: {log}");
+        let held = lease.get_or_insert_with(|| client.dora().unwrap());
+        // What was learnt is still known, in whichever mode.
+        let (ack, _) = client.ask(&client.renewal(held.address)).unwrap();
+        assert_eq!((ack.kind(), ack.yiaddr), (5, held.address));
+        assert_eq!(Stats::of(&daemon).unwrap().answered(), 1, "{mode}: {log}");
+        assert!(daemon.stop().unwrap().success());
+    }
+}
+
+#[test]
 fn a_running_daemons_pins_are_not_unloaded() {
     let server = Server::new().unwrap();
     let _cable = Cable::new(&server).unwrap();
@@ -165,6 +196,18 @@ fn pinned_maps_of_another_layout_are_refused() {
     let config = server.config();
     let mut daemon = server.start(&config).unwrap();
     let clients = two(&cable).unwrap();
+    // What an upgrade asks before it stops anything.
+    let takeover = || {
+        let file = server.folder.path().join("dhcp.json");
+        let asked =
+            Command::new(binary().unwrap()).arg("--config").arg(file).arg("--check-takeover").output();
+        let asked = asked.unwrap();
+        let said = String::from_utf8_lossy(&[asked.stdout, asked.stderr].concat()).into_owned();
+        (asked.status.code(), said)
+    };
+    let (code, said) = takeover();
+    assert!(code == Some(0) && said.contains("can be taken over"), "{code:?}: {said}");
+    renew_in_the_kernel(Some(&daemon), &clients[0]).unwrap();
     assert!(daemon.stop().unwrap().success());
 
     // The same size, but another version in it.
@@ -187,6 +230,11 @@ fn pinned_maps_of_another_layout_are_refused() {
         ] {
             assert!(last.contains(&words), "{what}: {words:?} is not in {last}");
         }
+        let (code, said) = takeover();
+        assert!(
+            code == Some(1) && said.contains(&format!("layout version {found}")),
+            "{what}: {code:?}: {said}"
+        );
     };
     refused("another version", VERSION + 6);
     // Refused, and left alone: the kernel goes on.
@@ -205,6 +253,8 @@ fn pinned_maps_of_another_layout_are_refused() {
     refused("another size", 0);
 
     server.unload().unwrap();
+    let (code, said) = takeover();
+    assert!(code == Some(0) && said.contains("nothing to take over"), "{code:?}: {said}");
     let daemon = server.start(&config).unwrap();
     renew_in_the_kernel(Some(&daemon), &clients[1]).unwrap();
 }

@@ -1,9 +1,15 @@
 //! What is shipped beside the daemon is accepted by the programs it is for: alert rules by promtool, which also runs their
 //! tests, and the unit by systemd.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use dhcp_tests::{daemon::binary, process::stdout, tools};
+use serde_json::Value;
 
 fn packaging(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(name)
@@ -57,13 +63,108 @@ fn manual_pages_and_completions_are_written() {
     assert_eq!(cut.unwrap(), "#compdef s");
 }
 
+/// Whether whatever runs an example can have two of it serve at a time, or one after the other on two machines, where the
+/// second knows nothing of the first one's leases.
+fn may_run_on_several_machines(example: &str) -> bool {
+    let says = |line: &str| example.lines().any(|found| found.trim() == line);
+    !(says("kind: Deployment")
+        && says("replicas: 1")
+        && says("strategy: {type: Recreate}")
+        && example.lines().any(|line| line.trim().starts_with("nodeSelector: {kubernetes.io/hostname: ")))
+}
+
 #[test]
-fn the_daemon_takes_the_configuration_of_the_kubernetes_example() {
-    let example = fs::read_to_string(packaging("kubernetes/daemonset.yaml")).unwrap();
-    let (_, rest) = example.split_once("  dhcp.json: |\n").unwrap();
-    let json: String = rest.lines().map_while(|line| line.strip_prefix("    ")).collect();
+fn kubernetes_examples_are_taken_and_give_no_address_twice() {
+    let mut seen = [0; 2];
+    for entry in fs::read_dir(packaging("kubernetes")).unwrap() {
+        let file = entry.unwrap().path();
+        let (example, shown) = (fs::read_to_string(&file).unwrap(), file.display());
+        let (_, rest) = example.split_once("  dhcp.json: |\n").unwrap();
+        let text: String = rest.lines().map_while(|line| line.strip_prefix("    ")).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dhcp.json");
+        fs::write(&path, &text).unwrap();
+        stdout(Command::new(binary().unwrap()).arg("--check-config").arg(&path)).unwrap();
+
+        let config: Value = serde_json::from_str(&text).unwrap();
+        let sites = &config["dhcp"]["datacenter"]["multi_site"];
+        let nodes: usize = sites["sites"]
+            .as_array()
+            .map_or(0, |all| all.iter().map(|site| site["nodes"].as_array().unwrap().len()).sum());
+        let several = may_run_on_several_machines(&example);
+        if several {
+            assert!(
+                sites["enabled"] == true && nodes > 1,
+                "{shown}: several servers of one pool, and no multi_site"
+            );
+            assert_eq!(sites["node"], Value::Null, "{shown}: one name for all machines");
+        }
+        seen[usize::from(several)] += 1;
+        // On the network of the machine: whoever reaches that would read them.
+        let metrics = config["dhcp"]["api"]["metrics_listen"].as_str().unwrap();
+        assert!(metrics.starts_with("127.0.0.1:"), "{shown}: figures on {metrics}");
+        let port = metrics.rsplit(':').next().unwrap();
+        let probes = example.lines().filter(|line| line.contains("httpGet: "));
+        let probes: Vec<_> = probes.filter(|line| !line.trim().starts_with('#')).collect();
+        assert_eq!(probes.len(), 3, "{shown}");
+        for probe in probes {
+            assert!(
+                probe.contains("host: 127.0.0.1") && probe.contains(&format!("port: {port}")),
+                "{shown}: {probe}"
+            );
+        }
+    }
+    assert_eq!(seen, [1, 1], "one example for one machine, one for several");
+    let daemon_set =
+        "kind: DaemonSet\nreplicas: 1\nstrategy: {type: Recreate}\nnodeSelector: {kubernetes.io/hostname: a}";
+    assert!(may_run_on_several_machines(daemon_set));
+    assert!(!may_run_on_several_machines(&daemon_set.replace("DaemonSet", "Deployment")));
+}
+
+/// Runs the package's script after an upgrade, with programs around it that note how they are called; what they noted, and what
+/// the script said. `takes_over` is what the new binary says of the daemon that runs.
+fn configure_after_an_upgrade(takes_over: bool) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dhcp.json");
-    fs::write(&path, json).unwrap();
-    stdout(Command::new(binary().unwrap()).arg("--check-config").arg(&path)).unwrap();
+    let (bin, notes) = (folder.path().join("bin"), folder.path().join("notes"));
+    fs::create_dir(&bin).unwrap();
+    for name in
+        ["systemd-sysusers", "systemd-tmpfiles", "deb-systemd-helper", "deb-systemd-invoke", "systemctl"]
+    {
+        stub(&bin.join(name), &notes, true);
+    }
+    stub(&bin.join("simple-dhcpd-datacenter"), &notes, takes_over);
+    let script = fs::read_to_string(packaging("debian/postinst")).unwrap();
+    let path = folder.path().display();
+    let script = script.replace("/run/systemd/system", &format!("{path}/bin"));
+    let script = script.replace("/etc/systemd/system", &format!("{path}/etc"));
+    let mut sh = Command::new("sh");
+    sh.args(["-c", &script, "postinst", "configure", "0.1.0-1"]);
+    let ran = sh.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(ran.status.success(), "{said}");
+    (fs::read_to_string(&notes).unwrap(), said)
+}
+
+/// A program that notes how it is called.
+fn stub(path: &Path, notes: &Path, succeeds: bool) {
+    let name = path.file_name().unwrap().to_string_lossy();
+    let end = if succeeds { "exit 0" } else { "echo 'of layout version 9' >&2; exit 1" };
+    fs::write(path, format!("#!/bin/sh\necho \"{name} $*\" >> '{}'\n{end}\n", notes.display())).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn an_upgrade_that_cannot_take_over_leaves_the_old_daemon_running() {
+    let restart = "deb-systemd-invoke try-restart simple-dhcpd-datacenter.service";
+    let (called, said) = configure_after_an_upgrade(true);
+    assert!(
+        called.contains("simple-dhcpd-datacenter --check-takeover") && called.contains(restart),
+        "{called}"
+    );
+    assert!(!said.contains("cannot take over"), "{said}");
+    let (called, said) = configure_after_an_upgrade(false);
+    assert!(!called.contains("deb-systemd-invoke"), "{called}");
+    for words in ["of layout version 9", "cannot take over", "serves on", "unload"] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
 }

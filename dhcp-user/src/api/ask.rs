@@ -1,23 +1,50 @@
-//! Asks the service's thread, and gives up in time: nobody who waits for an answer may wait for ever.
+//! Asks the service's thread, and gives up in time: nobody who waits for an answer may wait for ever, and no more wait than the
+//! thread has time for beside what it is there for.
 
-use std::{sync::mpsc::SyncSender, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::SyncSender,
+    },
+    time::Duration,
+};
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 use super::problem::Problem;
-use crate::server::service::{Event, Query};
+use crate::server::{
+    queries::WAITING_MAX,
+    service::{Event, Query},
+};
 
 /// How long the service may take for one answer, which is bounded work.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Questions after its health that may wait beside all others: whoever restarts what is not alive must not be refused
+/// because many ask for something else.
+const HEALTH_WAITING_MAX: usize = 16;
 
 /// The way to the service's thread.
 #[derive(Clone, Debug)]
-pub struct ServiceHandle(SyncSender<Event>);
+pub struct ServiceHandle {
+    events: SyncSender<Event>,
+    room: Arc<Semaphore>,
+    room_for_health: Arc<Semaphore>,
+    refused: Arc<AtomicU64>,
+}
 
 impl ServiceHandle {
     /// To the thread that receives these.
-    pub const fn new(events: SyncSender<Event>) -> Self {
-        Self(events)
+    pub fn new(events: SyncSender<Event>) -> Self {
+        Self {
+            events,
+            room: Arc::new(Semaphore::new(WAITING_MAX)),
+            room_for_health: Arc::new(Semaphore::new(HEALTH_WAITING_MAX)),
+            refused: Arc::default(),
+        }
     }
 
     /// Asks, and waits for the answer.
@@ -26,13 +53,63 @@ impl ServiceHandle {
     /// 503 if the service is too busy, too slow or gone.
     pub async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Problem> {
         let (to, answer) = oneshot::channel();
-        self.0
-            .try_send(Event::Query(query(to)))
-            .map_err(|_| Problem::unavailable("the service is too busy to answer, or stopping; ask again"))?;
+        let query = query(to);
+        let room = if matches!(query, Query::Health(_)) { &self.room_for_health } else { &self.room };
+        // Kept until the answer is there, or nobody waits for it any more.
+        let Ok(_place) = room.try_acquire() else { return Err(self.refuse()) };
+        self.events.try_send(Event::Query(query)).map_err(|_| self.refuse())?;
         match timeout(PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Problem::unavailable("the service is stopping")),
             Err(_) => Err(Problem::unavailable("the service did not answer in time")),
         }
+    }
+
+    /// Questions refused because too many waited.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    fn refuse(&self) -> Problem {
+        self.refused.fetch_add(1, Relaxed);
+        Problem::unavailable("the service is too busy to answer, or stopping; ask again")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_wait_than_may_and_health_has_room_of_its_own() {
+        let (sender, receiver) = sync_channel(4 * WAITING_MAX);
+        let service = ServiceHandle::new(sender);
+        let mut waiting = JoinSet::new();
+        for _ in 0..WAITING_MAX {
+            let service = service.clone();
+            waiting.spawn(async move { service.ask(Query::Subnets).await });
+        }
+        while service.room.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = service.ask(Query::Subnets).await.unwrap_err();
+        assert_eq!((refused.status, refused.retry_after_secs, service.refused()), (503, Some(1), 1));
+        let health = service.clone();
+        let health = tokio::spawn(async move { health.ask(Query::Health).await.map(drop) });
+        while service.room_for_health.available_permits() == HEALTH_WAITING_MAX {
+            tokio::task::yield_now().await;
+        }
+        assert!(!health.is_finished());
+        // Whoever gives up makes room, and the thread sees that nobody waits.
+        waiting.shutdown().await;
+        assert_eq!(service.room.available_permits(), WAITING_MAX);
+        let events: Vec<_> = receiver.try_iter().collect();
+        let nobody = |event: &&Event| matches!(event, Event::Query(query) if query.is_abandoned());
+        assert_eq!((events.len(), events.iter().filter(nobody).count()), (WAITING_MAX + 1, WAITING_MAX));
+        health.abort();
     }
 }

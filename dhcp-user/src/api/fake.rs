@@ -77,8 +77,9 @@ impl Fake {
             facts: Vec::new(),
             servers: vec![Ipv4Addr::new(198, 18, 0, 1)],
         });
+        let (in_force, asking) = (in_force.clone(), AskingBy { arp: true, echo: true });
         let prospects =
-            Prospects { in_force: in_force.clone(), pins: None, asking: AskingBy { arp: true, echo: true } };
+            Prospects { in_force: in_force.clone(), pins: None, asking, taken: Default::default() };
         let reloader = Reloader::new(folder.join("dhcp.json"), prospects, sender.clone());
         let service = ServiceHandle::new(sender);
         let api = Api::new(service, Arc::default(), Arc::default(), in_force, tokens, changes);
@@ -129,6 +130,9 @@ impl Fake {
                 let health = ServiceHealth {
                     fast_path_wanted: 1,
                     fast_path_attached: 1,
+                    interfaces_lost: 0,
+                    attached_again: 0,
+                    problems: Vec::new(),
                     store_refusals: 0,
                     commits: 1,
                 };

@@ -22,11 +22,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     access::{caller::Peer, limits::source},
-    tls::common_name,
+    tls::{Tls, common_name},
 };
 
 /// Connections of a listener at one time.
@@ -83,7 +82,7 @@ impl Drop for Held {
 }
 
 /// Serves connections over the network, for ever.
-pub async fn serve_tcp(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router) {
+pub async fn serve_tcp(listener: TcpListener, tls: Option<Arc<Tls>>, router: Router) {
     let (room, sources) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Sources::default());
     loop {
         let permit = take(&room).await;
@@ -107,7 +106,7 @@ pub async fn serve_tcp(listener: TcpListener, tls: Option<TlsAcceptor>, router: 
                     serve_one(stream, router, peer).await
                 }
                 Some(tls) => {
-                    let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, tls.accept(stream)).await else {
+                    let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, tls.acceptor().accept(stream)).await else {
                         tracing::debug!(%address, "no TLS handshake");
                         return;
                     };

@@ -38,6 +38,8 @@ pub struct Figures {
     pub changes_lost: u64,
     /// Requests to the API.
     pub requests: u64,
+    /// Questions to the service refused because too many waited.
+    pub refused_busy: u64,
     /// Which parts are there.
     pub health: ServiceHealth,
     /// Sites, where there are several nodes.
@@ -60,9 +62,19 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
             health.fast_path_wanted,
         ),
         ("dhcp_kernel_interfaces_attached", "Interfaces it runs on.", health.fast_path_attached),
+        (
+            "dhcp_interfaces_lost",
+            "Interfaces that are gone or were made anew: nothing is received there.",
+            health.interfaces_lost,
+        ),
     ] {
         made.gauge(name, help, count as u64)?;
     }
+    made.count(
+        "dhcp_kernel_attached_again_total",
+        "How often the kernel program was attached again because somebody had taken it away.",
+        health.attached_again,
+    )?;
     if let Some(kernel) = &stats.kernel {
         kernel_figures(&made, kernel)?;
     }
@@ -142,6 +154,11 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
     }
     made.count("dhcp_api_changes_lost_total", "Changes that could not be recorded.", figures.changes_lost)?;
     made.count("dhcp_api_requests_total", "Requests to the API.", figures.requests)?;
+    made.count(
+        "dhcp_api_refused_busy_total",
+        "Questions to the service refused because too many waited.",
+        figures.refused_busy,
+    )?;
     registry.register(Box::new(ProcessCollector::for_self()))?;
     let build = Gauge::with_opts(
         Opts::new("dhcp_build_info", "The version that runs.")

@@ -6,6 +6,7 @@
 //! * [`capture`]: captures as files. [`of_site`]: which addresses are a site's.
 //! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them. [`turn`]: work that is done one at a time.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
+//! * [`scrape`]: figures for Prometheus, made once for all who ask.
 //! * [`start`]: all of it for a running service.
 
 pub mod access;
@@ -21,6 +22,7 @@ pub mod of_site;
 pub mod page;
 pub mod problem;
 pub mod routes;
+pub mod scrape;
 pub mod start;
 pub mod tls;
 pub mod trend;
@@ -42,6 +44,7 @@ use self::{
     ask::ServiceHandle,
     changes::Changes,
     routes::history::Readers,
+    scrape::Scrape,
     tls::Expiry,
     trend::Trend,
     turn::Turns,
@@ -92,6 +95,8 @@ pub struct Api {
     pub latency: Arc<Latency>,
     /// Requests so far.
     pub requests: Arc<AtomicU64>,
+    /// The figures for Prometheus, as they were a moment ago.
+    pub scrape: Scrape,
     /// Held while a capture is on: there is one at a time.
     pub capturing: Arc<tokio::sync::Mutex<()>>,
     /// The other nodes, if there are sites.
@@ -126,6 +131,7 @@ impl Api {
             trend: Trend::default(),
             latency: Arc::default(),
             requests: Arc::default(),
+            scrape: Scrape::default(),
             capturing: Arc::default(),
             sites: None,
         }

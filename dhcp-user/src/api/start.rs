@@ -9,7 +9,6 @@ use tokio::{
     net::{TcpListener, UnixListener},
     time::sleep,
 };
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     Api,
@@ -17,7 +16,7 @@ use super::{
     ask::ServiceHandle,
     changes::Changes,
     listen::{serve_local, serve_tcp},
-    tls::{Certificate, Expiry, TlsError},
+    tls::{Expiry, Tls, TlsError},
 };
 use crate::{
     config::model,
@@ -57,7 +56,7 @@ pub struct Prepared {
     tokens: Tokens,
     changes: Changes,
     expiry: Arc<Expiry>,
-    tls: Option<(Arc<Certificate>, TlsAcceptor)>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// Makes the state directory, opens what is in it, and makes or loads the certificate.
@@ -76,13 +75,7 @@ pub fn prepare(api: &model::Api) -> Result<Prepared, ApiError> {
     let changes = Changes::open(record.clone()).map_err(failed(record))?;
     let tokens = Tokens::open(path.join("tokens.json"))?;
     let expiry = Arc::<Expiry>::default();
-    let tls = if api.enabled && api.tls {
-        let certificate = Certificate::open(api, Arc::clone(&expiry))?;
-        let acceptor = TlsAcceptor::from(certificate.server_config(api.client_ca.as_deref())?);
-        Some((certificate, acceptor))
-    } else {
-        None
-    };
+    let tls = if api.enabled && api.tls { Some(Tls::open(api, Arc::clone(&expiry))?) } else { None };
     Ok(Prepared { tokens, changes, expiry, tls })
 }
 
@@ -103,11 +96,10 @@ impl Prepared {
             tokio::spawn(serve_network("metrics", address, None, api.metrics_router()));
         }
         if config.enabled {
-            let acceptor = tls.map(|(certificate, acceptor)| {
-                tokio::spawn(certificate.follow());
-                acceptor
-            });
-            tokio::spawn(serve_network("API", config.listen, acceptor, router));
+            if let Some(tls) = &tls {
+                tokio::spawn(Arc::clone(tls).follow());
+            }
+            tokio::spawn(serve_network("API", config.listen, tls, router));
         }
     }
 }
@@ -129,7 +121,7 @@ pub struct Behind {
     pub sites: Option<Arc<Sites>>,
 }
 
-async fn serve_network(what: &'static str, address: SocketAddr, tls: Option<TlsAcceptor>, router: Router) {
+async fn serve_network(what: &'static str, address: SocketAddr, tls: Option<Arc<Tls>>, router: Router) {
     let mut told = false;
     let listener = loop {
         match TcpListener::bind(address).await {

@@ -1,5 +1,6 @@
 //! The certificate of the API: made on first start, or the operator's; read again when its files change, for connections
-//! to come. Those there are go on with the one they began with.
+//! to come. Those there are go on with the one they began with. So with the certificates that sign clients': one that is taken
+//! out of the file signs nobody's any more, not even one who was here before and resumes a session.
 
 use std::{
     fs, io,
@@ -19,6 +20,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{config::model, whole_file};
 
@@ -85,8 +87,84 @@ pub struct Certificate {
     expiry: Arc<Expiry>,
 }
 
+/// What connections are accepted with: the certificate, and who signs those of clients.
+#[derive(Debug)]
+pub struct Tls {
+    certificate: Arc<Certificate>,
+    client_ca: Option<PathBuf>,
+    current: RwLock<Arc<ServerConfig>>,
+}
+
 /// What tells whether files have changed.
-type Stamp = [(u64, u64, i64, i64); 2];
+type Stamp = Vec<(u64, u64, i64, i64)>;
+
+impl Tls {
+    /// Loads what is configured; the certificate as [`Certificate::open`] does.
+    ///
+    /// # Errors
+    /// If there is none that can be used, or the certificates that sign clients' cannot.
+    pub fn open(api: &model::Api, expiry: Arc<Expiry>) -> Result<Arc<Self>, TlsError> {
+        let certificate = Certificate::open(api, expiry)?;
+        let client_ca = api.client_ca.clone();
+        let current = RwLock::new(certificate.server_config(client_ca.as_deref())?);
+        Ok(Arc::new(Self { certificate, client_ca, current }))
+    }
+
+    /// What the next connection is accepted with.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+
+    /// Loads all files anew. Sessions of before cannot be resumed.
+    ///
+    /// # Errors
+    /// If they cannot be used; all that is in use stays.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        // Looked at first: nothing is half taken up.
+        self.certificate.server_config(self.client_ca.as_deref())?;
+        self.certificate.reload()?;
+        let config = self.certificate.server_config(self.client_ca.as_deref())?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    /// Reloads whenever the files change, for ever.
+    pub async fn follow(self: Arc<Self>) {
+        let mut seen = self.stamp();
+        let mut told = None;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = self.stamp();
+            if now == seen {
+                continue;
+            }
+            match self.reload() {
+                Ok(()) => {
+                    seen = now;
+                    let certificate = self.certificate.certificate.display();
+                    let client_ca = self.client_ca.as_ref().map(|path| path.display().to_string());
+                    tracing::info!(%certificate, client_ca, "new certificates are in use");
+                }
+                // Often only one of the files is new yet, or not readable yet: this is tried again until it works.
+                Err(error) if told != now => {
+                    tracing::warn!(%error, "the certificates in use stay");
+                    told = now;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// `None` if one of the files is not there.
+    fn stamp(&self) -> Option<Stamp> {
+        let of = |path: &Path| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+        };
+        let files = [&self.certificate.certificate, &self.certificate.key].into_iter().chain(&self.client_ca);
+        files.map(|path| of(path)).collect()
+    }
+}
 
 impl Certificate {
     /// Loads the configured certificate, or the one in the state directory, which is made if there is none.
@@ -114,44 +192,11 @@ impl Certificate {
         Ok(())
     }
 
-    /// Reloads whenever the files change, for ever.
-    pub async fn follow(self: Arc<Self>) {
-        let mut seen = self.stamp();
-        let mut told = None;
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let now = self.stamp();
-            if now == seen {
-                continue;
-            }
-            match self.reload() {
-                Ok(()) => {
-                    seen = now;
-                    tracing::info!(certificate = %self.certificate.display(), "a new certificate is in use");
-                }
-                // Often only one of the two files is new yet, or not readable yet: this is tried again until it works.
-                Err(error) if told != now => {
-                    tracing::warn!(%error, "the certificate in use stays");
-                    told = now;
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn stamp(&self) -> Option<Stamp> {
-        let of = |path: &Path| {
-            let found = fs::metadata(path).ok()?;
-            Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
-        };
-        Some([of(&self.certificate)?, of(&self.key)?])
-    }
-
-    /// What connections are accepted with.
+    /// What connections are accepted with, as the files are now.
     ///
     /// # Errors
     /// If the certificates that sign clients' cannot be used.
-    pub fn server_config(self: &Arc<Self>, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
+    fn server_config(self: &Arc<Self>, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let unusable = |path: &Path, error: String| TlsError::Unusable { path: path.to_owned(), error };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -299,6 +344,58 @@ mod tests {
         fs::copy(other.path().join(KEY_FILE), folder.path().join(KEY_FILE)).unwrap();
         first.reload().unwrap();
         assert_eq!(shown(&first), shown(&replacement));
+    }
+
+    /// Somebody who signs clients' certificates: theirs, and one of a client with its key.
+    fn authority(name: &str) -> (String, CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = parameters.self_signed(&key).unwrap().pem();
+        let client = rcgen::KeyPair::generate().unwrap();
+        let issuer = rcgen::Issuer::new(parameters, key);
+        let signed = rcgen::CertificateParams::new(vec!["client".to_owned()]).unwrap();
+        let signed = signed.signed_by(&client, &issuer).unwrap();
+        (own, signed.der().clone(), PrivateKeyDer::try_from(client.serialize_der()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_signs_clients_is_read_again_and_what_makes_no_sense_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("clients.pem");
+        let (former, latter) = (authority("former"), authority("latter"));
+        fs::write(&ca, &former.0).unwrap();
+        let api = model::Api { client_ca: Some(ca.clone()), ..api(folder.path()) };
+        let tls = Tls::open(&api, Arc::default()).unwrap();
+        let ours = read_chain(&folder.path().join(CERTIFICATE_FILE)).unwrap().remove(0);
+        let let_in = |(_, certificate, key): &(String, CertificateDer<'static>, PrivateKeyDer<'static>)| {
+            let mut roots = RootCertStore::empty();
+            roots.add(ours.clone()).unwrap();
+            let config = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_client_auth_cert(vec![certificate.clone()], key.clone_key())
+                .unwrap();
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+            let (near, far) = tokio::io::duplex(1 << 16);
+            let acceptor = tls.acceptor();
+            async move {
+                let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+                let (accepted, _) = tokio::join!(acceptor.accept(far), connector.connect(name, near));
+                accepted.is_ok()
+            }
+        };
+        assert_eq!((let_in(&former).await, let_in(&latter).await), (true, false));
+        let seen = tls.stamp();
+        fs::write(&ca, "torn").unwrap();
+        assert_ne!(tls.stamp(), seen, "a change of the file is noticed");
+        assert!(tls.reload().unwrap_err().to_string().contains("clients.pem"));
+        assert_eq!((let_in(&former).await, let_in(&latter).await), (true, false), "what was in use stays");
+        fs::write(&ca, &latter.0).unwrap();
+        tls.reload().unwrap();
+        assert_eq!((let_in(&former).await, let_in(&latter).await), (false, true));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::{
     },
     config::{self, Config, ConfigError},
     control::server,
-    fastpath::pins,
+    fastpath::{pins, predecessor},
     lease::store::make_ready,
     privilege::manager,
     server::{
@@ -59,8 +59,33 @@ pub fn check_config(path: &Path) -> u8 {
     }
 }
 
+/// Says whether a start would take over from the daemon before it.
+pub fn check_takeover(path: &Path) -> u8 {
+    // As a start reads it: what was applied over the file, if anything was.
+    let config = match in_force(path) {
+        Ok((config, _)) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return EXIT_USAGE;
+        }
+    };
+    match predecessor::check(&config.fastpath.pin_path) {
+        Ok(0) => {
+            println!("no program is pinned in {}: nothing to take over", config.fastpath.pin_path.display())
+        }
+        Ok(_) => println!("the maps pinned in {} can be taken over", config.fastpath.pin_path.display()),
+        Err(error) => {
+            eprintln!("{error}");
+            return 1;
+        }
+    }
+    0
+}
+
 /// Runs the daemon until it is told to stop.
 pub fn run(path: &Path, log_json: bool) -> u8 {
+    // First of all: which configuration counts may be a matter for the log.
+    start_logging(log_json);
     let (config, text) = match in_force(path) {
         Ok(read) => read,
         Err(error) => {
@@ -68,7 +93,6 @@ pub fn run(path: &Path, log_json: bool) -> u8 {
             return EXIT_USAGE;
         }
     };
-    start_logging(log_json);
     match serve(path, &config, &text) {
         Ok(()) => 0,
         Err(error) => {
@@ -82,7 +106,7 @@ pub fn run(path: &Path, log_json: bool) -> u8 {
 fn in_force(path: &Path) -> Result<(Config, String), ConfigError> {
     let text = config::read(path)?;
     let config = config::parse(&text, &path.display().to_string())?;
-    match applied::over(&text, &config.api.state_path)? {
+    match applied::over(&text, &config.api.state_path) {
         None => Ok((config, text)),
         Some(applied) => {
             let origin = format!("what was applied over {}", path.display());
@@ -166,6 +190,9 @@ fn serve(path: &Path, config: &Config, text: &str) -> Result<()> {
             .context("no thread for the service")?;
         let mut hangup = signal(SignalKind::hangup()).context("no signal handler")?;
         let reloader = Arc::new(Reloader::new(path.to_owned(), prospects, events.clone()));
+        if let Some(sites) = &sites {
+            reloader.follow(Arc::clone(sites));
+        }
         let behind = Behind {
             service: ServiceHandle::new(events.clone()),
             feed,

@@ -42,6 +42,10 @@ pub struct CommandLine {
     /// Check a configuration file and say what is wrong with it, then exit.
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     check_config: Option<PathBuf>,
+    /// Say whether this version can take over from the daemon that serves the configuration: reads it, and the layout of the
+    /// maps in use; changes nothing, then exits. What the package asks before it restarts the daemon.
+    #[arg(long, conflicts_with = "check_config")]
+    check_takeover: bool,
     /// Show the sites of the cluster; with --json, as the API has it.
     #[arg(long, conflicts_with = "check_config")]
     site_status: bool,
@@ -131,6 +135,9 @@ enum Command {
 pub fn run(line: CommandLine) -> u8 {
     if let Some(path) = line.check_config {
         return daemon::check_config(&path);
+    }
+    if line.check_takeover {
+        return daemon::check_takeover(&line.config);
     }
     let done = match line.command {
         None if line.site_status => sites::status(&Asking::local(line.socket, line.json)),

@@ -16,8 +16,8 @@ pub const FILE_OCTETS_MAX: u64 = 16 << 20;
 /// The text of the file at `path`.
 ///
 /// # Errors
-/// The file is missing, cannot be read, is larger than [`FILE_OCTETS_MAX`], could have been written by others, or is not UTF-8.
-pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+/// The file is missing, cannot be read, is larger than `octets_max`, could have been written by others, or is not UTF-8.
+pub(super) fn read(path: &Path, octets_max: u64) -> Result<String, ConfigError> {
     let shown = || path.to_owned();
     let unreadable = |source| ConfigError::Unreadable { path: shown(), source };
     let mut file = File::open(path).map_err(|source| match source.kind() {
@@ -37,8 +37,8 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
         trust::holding_directory(directory, &found).map_err(ConfigError::UntrustedDirectory)?;
     }
     let mut octets = Vec::new();
-    file.by_ref().take(FILE_OCTETS_MAX + 1).read_to_end(&mut octets).map_err(unreadable)?;
-    if octets.len() as u64 > FILE_OCTETS_MAX {
+    file.by_ref().take(octets_max + 1).read_to_end(&mut octets).map_err(unreadable)?;
+    if octets.len() as u64 > octets_max {
         return Err(ConfigError::TooLarge { origin: path.display().to_string() });
     }
     String::from_utf8(octets).map_err(|error| {

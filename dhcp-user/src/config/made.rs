@@ -77,13 +77,6 @@ impl Made {
     }
 }
 
-/// None of them is in force where there are several nodes: the others do not know of them, and would give addresses away.
-pub(super) fn unknown_to_others(made: &[Made]) -> Vec<LeftOut> {
-    let why = "this node is one of several, and the others do not know of it: put it into the configuration of every node";
-    let left_out = |made: &Made| LeftOut { made: made.clone(), conflict: true, why: why.to_owned() };
-    made.iter().map(left_out).collect()
-}
-
 impl Config {
     /// The reservations made by the API, those that are not in force too, by address.
     pub fn made(&self) -> Vec<Made> {

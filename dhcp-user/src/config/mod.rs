@@ -99,7 +99,7 @@ pub enum ConfigError {
 /// The file cannot be had or trusted, or its content is wrong: then the error displays every fault found, one per line,
 /// with line, column, path and what to do.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    parse(&file::read(path)?, &path.display().to_string())
+    parse(&read(path)?, &path.display().to_string())
 }
 
 /// The text of the file at `path`.
@@ -107,7 +107,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// # Errors
 /// The file cannot be had or trusted.
 pub fn read(path: &Path) -> Result<String, ConfigError> {
-    file::read(path)
+    file::read(path, FILE_OCTETS_MAX)
+}
+
+/// As [`read`], of a file that may be as long as what writes it makes the longest configuration.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_up_to(path: &Path, octets_max: u64) -> Result<String, ConfigError> {
+    file::read(path, octets_max)
 }
 
 /// Validates the configuration `text`; messages call it `origin`.
@@ -132,12 +140,7 @@ pub fn parse_with(text: &str, origin: &str, made: &[Made]) -> Result<Config, Con
         && let Some(config) = validate::validate(&file, made, &mut problems)
         && problems.is_empty()
     {
-        let several = config.multi_site.as_ref().is_some_and(|section| section.enabled);
-        return if several && !made.is_empty() {
-            parse(text, origin).map(|config| Config { left_out: made::unknown_to_others(made), ..config })
-        } else {
-            Ok(config)
-        };
+        return Ok(config);
     }
     locate::locate(text, problems.list_mut());
     Err(ConfigError::Invalid(problems))

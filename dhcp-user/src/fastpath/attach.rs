@@ -1,4 +1,5 @@
-//! Attaching the program to an interface, or handing an earlier daemon's link over to it without a gap.
+//! Attaching the program to an interface, or handing an earlier daemon's link over to it without a gap, if that is of the mode
+//! that is configured: a link keeps the mode it was made with.
 
 use std::io;
 
@@ -9,7 +10,7 @@ use aya::programs::{
 };
 
 use super::{error::FastPathError, pins::PinDirectory};
-use crate::config::model::AttachMode;
+use crate::{config::model::AttachMode, net::xdp_mode::XdpMode as Running};
 
 /// How the program came to run on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +34,68 @@ pub fn attach(
     mode: AttachMode,
     pins: &PinDirectory,
 ) -> Result<Attached, FastPathError> {
+    // Without a link of ours, whatever runs there is somebody else's.
+    if pins.link(interface).exists()
+        && let Some(before) = running(interface, ifindex)
+        && is_another(mode, before)
+    {
+        return replace(program, interface, ifindex, before, mode, pins);
+    }
     if take_over(program, interface, pins)? {
         return Ok(Attached::TookOver);
     }
+    attach_anew(program, interface, ifindex, mode, pins)
+}
+
+/// The mode of the program that runs on an interface, if one does.
+fn running(interface: &str, ifindex: u32) -> Option<Running> {
+    Running::of(ifindex)
+        .inspect_err(|error| tracing::debug!(interface, %error, "the kernel does not tell what runs there"))
+        .ok()
+        .flatten()
+}
+
+/// Whether a link of mode `is` is not what `wanted` asks for. `auto` takes what there is.
+const fn is_another(wanted: AttachMode, is: Running) -> bool {
+    matches!((wanted, is), (AttachMode::Driver, Running::Generic) | (AttachMode::Generic, Running::Driver))
+}
+
+/// Makes an earlier daemon's link anew, in another mode. In between, for a moment, no program runs: renewals come up to the
+/// daemon. If the kernel or the driver refuses the new mode, the program runs in the one before: renewals go on.
+fn replace(
+    program: &mut Xdp,
+    interface: &str,
+    ifindex: u32,
+    before: Running,
+    mode: AttachMode,
+    pins: &PinDirectory,
+) -> Result<Attached, FastPathError> {
+    let path = pins.link(interface);
+    tracing::info!(
+        interface,
+        from = before.as_str(),
+        "the configuration wants another XDP mode: the link is made anew"
+    );
+    // The kernel puts off what follows from a removed pin, but detaches at once when the last descriptor is closed.
+    let link = PinnedLink::from_pin(&path).ok();
+    pins.remove(&path)?;
+    drop(link);
+    attach_anew(program, interface, ifindex, mode, pins).inspect_err(|_| {
+        let former = if before == Running::Generic { AttachMode::Generic } else { AttachMode::Driver };
+        match attach_anew(program, interface, ifindex, former, pins) {
+            Ok(_) => tracing::warn!(interface, mode = before.as_str(), "the program runs in the mode it had"),
+            Err(error) => tracing::error!(interface, %error, "our program runs on the interface no more"),
+        }
+    })
+}
+
+fn attach_anew(
+    program: &mut Xdp,
+    interface: &str,
+    ifindex: u32,
+    mode: AttachMode,
+    pins: &PinDirectory,
+) -> Result<Attached, FastPathError> {
     let (attached, first) = match mode {
         AttachMode::Auto | AttachMode::Driver | AttachMode::Off => (Attached::Driver, XdpMode::Driver),
         AttachMode::Generic => (Attached::Generic, XdpMode::Skb),

@@ -186,16 +186,16 @@ impl KernelPath {
     }
 
     /// Attaches the programs, in the place of earlier ones where there are such. From here on the kernel answers by
-    /// these maps. Called again it takes the links back.
+    /// these maps. Called again it takes the links back. Returns how.
     ///
     /// # Errors
     /// If the kernel or a driver refuses: then some interfaces may run these programs already.
-    pub fn attach(&mut self) -> Result<Vec<(String, Attached)>, FastPathError> {
+    pub fn attach(&mut self) -> Result<Vec<(Port, Attached)>, FastPathError> {
         let mut attached = Vec::with_capacity(self.objects.len());
         for (port, object) in &mut self.objects {
             let program: &mut Xdp = program(object, name::PROGRAM, &port.name)?;
             attached.push((
-                port.name.clone(),
+                port.clone(),
                 attach::attach(program, &port.name, port.ifindex, port.mode, &self.pins)?,
             ));
         }
@@ -209,6 +209,23 @@ impl KernelPath {
             }
         }
         Ok(attached)
+    }
+
+    /// Attaches the program of one interface again, of which somebody took it. `None` if it has none.
+    ///
+    /// # Errors
+    /// If the kernel or the driver refuses.
+    pub fn attach_again(&mut self, interface: &str) -> Result<Option<Attached>, FastPathError> {
+        let Some((port, object)) = self.objects.iter_mut().find(|(port, _)| port.name == interface) else {
+            return Ok(None);
+        };
+        let program: &mut Xdp = program(object, name::PROGRAM, &port.name)?;
+        attach::attach(program, &port.name, port.ifindex, port.mode, &self.pins).map(Some)
+    }
+
+    /// The identifiers of its programs, by interface.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, u32)> {
+        programs(&self.objects, name::PROGRAM)
     }
 
     /// Where its maps and programs are pinned.
@@ -390,6 +407,17 @@ pub(super) fn program<'a>(
         .ok_or(FastPathError::Missing("program"))?
         .try_into()
         .map_err(|error| FastPathError::Program { interface: interface.to_owned(), error })
+}
+
+/// The identifiers of the programs of this name, by interface. One that the kernel does not tell is left out.
+pub(super) fn programs<'a>(
+    objects: &'a [(Port, Ebpf)],
+    name: &'static str,
+) -> impl Iterator<Item = (&'a str, u32)> {
+    objects.iter().filter_map(move |(port, object)| {
+        let info = object.program(name)?.info().ok()?;
+        Some((port.name.as_str(), info.id()))
+    })
 }
 
 pub(super) fn take(object: &mut Ebpf, map: &'static str) -> Result<Map, FastPathError> {

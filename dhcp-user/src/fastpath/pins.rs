@@ -120,10 +120,7 @@ impl PinDirectory {
     /// # Errors
     /// If the directory cannot be read.
     pub fn sets(&self) -> Result<Vec<PinSet>, FastPathError> {
-        let mut sets: Vec<PinSet> =
-            self.files()?.iter().filter_map(|file| PinSet::from_name(&self.path, file)).collect();
-        sets.sort_unstable_by_key(PinSet::number);
-        Ok(sets)
+        sets_in(&self.path)
     }
 
     /// Makes a set that nobody uses yet.
@@ -171,13 +168,28 @@ impl PinDirectory {
     }
 
     fn files(&self) -> Result<Vec<String>, FastPathError> {
-        let failed = |error| FastPathError::Pin { call: "readdir", path: self.path.clone(), error };
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(failed)? {
-            files.extend(entry.map_err(failed)?.file_name().into_string());
-        }
-        Ok(files)
+        files_in(&self.path)
     }
+}
+
+/// The sets in a directory of pins, the oldest first.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub(super) fn sets_in(path: &Path) -> Result<Vec<PinSet>, FastPathError> {
+    let mut sets: Vec<PinSet> =
+        files_in(path)?.iter().filter_map(|file| PinSet::from_name(path, file)).collect();
+    sets.sort_unstable_by_key(PinSet::number);
+    Ok(sets)
+}
+
+fn files_in(path: &Path) -> Result<Vec<String>, FastPathError> {
+    let failed = |error| FastPathError::Pin { call: "readdir", path: path.to_owned(), error };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        files.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(files)
 }
 
 /// Removes a pin if it is there.

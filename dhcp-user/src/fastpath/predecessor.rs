@@ -18,7 +18,7 @@ use super::{
     kernel::{Mark, marks},
     memory::MappedArray,
     pin_set::PinSet,
-    pins::PinDirectory,
+    pins::{self, PinDirectory},
 };
 
 /// The maps of earlier programs.
@@ -36,19 +36,7 @@ impl Predecessor {
     /// If they are of another layout or cannot be read.
     pub fn open(pins: &PinDirectory) -> Result<Option<Self>, FastPathError> {
         let sets = pins.sets()?;
-        let (mut leases, mut known) = (Vec::new(), Vec::new());
-        let in_sets = sets.iter().map(|set| (set.map("control"), set.map("leases")));
-        // Named maps are in a set too, unless they are of a version that knew no sets.
-        for (control, map) in in_sets.chain([(pins.map("control"), pins.map("leases"))]) {
-            // A set without them was never finished, and its programs were never attached.
-            if !control.exists() || !map.exists() {
-                continue;
-            }
-            if let Some((id, opened)) = open_leases(pins, &control, &map, &known)? {
-                known.push(id);
-                leases.push(opened);
-            }
-        }
+        let leases = open_all(pins.path(), &sets)?;
         if leases.is_empty() {
             sets.iter().try_for_each(PinSet::remove)?;
             return Ok(None);
@@ -98,9 +86,39 @@ impl Predecessor {
     }
 }
 
+/// Whether a start would take over what is pinned at `path`, as far as the layout of maps goes: how many sets of maps there are.
+/// Nothing is changed, and a daemon may be running on them.
+///
+/// # Errors
+/// As [`Predecessor::open`].
+pub fn check(path: &Path) -> Result<usize, FastPathError> {
+    if !path.is_dir() {
+        return Ok(0);
+    }
+    Ok(open_all(path, &pins::sets_in(path)?)?.len())
+}
+
+/// Opens all maps of leases that were finished.
+fn open_all(path: &Path, sets: &[PinSet]) -> Result<Vec<MappedArray<LeaseEntry>>, FastPathError> {
+    let (mut leases, mut known) = (Vec::new(), Vec::new());
+    let in_sets = sets.iter().map(|set| (set.map("control"), set.map("leases")));
+    // Named maps are in a set too, unless they are of a version that knew no sets.
+    for (control, map) in in_sets.chain([(path.join("control"), path.join("leases"))]) {
+        // A set without them was never finished, and its programs were never attached.
+        if !control.exists() || !map.exists() {
+            continue;
+        }
+        if let Some((id, opened)) = open_leases(path, &control, &map, &known)? {
+            known.push(id);
+            leases.push(opened);
+        }
+    }
+    Ok(leases)
+}
+
 /// Opens a map of leases that was finished and whose identifier is not among `known`.
 fn open_leases(
-    pins: &PinDirectory,
+    pins: &Path,
     control: &Path,
     leases: &Path,
     known: &[u32],
@@ -110,8 +128,7 @@ fn open_leases(
         move |error| FastPathError::PinnedMap { path, error }
     };
     let mmap = |map| move |error| FastPathError::Mmap { map, error };
-    let other_abi =
-        |found| FastPathError::OtherAbi { path: pins.path().to_owned(), found, expected: abi::VERSION };
+    let other_abi = |found| FastPathError::OtherAbi { path: pins.to_owned(), found, expected: abi::VERSION };
     let map = MapData::from_pin(control).map_err(unusable(control))?;
     let info = map.info().map_err(unusable(control))?;
     if info.value_size() as usize != size_of::<Control>() {

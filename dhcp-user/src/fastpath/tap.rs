@@ -21,7 +21,7 @@ use dhcp_common::{
 use super::{
     attach,
     error::FastPathError,
-    kernel::{KernelPath, Port, Settings, Sizes, load_object, program, take, wrong},
+    kernel::{KernelPath, Port, Settings, Sizes, load_object, program, programs, take, wrong},
     pin_set::PinSet,
 };
 
@@ -109,6 +109,13 @@ impl Recipe {
             objects.push((port, object));
         }
         Ok((Tap { set, objects }, Views(views)))
+    }
+}
+
+impl Tap {
+    /// The identifiers of its programs, by interface.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, u32)> {
+        programs(&self.objects, name::SHOWING)
     }
 }
 

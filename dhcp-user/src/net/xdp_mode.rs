@@ -1,5 +1,6 @@
-//! In which mode an XDP program runs on an interface: a `bpf_link` does not tell, the interface does (rtnetlink(7),
-//! `IFLA_XDP`). So a program that was swapped in behind an earlier daemon's link is shown as what it is.
+//! Which XDP program runs on an interface, and in which mode: the interface itself tells (rtnetlink(7), `IFLA_XDP`), whatever
+//! links say. So a program that was swapped in behind an earlier daemon's link is shown as what it is, and one that somebody
+//! took away is missed.
 
 use std::{
     io::{self, Read as _},
@@ -17,6 +18,7 @@ const ANSWER_MAX: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// From `enum` in linux/if_link.h.
 const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
 /// Flag of an attribute's type: it holds others.
 const NESTED: u16 = 0x8000;
 
@@ -31,6 +33,15 @@ pub enum XdpMode {
     Offloaded,
     /// In several of these.
     Several,
+}
+
+/// What runs on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpProgram {
+    /// How.
+    pub mode: XdpMode,
+    /// The program's identifier; `None` if there are several.
+    pub id: Option<u32>,
 }
 
 impl XdpMode {
@@ -49,6 +60,16 @@ impl XdpMode {
     /// # Errors
     /// When the kernel does not answer or not understandably.
     pub fn of(ifindex: u32) -> io::Result<Option<Self>> {
+        Ok(XdpProgram::on(ifindex)?.map(|program| program.mode))
+    }
+}
+
+impl XdpProgram {
+    /// What runs on the interface with index `ifindex`; `None` if nothing does.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface; when the kernel does not answer or not understandably.
+    pub fn on(ifindex: u32) -> io::Result<Option<Self>> {
         let socket = Socket::new(
             Domain::from(libc::AF_NETLINK),
             Type::RAW,
@@ -59,7 +80,7 @@ impl XdpMode {
         let mut answer = vec![0; ANSWER_MAX];
         let len = (&socket).read(&mut answer)?;
         answer.truncate(len);
-        mode(&answer)
+        program(&answer)
             .ok_or_else(|| io::Error::other("the kernel's answer about the interface makes no sense"))?
     }
 }
@@ -80,7 +101,7 @@ fn question(ifindex: u32) -> Vec<u8> {
 }
 
 /// What an answer says, or the kernel's refusal; `None` if it is cut off or of another kind.
-fn mode(answer: &[u8]) -> Option<io::Result<Option<XdpMode>>> {
+fn program(answer: &[u8]) -> Option<io::Result<Option<XdpProgram>>> {
     let kind = u16::from_ne_bytes(*answer.get(4..)?.first_chunk()?);
     let body = answer.get(HEADER_LEN..)?;
     if i32::from(kind) == libc::NLMSG_ERROR {
@@ -92,13 +113,15 @@ fn mode(answer: &[u8]) -> Option<io::Result<Option<XdpMode>>> {
     }
     let xdp = attribute(body.get(IFINFO_LEN..)?, libc::IFLA_XDP)?;
     let attached = attribute(xdp, IFLA_XDP_ATTACHED).and_then(|value| value.first());
-    Some(Ok(match attached {
-        Some(1) => Some(XdpMode::Driver),
-        Some(2) => Some(XdpMode::Generic),
-        Some(3) => Some(XdpMode::Offloaded),
-        Some(4) => Some(XdpMode::Several),
-        _ => None,
-    }))
+    let mode = match attached {
+        Some(1) => XdpMode::Driver,
+        Some(2) => XdpMode::Generic,
+        Some(3) => XdpMode::Offloaded,
+        Some(4) => XdpMode::Several,
+        _ => return Some(Ok(None)),
+    };
+    let id = attribute(xdp, IFLA_XDP_PROG_ID).and_then(|value| value.first_chunk());
+    Some(Ok(Some(XdpProgram { mode, id: id.copied().map(u32::from_ne_bytes) })))
 }
 
 /// The value of the first attribute of a type.
@@ -137,16 +160,21 @@ mod tests {
             octets.resize(octets.len().next_multiple_of(4), 0);
             octets
         };
-        let xdp = attribute(libc::IFLA_XDP | NESTED, &attribute(IFLA_XDP_ATTACHED, &[2]));
+        let inner = [attribute(IFLA_XDP_ATTACHED, &[2]), attribute(IFLA_XDP_PROG_ID, &77_u32.to_ne_bytes())];
+        let xdp = attribute(libc::IFLA_XDP | NESTED, &inner.concat());
         let mut answer = vec![0; HEADER_LEN + IFINFO_LEN];
         answer[4..6].copy_from_slice(&libc::RTM_NEWLINK.to_ne_bytes());
         answer.extend(attribute(libc::IFLA_IFNAME, b"eth0\0"));
         answer.extend(xdp);
-        assert_eq!(mode(&answer).unwrap().unwrap(), Some(XdpMode::Generic));
+        let whole = XdpProgram { mode: XdpMode::Generic, id: Some(77) };
+        assert_eq!(program(&answer).unwrap().unwrap(), Some(whole));
         for len in 0..answer.len() - 4 {
-            assert!(mode(&answer[..len]).is_none_or(|said| said.is_ok_and(|mode| mode.is_none())), "{len}");
+            assert!(
+                program(&answer[..len]).is_none_or(|said| said.is_ok_and(|said| said.is_none())),
+                "{len}"
+            );
         }
         answer[4] ^= 0x80;
-        assert!(mode(&answer).is_none());
+        assert!(program(&answer).is_none());
     }
 }

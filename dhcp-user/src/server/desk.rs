@@ -107,8 +107,14 @@ pub struct Change {
 pub struct ServiceHealth {
     /// Interfaces on which the kernel program should run.
     pub fast_path_wanted: usize,
-    /// Interfaces on which it was attached.
+    /// Interfaces on which it runs, as far as was last seen.
     pub fast_path_attached: usize,
+    /// Interfaces that are not there any more, or not the ones that were opened: nothing is received there.
+    pub interfaces_lost: usize,
+    /// How often the kernel program was attached again because somebody had taken it away.
+    pub attached_again: u64,
+    /// What is wrong with interfaces and programs, in words, with the way out.
+    pub problems: Vec<String>,
     /// Replies not sent because their leases could not be made durable.
     pub store_refusals: u64,
     /// Batches made durable.
@@ -195,8 +201,8 @@ impl Service {
             wanted,
             |first, last| table.between(first, last),
             |lease| {
-                let view = self.lease_view(lease);
-                wanted.by_kernel.is_none_or(|kernel| kernel == (view.renewed_by == "kernel")).then_some(view)
+                let is_wanted = wanted.by_kernel.is_none_or(|kernel| kernel == self.is_by_kernel(lease));
+                is_wanted.then(|| self.lease_view(lease))
             },
         )
     }
@@ -209,50 +215,59 @@ impl Service {
     pub(super) fn health(&self) -> ServiceHealth {
         let config = self.keeper.core.engine.config();
         let off = crate::config::model::AttachMode::Off;
+        let wanted: Vec<_> =
+            config.interfaces.iter().filter(|one| one.mode != off).map(|one| &one.name).collect();
+        let (_, found) = self.watch.found();
+        let is_well = |name: &&&String| {
+            self.modes.contains_key(**name) && found.iter().all(|fault| fault.interface != ***name)
+        };
         ServiceHealth {
-            fast_path_wanted: config.interfaces.iter().filter(|interface| interface.mode != off).count(),
-            fast_path_attached: self.modes.len(),
+            fast_path_wanted: wanted.len(),
+            fast_path_attached: wanted.iter().filter(is_well).count(),
+            interfaces_lost: found.iter().filter(|one| one.fault.is_lost()).count(),
+            attached_again: self.mending.attached_again,
+            problems: found.iter().map(ToString::to_string).collect(),
             store_refusals: self.keeper.store_refusals,
             commits: self.keeper.commits,
         }
     }
 
-    /// Does to a lease what an operator wants; durable when this returns.
+    /// Does to leases what operators want, all in one batch; durable when this returns.
     ///
     /// # Errors
     /// As [`Keeper::settle`](super::keeper::Keeper::settle).
     pub(super) fn change(
         &mut self,
         now: Timestamp,
-        change: Change,
+        changes: Vec<Change>,
     ) -> Result<(), super::keeper::KeeperError> {
-        let Change { address, act, expected, to } = change;
-        if to.is_closed() {
-            // Whoever asked was told that it was not done.
-            return Ok(());
-        }
-        let effects = match self.effects_of(now, address, act, expected.as_deref()) {
-            Ok(effects) => effects,
-            Err(error) => {
-                drop(to.send(Err(error)));
-                return Ok(());
+        let (mut work, mut done) = (Work::default(), Vec::new());
+        for Change { address, act, expected, to } in changes {
+            let effects = match self.effects_of(now, address, act, expected.as_deref()) {
+                Ok(effects) => effects,
+                Err(error) => {
+                    drop(to.send(Err(error)));
+                    continue;
+                }
+            };
+            work.take(effects);
+            if let (Act::Extend, Some(lease)) = (act, self.keeper.core.engine.leases().get(address)) {
+                let until = lease.expires;
+                work.audit.push(AuditEvent::Renewed { address, by: Granter::Daemon, at: now, until });
             }
-        };
-        let mut work = Work::default();
-        work.take(effects);
-        if let (Act::Extend, Some(lease)) = (act, self.keeper.core.engine.leases().get(address)) {
-            let until = lease.expires;
-            work.audit.push(AuditEvent::Renewed { address, by: Granter::Daemon, at: now, until });
+            done.push((address, to));
         }
         let wants_commit = !work.batch.is_empty();
         let durable = self.settle(now, work)? || !wants_commit;
-        let lease = self.keeper.core.engine.leases().get(address);
-        let done = match lease {
-            Some(lease) if durable => Ok(self.lease_view(lease)),
-            Some(_) => Err(ActError::StoreFull),
-            None => Err(ActError::NoLease),
-        };
-        drop(to.send(done));
+        for (address, to) in done {
+            let lease = self.keeper.core.engine.leases().get(address);
+            let done = match lease {
+                Some(lease) if durable => Ok(self.lease_view(lease)),
+                Some(_) => Err(ActError::StoreFull),
+                None => Err(ActError::NoLease),
+            };
+            drop(to.send(done));
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     net::Ipv4Addr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -46,9 +46,12 @@ pub struct Feed {
     last: watch::Sender<u64>,
 }
 
+/// Number, moment, and what became of the lease.
+type Kept = (u64, Timestamp, Arc<LeaseRecord>);
+
 #[derive(Debug, Default)]
 struct Ring {
-    events: VecDeque<(u64, Timestamp, LeaseRecord)>,
+    events: VecDeque<Kept>,
     /// The number before the first of this daemon.
     base: u64,
     last: u64,
@@ -80,15 +83,18 @@ impl Feed {
 
     /// Adds what became of leases at a moment.
     pub fn leases(&self, at: Timestamp, records: Vec<LeaseRecord>) {
+        let records: Vec<_> = records
+            .into_iter()
+            // Not shown, and what makes records large.
+            .map(|record| Arc::new(LeaseRecord { relay_information: Box::default(), ..record }))
+            .collect();
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        for mut record in records {
+        for record in records {
             ring.last += 1;
             let id = ring.last;
             if ring.events.len() == EVENTS_KEPT {
                 ring.events.pop_front();
             }
-            // Not shown, and what makes records large.
-            record.relay_information = Box::default();
             ring.events.push_back((id, at, record));
         }
         let last = ring.last;
@@ -110,25 +116,30 @@ impl Feed {
     /// At most `limit` events after the one with this number. One of another daemon's is taken for the beginning, and
     /// something was missed; 0 is the beginning itself.
     pub fn after(&self, id: u64, limit: usize) -> Taken {
+        let (kept, missed) = self.kept_after(id, limit);
+        // Formatted without the lock: the service's thread waits for that whenever it settles.
+        let events = kept.into_iter().map(|(id, at, record)| LeaseEvent {
+            id,
+            address: record.address,
+            state: state_name(record.state).to_owned(),
+            hw_address: record.hardware.to_string(),
+            hostname: shown_name(&record.hostname),
+            at: at.to_string(),
+            expires_at: record.expires.to_string(),
+        });
+        Taken { events: events.collect(), missed }
+    }
+
+    /// As [`after`](Self::after), as they are kept.
+    fn kept_after(&self, id: u64, limit: usize) -> (Vec<Kept>, u64) {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = (ring.base..=ring.last).contains(&id);
         let after = if ours { id } else { ring.base };
         let oldest = ring.events.front().map_or(ring.last + 1, |(id, ..)| *id);
         let missed = oldest.saturating_sub(after + 1).max(u64::from(!ours && id > 0));
         let skip = usize::try_from((after + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
-        let events = ring.events.iter().skip(skip).take(limit);
-        let events = events
-            .map(|(id, at, record)| LeaseEvent {
-                id: *id,
-                address: record.address,
-                state: state_name(record.state).to_owned(),
-                hw_address: record.hardware.to_string(),
-                hostname: shown_name(&record.hostname),
-                at: at.to_string(),
-                expires_at: record.expires.to_string(),
-            })
-            .collect();
-        Taken { events, missed }
+        // Of no more than there are: `limit` may be anything.
+        (ring.events.range(skip.min(ring.events.len())..).take(limit).cloned().collect(), missed)
     }
 }
 

@@ -62,28 +62,40 @@ pub enum ReserveError {
 pub struct Order {
     /// What to do.
     pub reserve: Reserve,
+    /// Nothing is to be done, only judged whether it could be.
+    pub only_judge: bool,
     /// Where to say how it went.
     pub to: oneshot::Sender<Result<(), ReserveError>>,
 }
 
 impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
-    /// Puts other reservations in force, durably; what is left to do is to be [settled](Self::settle) at once.
+    /// Whether another client is in the way of other reservations.
     ///
     /// # Errors
-    /// [`ReserveError`]: all but [`ReserveError::Failed`] leave everything as it was.
-    pub fn reserve(&mut self, now: Timestamp, reserve: Reserve) -> Result<Work, ReserveError> {
-        let Reserve { config, changes, batch, even_if_held } = reserve;
+    /// [`ReserveError::Held`] if so.
+    pub fn judge_reserve(&self, reserve: &Reserve) -> Result<(), ReserveError> {
         let engine = &self.core.engine;
-        for change in changes.iter().filter(|change| !even_if_held && change.before != change.after) {
-            let holder =
-                change.after.as_ref().and_then(|after| engine.held_by_another(change.address, after));
-            if let Some(lease) = holder {
+        let changes = reserve.changes.iter().filter(|_| !reserve.even_if_held);
+        for change in changes.filter(|change| change.before != change.after) {
+            let after = change.after.as_ref();
+            if let Some(lease) = after.and_then(|after| engine.held_by_another(change.address, after)) {
                 return Err(ReserveError::Held {
                     address: lease.address,
                     holder: lease.hardware.to_string(),
                 });
             }
         }
+        Ok(())
+    }
+
+    /// Puts other reservations in force, durably; what is left to do is to be [settled](Self::settle) at once.
+    ///
+    /// # Errors
+    /// [`ReserveError`]: all but [`ReserveError::Failed`] leave everything as it was.
+    pub fn reserve(&mut self, now: Timestamp, reserve: Reserve) -> Result<Work, ReserveError> {
+        self.judge_reserve(&reserve)?;
+        let Reserve { config, changes, batch, even_if_held: _ } = reserve;
+        let engine = &self.core.engine;
         let touched = engine.touched_by(&changes);
         let mut unknown: Vec<_> =
             touched.iter().filter_map(|address| engine.leases().get(*address)).cloned().collect();
@@ -106,7 +118,11 @@ impl Service {
     /// # Errors
     /// If the store or the kernel fail: then nothing more may be promised.
     pub(super) fn carry_out(&mut self, now: Timestamp, order: Order) -> Result<(), KeeperError> {
-        let Order { reserve, to } = order;
+        let Order { reserve, only_judge, to } = order;
+        if only_judge {
+            drop(to.send(self.keeper.judge_reserve(&reserve)));
+            return Ok(());
+        }
         match self.keeper.reserve(now, reserve) {
             Ok(work) => {
                 // Before anybody is told: the kernel has forgotten whom this concerns.

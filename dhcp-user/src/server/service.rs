@@ -29,12 +29,14 @@ use super::{
     keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
     latency::{Latency, Taken},
     outbox::Outbox,
+    queries::Queries,
     reload::swap::Order,
     reserve,
     sealing::Sealing,
     shared_address::SharedAddresses,
     tap::{Running, TapOrder},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
+    watch::{Mending, Watch},
     work::Work,
 };
 use crate::{
@@ -122,6 +124,8 @@ pub struct Service {
     pub(super) grace: Option<Sender<Vec<Withdrawal>>>,
     pub(super) events: Receiver<Event>,
     pub(super) inbox: Arc<Inbox>,
+    /// Questions that wait.
+    pub(super) queries: Queries,
     pub(super) counts: Counts,
     pub(super) feed: Arc<Feed>,
     /// How long messages take.
@@ -136,6 +140,10 @@ pub struct Service {
     pub(super) running_tap: Option<Running>,
     /// The addresses that the nodes of this site share, if there are such.
     pub(super) shared: Option<SharedAddresses>,
+    /// Whether interfaces and programs are as they should be.
+    pub(super) watch: Arc<Watch>,
+    /// What was done about those that were not.
+    pub(super) mending: Mending,
     /// Counts the turns of the thread: whoever watches sees that it is alive.
     pub(super) turns: Arc<AtomicU64>,
 }
@@ -170,6 +178,7 @@ impl Service {
         let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
         self.record(&inherited);
+        self.expect_programs();
         loop {
             self.turns.fetch_add(1, Ordering::Relaxed);
             let stop = self.take_events()?;
@@ -210,7 +219,11 @@ impl Service {
     /// Takes up what has come in and does the work; whether it was told to stop.
     fn take_events(&mut self) -> Result<bool, KeeperError> {
         let busy = self.keeper.core.engine.is_probing() || self.keeper.has_untaught();
-        let idle = if busy { IDLE_SOON } else { IDLE };
+        let idle = match (self.queries.is_empty(), busy) {
+            (false, _) => Duration::ZERO,
+            (true, true) => IDLE_SOON,
+            (true, false) => IDLE,
+        };
         let mut next = match self.events.recv_timeout(idle) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
@@ -218,7 +231,7 @@ impl Service {
         };
         let mut now = self.clock.now();
         let mut work = Work::default();
-        let (mut queries, mut for_node, mut taken) = (Vec::new(), Vec::new(), Taken::default());
+        let (mut for_node, mut taken) = (Vec::new(), Taken::default());
         let (mut orders, mut reservations) = (Vec::new(), Vec::new());
         let mut stop = false;
         let mut room = EVENTS_MAX;
@@ -245,7 +258,7 @@ impl Service {
                 }
                 Event::Site(input) => for_node.push((input, None)),
                 Event::Linked(node, number) => for_node.push((Input::Connected(node), Some(number))),
-                Event::Query(query) => queries.push(query),
+                Event::Query(query) => self.queries.push(query),
                 Event::Reload(order) => orders.push(order),
                 Event::Reserve(order) => reservations.push(order),
                 Event::ConsensusLost(why) => return Err(KeeperError::Consensus(why)),
@@ -258,13 +271,7 @@ impl Service {
         self.settle(now, work)?;
         taken.done(&self.latency);
         self.node_turn(self.clock.now(), for_node)?;
-        for query in queries {
-            match query {
-                Query::Change(change) => self.change(now, change)?,
-                Query::Tap(order) => self.tap(order),
-                other => self.answer(other),
-            }
-        }
+        self.answer_some(now)?;
         for order in reservations {
             self.carry_out(now, *order)?;
         }
@@ -327,6 +334,7 @@ impl Service {
             }
         }
         self.alarm();
+        self.mend_fast_path();
         let aftermath = self.keeper.sweep(clock::boot_ns(), since_boot_ns, self.authority)?;
         self.finish(aftermath);
         Ok(())
@@ -366,33 +374,18 @@ impl Service {
         Ok(())
     }
 
-    fn answer(&self, query: Query) {
-        // Whoever asked may be gone; that is theirs to know.
-        match query {
-            Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
-            Query::Subnets(to) => drop(to.send(self.subnet_views())),
-            Query::Health(to) => drop(to.send(self.health())),
-            Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
-            Query::Sites(to) => drop(to.send(self.node_view())),
-            // What changes something is done between batches, not answered.
-            Query::Change(_) | Query::Tap(_) => {}
-            Query::Lease(address, to) => {
-                drop(
-                    to.send(
-                        self.keeper.core.engine.leases().get(address).map(|lease| self.lease_view(lease)),
-                    ),
-                );
-            }
-            Query::Stats(to) => drop(to.send(self.stats())),
-        }
+    /// Whether the kernel granted a lease last.
+    pub(super) fn is_by_kernel(&self, lease: &crate::lease::record::LeaseRecord) -> bool {
+        let kernel = self.keeper.kernel.as_ref().and_then(|kernel| kernel.entry(lease.address));
+        kernel.is_some_and(|(_, cell)| {
+            let marked = cell.renewed_boot_ns();
+            marked != 0 && self.clock.timeline().timestamp(marked) >= lease.granted_at
+        })
     }
 
     pub(super) fn lease_view(&self, lease: &crate::lease::record::LeaseRecord) -> LeaseView {
         let kernel = self.keeper.kernel.as_ref().and_then(|kernel| kernel.entry(lease.address));
-        let by_kernel = kernel.is_some_and(|(_, cell)| {
-            let marked = cell.renewed_boot_ns();
-            marked != 0 && self.clock.timeline().timestamp(marked) >= lease.granted_at
-        });
+        let by_kernel = self.is_by_kernel(lease);
         let view = kernel.filter(|(_, cell)| cell.horizon_boot_ns() != 0).map(|(index, cell)| KernelView {
             index,
             renewals: cell.renewals(),
@@ -406,7 +399,7 @@ impl Service {
         LeaseView { leaving, ..LeaseView::new(lease, self.clock.now(), by_kernel, view) }
     }
 
-    fn stats(&self) -> StatsView {
+    pub(super) fn stats(&self) -> StatsView {
         let kernel = self.keeper.kernel.as_ref().and_then(|kernel| {
             let mut counters = kernel
                 .counters()

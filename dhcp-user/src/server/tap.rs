@@ -40,9 +40,16 @@ pub enum TapOrder {
 /// A capture that is on.
 #[derive(Debug)]
 pub struct Running {
-    _tap: Tap,
+    tap: Tap,
     /// Dropped with it.
     _end: oneshot::Sender<()>,
+}
+
+impl Running {
+    /// The identifiers of its programs, by interface.
+    pub(super) fn programs(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.tap.programs()
+    }
 }
 
 impl Service {
@@ -79,7 +86,8 @@ impl Service {
             return Err(TapError::Overtaken);
         }
         let (end, ended) = oneshot::channel();
-        self.running_tap = Some(Running { _tap: tap, _end: end });
+        self.running_tap = Some(Running { tap, _end: end });
+        self.expect_programs();
         tracing::info!("a capture of what the kernel answers is on");
         Ok(ended)
     }
@@ -93,6 +101,7 @@ impl Service {
             tracing::error!(%error, "programs of a capture go on running: they answer as the others do; restart to replace them");
         }
         drop(running);
+        self.expect_programs();
         tracing::info!("the capture is over");
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    api::{Api, metrics, problem::Problem},
+    api::{Api, problem::Problem},
     server::service::Query,
 };
 
@@ -24,8 +24,11 @@ pub struct Readiness {
     pub service: bool,
     /// The last batch of leases was made durable.
     pub store: bool,
-    /// The kernel program is attached to every interface it should run on.
+    /// The kernel program runs on every interface it should run on.
     pub fast_path: bool,
+    /// Every interface is there, and the one it was at the start.
+    #[serde(default)]
+    pub interfaces: bool,
     /// What is wrong, in words; empty if nothing is.
     pub problems: Vec<String>,
 }
@@ -67,8 +70,10 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
         if has < wants {
             problems.push(format!("the kernel program runs on {has} of {wants} interfaces"));
         }
+        problems.extend(health.problems.iter().cloned());
         has >= wants
     });
+    let interfaces = health.as_ref().is_ok_and(|health| health.interfaces_lost == 0);
     if let Err(problem) = &health {
         problems.push(problem.detail.clone());
     }
@@ -77,9 +82,9 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
         problems.push("the last batch of leases could not be made durable".to_owned());
     }
     let service = health.is_ok();
-    let ready = service && store && fast_path;
+    let ready = service && store && fast_path && interfaces;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, service, store, fast_path, problems })).into_response()
+    (status, Json(Readiness { ready, service, store, fast_path, interfaces, problems })).into_response()
 }
 
 /// Figures for Prometheus.
@@ -93,23 +98,6 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
     )
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
-    let stats = api.service.ask(Query::Stats).await?;
-    let subnets = api.service.ask(Query::Subnets).await?;
-    let figures = metrics::Figures {
-        stats,
-        subnets,
-        flushes: api.flushes.snapshot(),
-        latency: api.latency.snapshot(),
-        certificate_expires_secs: api.expiry.secs(),
-        changes_lost: api.changes.lost(),
-        requests: api.requests.load(std::sync::atomic::Ordering::Relaxed),
-        health: api.service.ask(Query::Health).await?,
-        sites: match &api.sites {
-            Some(sites) => metrics::SiteFigures::of(sites, api.service.ask(Query::Sites).await?.as_ref()),
-            None => None,
-        },
-    };
-    let text = metrics::text(&figures)
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let text = api.scrape.text(&api).await?.to_string();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

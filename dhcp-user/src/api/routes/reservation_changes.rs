@@ -236,10 +236,13 @@ fn refusal(error: &Refusal) -> Problem {
         | Refusal::InFile(_)
         | Refusal::Conflict(_)
         | Refusal::TooMany
-        | Refusal::OneOfSeveral
         | Refusal::Refused(ReserveError::Held { .. }) => StatusCode::CONFLICT,
         Refusal::Refused(ReserveError::NotDurable(_)) => StatusCode::INSUFFICIENT_STORAGE,
-        Refusal::Refused(ReserveError::Failed(_)) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Refused(ReserveError::Failed(_))
+        | Refusal::NotDecided(_)
+        | Refusal::Undecided(_)
+        | Refusal::NotHereYet(_)
+        | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     Problem::new(status, error.to_string())
 }

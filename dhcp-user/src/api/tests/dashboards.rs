@@ -68,8 +68,17 @@ fn scrape() -> String {
         latency: Latency::default().snapshot(),
         certificate_expires_secs: Some(1),
         changes_lost: 0,
+        refused_busy: 0,
         requests: 8,
-        health: ServiceHealth { fast_path_wanted: 1, fast_path_attached: 1, store_refusals: 0, commits: 1 },
+        health: ServiceHealth {
+            fast_path_wanted: 1,
+            fast_path_attached: 1,
+            interfaces_lost: 0,
+            attached_again: 0,
+            problems: Vec::new(),
+            store_refusals: 0,
+            commits: 1,
+        },
         sites: Some(site_figures()),
     };
     text(&figures).unwrap()

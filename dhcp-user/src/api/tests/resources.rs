@@ -212,3 +212,27 @@ async fn metrics_name_reasons_pools_and_flushes() {
     let helped = metrics.lines().filter(|line| line.starts_with("# HELP ")).count();
     assert_eq!(every.len(), helped, "each has a help text");
 }
+
+#[tokio::test]
+async fn figures_are_made_once_for_all_who_ask_within_a_second() {
+    let world = World::new(1);
+    let router = world.seen_by(Peer::Local);
+    let scrape = async || {
+        let body = answer(&router, request("GET", "/metrics", None, "")).await.into_body();
+        String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    };
+    let began = std::time::Instant::now();
+    let first = scrape().await;
+    assert!(first.contains("dhcp_api_requests_total 1\n"), "{first}");
+    // Each is a request more: texts made anew would say so.
+    assert!(scrape().await == first || began.elapsed() >= Duration::from_secs(1));
+    loop {
+        let text = scrape().await;
+        if text != first {
+            assert!(began.elapsed() >= Duration::from_secs(1));
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "figures stay as they were");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -31,7 +31,9 @@ pub(super) fn validate(file: &wire::File, made: &[Made], problems: &mut Problems
     let path = Path::ROOT.key("dhcp");
     let mut interfaces =
         interfaces(&dhcp.interfaces, dhcp.fastpath.enabled, &path.key("interfaces"), problems);
-    let mut makings = Makings { resolver: policy::Resolver::default(), beside: Beside::of(made) };
+    let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
+    let several = multi_site.is_some_and(|section| section.enabled);
+    let mut makings = Makings { resolver: policy::Resolver::default(), beside: Beside::of(made, several) };
     let global = policy::Draft::global(&dhcp.settings(), &path, problems);
     let subnets = subnet::subnets(&dhcp.subnets, &interfaces, &global, &mut makings, &path, problems);
     let store = Store { path: absolute(&dhcp.store.path, &path.key("store").key("path"), problems) };
@@ -48,7 +50,6 @@ pub(super) fn validate(file: &wire::File, made: &[Made], problems: &mut Problems
     let audit = audit(&dhcp.audit, &store, &path.key("audit"), problems);
     let fastpath = fastpath(&dhcp.fastpath, &path.key("fastpath"), problems);
     let limits = limits::limits(&dhcp.limits, &path.key("limits"), problems);
-    let multi_site = dhcp.datacenter.as_ref().and_then(|datacenter| datacenter.multi_site.as_ref());
     let sites_path = path.key("datacenter");
     let multi_site = match multi_site {
         Some(written) => {

@@ -39,16 +39,13 @@ impl Room<'_> {
         path: &Path<'_>,
         problems: &mut Problems,
     ) -> Option<Reservation> {
-        let Self { surroundings, pools, subnet } = self;
+        let Self { surroundings, pools: _, subnet } = self;
         let mask = surroundings.prefix.netmask();
         let identity = identity(entry, path, problems);
         let hostname = hostname(entry.hostname.as_deref(), &path.key("hostname"), problems);
         let address_path = path.key("address");
         let address = text::address(&entry.address, &address_path, problems);
-        let pool = address.and_then(|address| {
-            let after = pools.partition_point(|drafted| drafted.pool.first <= address);
-            pools.get(after.checked_sub(1)?).filter(|drafted| address <= drafted.pool.last)
-        });
+        let pool = address.and_then(|address| self.pool_of(address));
         let settings = entry.settings();
         let policy = match pool {
             _ if !settings.is_empty() => {
@@ -69,6 +66,11 @@ impl Room<'_> {
             problems.add(&address_path, format!("{address} is this server's own address; reserve another"));
         }
         Some(Reservation { address, identity, hostname, policy, made: None })
+    }
+
+    fn pool_of(&self, address: Ipv4Addr) -> Option<&DraftedPool> {
+        let after = self.pools.partition_point(|drafted| drafted.pool.first <= address);
+        self.pools.get(after.checked_sub(1)?).filter(|drafted| address <= drafted.pool.last)
     }
 }
 
@@ -105,14 +107,17 @@ pub(super) fn reservations(
 pub(super) struct Beside<'a> {
     /// By address.
     made: &'a [Made],
+    /// Whether this node is one of several: an address outside of all pools is in no block, and whoever has not heard yet
+    /// that it is another client's now would still give it to the one before.
+    several: bool,
     /// Whether a subnet was found for each.
     placed: Vec<bool>,
     left_out: Vec<LeftOut>,
 }
 
 impl<'a> Beside<'a> {
-    pub(super) fn of(made: &'a [Made]) -> Self {
-        Self { made, placed: vec![false; made.len()], left_out: Vec::new() }
+    pub(super) fn of(made: &'a [Made], several: bool) -> Self {
+        Self { made, several, placed: vec![false; made.len()], left_out: Vec::new() }
     }
 
     /// Adds those of a subnet to the ones written there.
@@ -137,7 +142,11 @@ impl<'a> Beside<'a> {
             if let Some(placed) = self.placed.get_mut(at) {
                 *placed = true;
             }
-            match fit(made, &identities, &addresses, room, &mut plain, resolver) {
+            let fitting = match self.several && room.pool_of(made.address()).is_none() {
+                true => Err((false, outside_pools(made.address()))),
+                false => fit(made, &identities, &addresses, room, &mut plain, resolver),
+            };
+            match fitting {
                 Ok(reservation) => {
                     identities.insert(reservation.identity.clone(), reservation.address);
                     addresses.insert(reservation.address);
@@ -152,7 +161,7 @@ impl<'a> Beside<'a> {
 
     /// Those for which there was no room, by address.
     pub(super) fn left_out(self) -> Vec<LeftOut> {
-        let Self { made, placed, mut left_out } = self;
+        let Self { made, several: _, placed, mut left_out } = self;
         let nowhere = made.iter().zip(placed).filter(|(_, placed)| !placed).map(|(made, _)| LeftOut {
             made: made.clone(),
             conflict: false,
@@ -162,6 +171,13 @@ impl<'a> Beside<'a> {
         left_out.sort_by_key(|left| left.made.address());
         left_out
     }
+}
+
+fn outside_pools(address: Ipv4Addr) -> String {
+    format!(
+        "{address} is in no pool, and this node is one of several: reserve it in the configuration file of every node, or \
+         another address that is in a pool"
+    )
 }
 
 /// One of the API's among those that are there; or whether another is in its way, and what is wrong.

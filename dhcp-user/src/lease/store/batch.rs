@@ -46,12 +46,12 @@ impl Batch {
 
     /// The batch in parts of at most `bytes_max` octets each, to be made durable in their order: bookkeeping first, for
     /// what it disowns (answers of another generation) may stay without harm; then answers, before the leases that
-    /// name them; answers are dropped after the leases that named them. How far this node is in its peers' logs comes
-    /// last of all: it says that the leases before it are here.
+    /// name them; answers are dropped after the leases that named them. How far this node is in its peers' logs, and which
+    /// set of reservations it has, come last of all: they say that what is before them is here.
     pub fn parts(&self, bytes_max: usize) -> Vec<Self> {
         let mut parts = Parts { done: Vec::new(), part: Self::default(), bytes: 0, bytes_max };
-        let (last, first): (Vec<_>, Vec<_>) =
-            self.meta.iter().partition(|(key, _)| *key == MetaKey::SiteCursors);
+        let says_all = |key: MetaKey| matches!(key, MetaKey::SiteCursors | MetaKey::SiteReservations);
+        let (last, first): (Vec<_>, Vec<_>) = self.meta.iter().partition(|(key, _)| says_all(*key));
         for (key, value) in first {
             parts.room(value.len()).meta.push((*key, value.clone()));
         }
@@ -152,11 +152,13 @@ pub enum MetaKey {
     SiteCursors = 7,
     /// The cluster whose member this store has been without a gap, see [`crate::site::node`].
     SiteMember = 8,
+    /// Which cluster's reservations are kept, and as of when, see [`crate::server::reload::agreed`].
+    SiteReservations = 9,
 }
 
 impl MetaKey {
     /// Every key.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::FingerprintKey,
         Self::ConfigDigest,
         Self::TimelineAnchor,
@@ -165,6 +167,7 @@ impl MetaKey {
         Self::MarksKnownSince,
         Self::SiteCursors,
         Self::SiteMember,
+        Self::SiteReservations,
     ];
 
     /// The key's number on disk.

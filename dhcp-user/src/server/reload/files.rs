@@ -27,7 +27,7 @@ impl Files {
     /// The configuration as the file has it with the reservations made beside it, if it can be trusted and is one.
     pub fn read(&self, made: &[Made]) -> Result<(String, Config), ReloadError> {
         let text = config::read(&self.current)?;
-        let (text, origin) = match applied::over(&text, &self.state)? {
+        let (text, origin) = match applied::over(&text, &self.state) {
             Some(applied) => (applied, applied::place(&self.state)),
             None => (text, self.current.clone()),
         };
@@ -38,7 +38,7 @@ impl Files {
     /// What the file, or what was applied over it, says now; `None` if it is not there or cannot be trusted.
     pub fn current_text(&self) -> Option<String> {
         let text = config::read(&self.current).ok()?;
-        Some(applied::over(&text, &self.state).ok()?.unwrap_or(text))
+        Some(applied::over(&text, &self.state).unwrap_or(text))
     }
 
     /// Whether the file itself says `text`.

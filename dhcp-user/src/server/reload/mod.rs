@@ -3,9 +3,10 @@
 //!
 //! * [`decide`]: whether a running daemon can take it up. [`files`]: where it comes from and goes to; [`applied`]: where
 //!   to if the file cannot be written.
-//! * [`reserve`]: reservations alone, made by the API.
+//! * [`reserve`]: reservations alone, made by the API; [`agreed`]: those of a cluster.
 //! * [`swap`]: the step itself, on the service's thread.
 
+pub mod agreed;
 pub mod applied;
 pub mod decide;
 mod files;
@@ -15,15 +16,16 @@ pub mod swap;
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock, mpsc::SyncSender},
+    sync::{Arc, OnceLock, PoisonError, RwLock, mpsc::SyncSender},
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
 use utoipa::ToSchema;
 
 use self::{
+    agreed::Taken,
     decide::{AskingBy, Decision, NeedsRestart, Standing, decide},
     files::Files,
     swap::Order,
@@ -34,9 +36,10 @@ use super::{
     start::{self, StartError},
 };
 use crate::{
-    config::{self, ConfigError, model::Config},
+    config::{self, ConfigError, made::LeftOut, model::Config},
     fastpath::{error::FastPathError, pins::PinDirectory},
     privilege::manager,
+    site::driver::Sites,
 };
 
 /// Why the configuration stays as it was.
@@ -139,14 +142,15 @@ impl InForce {
 }
 
 /// Says which reservations made by the API have to give way to the configuration.
-pub(super) fn tell_left_out(config: &Config) {
+pub(super) fn tell_left_out<'a>(all: impl Iterator<Item = &'a LeftOut>) {
     const TOLD_MAX: usize = 20;
-    for left in config.left_out.iter().take(TOLD_MAX) {
+    let mut all = all.peekable();
+    for left in all.by_ref().take(TOLD_MAX) {
         let address = left.made.address();
         tracing::warn!(%address, "a reservation made by the API is not in force: {}", left.why);
     }
-    if config.left_out.len() > TOLD_MAX {
-        let more = config.left_out.len() - TOLD_MAX;
+    if all.peek().is_some() {
+        let more = all.count();
         tracing::warn!(more, "more reservations made by the API are not in force: `reservations` lists them");
     }
 }
@@ -166,6 +170,12 @@ pub struct Reloader {
     asking: AskingBy,
     events: SyncSender<Event>,
     one: Mutex<()>,
+    /// The other nodes, if there are some.
+    sites: OnceLock<Arc<Sites>>,
+    /// Which of their reservations are in force here.
+    taken: watch::Sender<Taken>,
+    /// Held by whoever has a change of them decided.
+    edits: Mutex<()>,
 }
 
 /// What the start leaves for reloads.
@@ -177,16 +187,19 @@ pub struct Prospects {
     pub pins: Option<PinDirectory>,
     /// What sockets there are to ask by.
     pub asking: AskingBy,
+    /// Which cluster's reservations the store has.
+    pub taken: Taken,
 }
 
 impl Reloader {
     /// For the configuration in the file at `path`; the one before is kept in the API's directory.
     pub fn new(path: PathBuf, prospects: Prospects, events: SyncSender<Event>) -> Self {
-        let Prospects { in_force, pins, asking } = prospects;
+        let Prospects { in_force, pins, asking, taken } = prospects;
         let state = in_force.config().api.state_path.clone();
         let previous = state.join("previous-configuration.json");
         let files = Files { current: path, previous, state };
-        Self { files, in_force, pins, asking, events, one: Mutex::default() }
+        let (one, edits, sites) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Self { files, in_force, pins, asking, events, one, sites, taken: watch::Sender::new(taken), edits }
     }
 
     /// What is in force.
@@ -314,7 +327,7 @@ impl Reloader {
         };
         let replaced = before.text != next.text && !before.text.is_empty();
         if before.text != next.text {
-            tell_left_out(&next.config);
+            tell_left_out(next.config.left_out.iter());
         }
         self.in_force.set(next);
         if replaced && let Err(error) = self.files.write_previous(&before.text) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::{Reloader, decide::Standing, version};
+use super::{Reloader, agreed::Taken, decide::Standing, version};
 use crate::{
     config::{
         self, Config,
@@ -66,21 +66,47 @@ pub enum Refusal {
     Conflict(String),
     /// There are too many.
     #[error(
-        "there are {MADE_MAX} reservations beside the configuration file already: put some into the file"
+        "there are {MADE_MAX} reservations beside the configuration file already, or as long as that many may be: put some \
+         into the file"
     )]
     TooMany,
-    /// With sites, other nodes would not know of it.
+    /// The nodes cannot decide it now.
+    #[error("the nodes of the cluster cannot decide it now, and nothing has changed: {0}")]
+    NotDecided(String),
+    /// It is not known whether they have.
     #[error(
-        "this node is one of several, and the others would not know of the reservation: put it into the configuration \
-         file of every node"
+        "it is not known yet whether the nodes of the cluster have decided it ({0}): look at it again when a majority is \
+         there (`site sync` names a leader)"
     )]
-    OneOfSeveral,
+    Undecided(String),
+    /// They have, and this node is late.
+    #[error("it is decided and in force at the nodes that have heard of it, but not at this one yet: {0}")]
+    NotHereYet(String),
     /// The service would not.
     #[error(transparent)]
     Refused(#[from] ReserveError),
     /// The service is gone.
     #[error("the service is stopping, and changes no reservation")]
     Stopping,
+}
+
+impl Edit {
+    /// The address, and what is to be reserved there.
+    pub(super) const fn said(&self) -> (Ipv4Addr, Option<&Made>) {
+        match self {
+            Self::Make(made) | Self::Change(made) => (made.address(), Some(made)),
+            Self::Remove(address) => (*address, None),
+        }
+    }
+}
+
+/// What is to be put in force.
+pub(super) struct Step {
+    pub config: Config,
+    /// What is to be kept of it.
+    pub batch: Batch,
+    pub even_if_held: bool,
+    pub only_judge: bool,
 }
 
 impl Reloader {
@@ -92,42 +118,66 @@ impl Reloader {
         let this = Arc::clone(self);
         // To its end beside whoever asked, who may go.
         let done = tokio::spawn(async move {
-            let _one = this.one.lock().await;
-            let worker = Arc::clone(&this);
-            tokio::task::spawn_blocking(move || worker.reserve_now(&wish)).await
+            match this.is_one_of_several() {
+                true => this.reserve_together(wish).await,
+                false => this.one_at_a_time(move |this| this.reserve_alone(&wish)).await,
+            }
         });
-        done.await.ok().and_then(Result::ok).ok_or(Refusal::Stopping)?
+        done.await.unwrap_or(Err(Refusal::Stopping))
     }
 
-    fn reserve_now(&self, wish: &Wish) -> Result<Arc<Config>, Refusal> {
+    fn is_one_of_several(&self) -> bool {
+        self.in_force.config().multi_site.as_ref().is_some_and(|section| section.enabled)
+    }
+
+    /// Does `work` where it may wait, and nothing else is taken up meanwhile.
+    pub(super) async fn one_at_a_time<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let _one = self.one.lock().await;
+        let this = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&this)).await;
+        done.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    fn reserve_alone(&self, wish: &Wish) -> Result<Arc<Config>, Refusal> {
+        let mut step = self.planned(wish)?;
+        // Of a cluster this node was part of before, these are none any more.
+        let was_agreed = *self.taken.borrow() != Taken::default();
+        step.batch.meta.extend(was_agreed.then(|| Taken::default().meta()));
+        let config = self.order(step)?;
+        self.taken.send_replace(Taken::default());
+        Ok(config)
+    }
+
+    pub(super) fn planned(&self, wish: &Wish) -> Result<Step, Refusal> {
+        let (config, batch) = planned(&self.in_force.standing(), wish)?;
+        Ok(Step { config, batch, even_if_held: wish.even_if_held, only_judge: false })
+    }
+
+    /// Has the service put a configuration in force that differs by its reservations alone, or judge whether it could.
+    pub(super) fn order(&self, step: Step) -> Result<Arc<Config>, Refusal> {
         let standing = self.in_force.standing();
-        let (config, batch) = planned(&standing, wish)?;
-        let batch =
-            Batch { meta: vec![(MetaKey::ConfigDigest, digest_of(&config, &standing.servers))], ..batch };
+        let Step { config, mut batch, even_if_held, only_judge } = step;
+        batch.meta.push((MetaKey::ConfigDigest, digest_of(&config, &standing.servers)));
+        let changes = changes(&standing.config, &config);
         let config = Arc::new(config);
-        let reserve = Reserve {
-            config: Arc::clone(&config),
-            changes: changes(&standing.config, &config),
-            batch,
-            even_if_held: wish.even_if_held,
-        };
+        let reserve = Reserve { config: Arc::clone(&config), changes, batch, even_if_held };
         let (to, answer) = oneshot::channel();
-        self.events.send(Event::Reserve(Box::new(Order { reserve, to }))).map_err(|_| Refusal::Stopping)?;
+        let order = Order { reserve, only_judge, to };
+        self.events.send(Event::Reserve(Box::new(order))).map_err(|_| Refusal::Stopping)?;
         answer.blocking_recv().map_err(|_| Refusal::Stopping)??;
-        self.in_force.set(Standing { config: Arc::clone(&config), ..(*standing).clone() });
+        if !only_judge {
+            self.in_force.set(Standing { config: Arc::clone(&config), ..(*standing).clone() });
+        }
         Ok(config)
     }
 }
 
 /// The configuration as it is to be, and what is to be kept of the change.
 fn planned(standing: &Standing, wish: &Wish) -> Result<(Config, Batch), Refusal> {
-    if standing.config.multi_site.as_ref().is_some_and(|section| section.enabled) {
-        return Err(Refusal::OneOfSeveral);
-    }
-    let address = match &wish.edit {
-        Edit::Make(made) | Edit::Change(made) => made.address(),
-        Edit::Remove(address) => *address,
-    };
+    let (address, _) = wish.edit.said();
     let mut all: BTreeMap<_, _> =
         standing.config.made().into_iter().map(|made| (made.address(), made)).collect();
     let in_file = standing.config.reservation(address).is_some_and(|known| known.made.is_none());

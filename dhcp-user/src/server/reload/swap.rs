@@ -106,6 +106,7 @@ impl Service {
         if let Some(modes) = kernel.modes {
             self.modes = modes;
         }
+        self.expect_programs();
         let inherited = std::mem::take(&mut self.keeper.inherited);
         self.record(&inherited);
         let blocked_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

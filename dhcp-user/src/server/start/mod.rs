@@ -35,14 +35,17 @@ use super::{
     keeper::Keeper,
     latency::Latency,
     outbox::Outbox,
+    queries::Queries,
     reload::{
         InForce, Prospects,
+        agreed::Taken,
         decide::{AskingBy, Standing},
         tell_left_out,
     },
     service::{Counts, Event, Service},
     shared_address::SharedAddresses,
     takeover::{Surroundings, remember},
+    watch::{Mending, Watch},
 };
 use crate::{
     audit::{Journal, Kind, Line, Moment},
@@ -96,8 +99,9 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     }
     let (facts, servers) = interfaces::look_up(config)?;
     let found = Found::open(config)?;
+    let taken = Taken::stored(meta(&found.recovered, MetaKey::SiteReservations));
     let config = Arc::new(config::parse_with(text, "the configuration", &found.reservations())?);
-    tell_left_out(&config);
+    tell_left_out(config.left_out.iter());
     let standing = Standing {
         text: text.into(),
         config: Arc::clone(&config),
@@ -124,6 +128,7 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
         in_force: InForce::new(standing),
         pins: pins.clone(),
         asking: AskingBy { arp: !probing.arp.is_empty(), echo: probing.echo.is_some() },
+        taken,
     };
     let mut modes = std::collections::BTreeMap::new();
     let mut barrier = None;
@@ -155,6 +160,7 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     } else {
         Some(SharedAddresses::start(shared).map_err(StartError::Thread)?)
     };
+    let watch = Watch::start(&facts).map_err(StartError::Thread)?;
     let feed = Arc::new(Feed::begun_at(Timestamp(clock::wall_ns())));
     let (flushes, latency) = (keeper.store.times(), Arc::<Latency>::default());
     let service = Service {
@@ -168,12 +174,15 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
         grace,
         events: queue,
         inbox,
+        queries: Queries::default(),
         counts: Counts::default(),
         echo: probing.echo,
         journal,
         sites: None,
         running_tap: None,
         shared,
+        watch,
+        mending: Mending::default(),
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
         latency: Arc::clone(&latency),

@@ -1,13 +1,12 @@
 //! The kernel's side of a start: real maps and programs, taken over from an earlier daemon if there was one.
 
-use std::{collections::BTreeMap, io};
+use std::collections::BTreeMap;
 
 use dhcp_common::abi::Control;
-use nix::net::if_::if_nametoindex;
 
 use super::StartError;
 use crate::{
-    config::model::{Config, FastPath},
+    config::model::{AttachMode, Config, FastPath},
     fastpath::{
         attach::Attached,
         error::FastPathError,
@@ -103,23 +102,35 @@ pub(in crate::server) fn load(
 /// Attaches what was loaded; how, by interface.
 pub(in crate::server) fn attach(path: &mut KernelPath) -> Result<BTreeMap<String, String>, FastPathError> {
     let mut modes = BTreeMap::new();
-    for (interface, attached) in path.attach()? {
+    for (port, attached) in path.attach()? {
+        let Port { name: interface, ifindex, .. } = port;
         let took_over = attached == Attached::TookOver;
-        let mode = match attached {
-            Attached::Driver => XdpMode::Driver.as_str(),
-            Attached::Generic => XdpMode::Generic.as_str(),
-            Attached::TookOver => inherited_mode(&interface),
-        };
+        let mode = mode_of(&interface, ifindex, attached);
         tracing::info!(interface, mode, took_over, "the XDP program is attached");
+        if took_over && port.mode == AttachMode::Auto && mode == XdpMode::Generic.as_str() {
+            tracing::warn!(
+                interface,
+                "the program runs in generic mode, as an earlier daemon attached it: if the driver has XDP support by now, \
+                 configure mode \"driver\" and restart, and it is attached there"
+            );
+        }
         modes.insert(interface, mode.to_owned());
     }
     Ok(modes)
 }
 
+/// The mode a program runs in.
+pub(in crate::server) fn mode_of(interface: &str, ifindex: u32, attached: Attached) -> &'static str {
+    match attached {
+        Attached::Driver => XdpMode::Driver.as_str(),
+        Attached::Generic => XdpMode::Generic.as_str(),
+        Attached::TookOver => inherited_mode(interface, ifindex),
+    }
+}
+
 /// The mode of a link that an earlier daemon made.
-fn inherited_mode(interface: &str) -> &'static str {
-    let mode = if_nametoindex(interface).map_err(io::Error::from).and_then(XdpMode::of);
-    match mode {
+fn inherited_mode(interface: &str, ifindex: u32) -> &'static str {
+    match XdpMode::of(ifindex) {
         Ok(Some(mode)) => mode.as_str(),
         Ok(None) => "unknown",
         Err(error) => {

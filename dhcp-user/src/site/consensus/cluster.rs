@@ -1,9 +1,11 @@
-//! What a cluster agrees on: its name, its nodes' numbers, and who holds which block.
+//! What a cluster agrees on: its name, its nodes' numbers, who holds which block, and the reservations made beside the
+//! configuration files.
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::reservations::{Edits, Reservations};
 use crate::site::{
     delegation::{Command, Delegations, NodeId, Void},
     roster::NodeKey,
@@ -23,6 +25,8 @@ pub enum Entry {
     Enroll(NodeKey),
     /// Something about blocks.
     Blocks(Command),
+    /// Something about reservations.
+    Reserve(Edits),
 }
 
 /// What became of an entry.
@@ -34,6 +38,10 @@ pub enum Outcome {
     Void(Void),
     /// It is none of ours.
     Internal,
+    /// The set of reservations is as wanted, and has this number.
+    Reserved(u64),
+    /// There would be too many reservations, or too many at once: nothing is changed.
+    TooMuch,
 }
 
 impl fmt::Display for Outcome {
@@ -42,6 +50,8 @@ impl fmt::Display for Outcome {
             Self::Done => f.write_str("done"),
             Self::Void(void) => void.fmt(f),
             Self::Internal => f.write_str("internal"),
+            Self::Reserved(_) => f.write_str("reserved"),
+            Self::TooMuch => f.write_str("more reservations than are kept"),
         }
     }
 }
@@ -54,6 +64,8 @@ pub struct Cluster {
     numbers: BTreeMap<NodeKey, NodeId>,
     /// Who holds which block.
     pub delegations: Delegations,
+    /// What is reserved beside the configuration files.
+    pub reservations: Reservations,
 }
 
 impl Cluster {
@@ -74,6 +86,9 @@ impl Cluster {
                 Ok(()) => Outcome::Done,
                 Err(void) => Outcome::Void(void),
             },
+            // What was seen was another cluster's.
+            Entry::Reserve(_) if self.id.is_none() => Outcome::Void(Void::Overtaken),
+            Entry::Reserve(edits) => self.reservations.apply(edits),
         }
     }
 
@@ -110,5 +125,15 @@ mod tests {
         let number = |key| cluster.number(NodeKey(key)).map(|number| number.0);
         assert_eq!((number(9), number(4), number(7), number(1)), (Some(0), Some(1), Some(2), None));
         assert_eq!(cluster.id, Some([1; 16]));
+    }
+
+    #[test]
+    fn nothing_is_reserved_before_it_begins() {
+        let mut cluster = Cluster::default();
+        let reserve =
+            Entry::Reserve(Edits { seen: 0, texts: vec![([198, 18, 0, 1].into(), Some("{}".into()))] });
+        assert_eq!(cluster.apply(&reserve), Outcome::Void(Void::Overtaken));
+        cluster.apply(&Entry::Begin { cluster: [1; 16], nodes: Vec::new() });
+        assert_eq!(cluster.apply(&reserve), Outcome::Reserved(1));
     }
 }

@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     Raft,
-    calls::{CallError, Calls, MemberChange, Question, answer},
+    calls::{Calls, MemberChange, Question, answer},
     cluster::{Entry, Outcome},
     machine::{Agreed, Machine},
     network::Network,
@@ -40,8 +40,6 @@ use crate::{
 
 /// How often it is looked whether something is to be begun.
 const TEND_EVERY: Duration = Duration::from_millis(200);
-/// How long a question to the leader may take.
-const LEADER_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a newcomer may take to be told everything.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
 /// Proposals and questions of others under way, at most; what is beyond is dropped, and made again by whoever made it.
@@ -89,8 +87,8 @@ pub struct Council {
     raft: Raft,
     machine: Machine,
     store: Store,
-    links: Arc<Shared>,
-    calls: Arc<Calls>,
+    pub(super) links: Arc<Shared>,
+    pub(super) calls: Arc<Calls>,
     nodes: Vec<Node>,
     me: Node,
     votes: AtomicBool,
@@ -99,7 +97,7 @@ pub struct Council {
     said: Mutex<HashMap<NodeKey, (bool, bool)>>,
     /// Since when a leader has been heard, when it was last, and how far everything was agreed on then.
     led: Mutex<Option<Led>>,
-    under_way: Arc<Semaphore>,
+    pub(super) under_way: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Council {
@@ -117,7 +115,8 @@ fn settings(failover: &Failover) -> Config {
         heartbeat_interval,
         election_timeout_min: heartbeat_interval * 3,
         election_timeout_max: heartbeat_interval * 6,
-        install_snapshot_timeout: 20_000,
+        // A snapshot has up to 4 MB, and the links may be capped.
+        install_snapshot_timeout: 60_000,
         max_payload_entries: 64,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(2_000),
         max_in_snapshot_log_to_keep: 500,
@@ -215,46 +214,6 @@ impl Council {
 
     pub(super) fn leads(&self) -> bool {
         self.raft.metrics().borrow().state == ServerState::Leader
-    }
-
-    /// Proposes an entry, here or at the leader; nobody is told what becomes of it.
-    pub fn propose(self: &Arc<Self>, entry: Entry) {
-        let Ok(place) = Arc::clone(&self.under_way).try_acquire_owned() else {
-            return tracing::debug!("too many proposals are under way: one is dropped");
-        };
-        let council = Arc::clone(self);
-        tokio::spawn(async move {
-            if let Err(error) = council.submit(entry).await {
-                tracing::debug!(error, "a proposal came to nothing");
-            }
-            drop(place);
-        });
-    }
-
-    /// Proposes an entry, here or at the leader, and waits until it is agreed on.
-    async fn submit(&self, entry: Entry) -> Result<Outcome, String> {
-        if self.leads() {
-            return self.write(entry).await;
-        }
-        self.ask_leader(&Question::Propose(entry), LEADER_PATIENCE).await
-    }
-
-    async fn write(&self, entry: Entry) -> Result<Outcome, String> {
-        let written = timeout(LEADER_PATIENCE, self.raft.client_write(entry)).await;
-        let written = written.map_err(|_| "no majority agreed in time".to_owned())?;
-        written.map(|done| done.data).map_err(|error| error.to_string())
-    }
-
-    async fn ask_leader<T: serde::de::DeserializeOwned>(
-        &self,
-        question: &Question,
-        patience: Duration,
-    ) -> Result<T, String> {
-        let leader = self.raft.metrics().borrow().current_leader.map(NodeKey);
-        let leader = leader.filter(|leader| *leader != self.me.key);
-        let leader = leader.ok_or("no node leads at present: is a majority of them up and linked?")?;
-        let asked = self.calls.ask(&self.links, leader, question, patience).await;
-        asked.map_err(|error: CallError| error.to_string())
     }
 
     /// An answer came.

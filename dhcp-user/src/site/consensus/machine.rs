@@ -1,5 +1,7 @@
 //! The cluster's state on this node: entries are applied to it, snapshots made of it, and the driver is told of both in
 //! their order. It is in memory; after a start the snapshot and the log make it anew.
+//!
+//! Of reservations only the latest set is shown: whoever looks late misses nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,11 +10,12 @@ use openraft::{
     storage::RaftStateMachine,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::Sender;
+use tokio::sync::{mpsc::Sender, watch};
 
 use super::{
     LogId, StorageError, StoredMembership, Types,
     cluster::{Cluster, Entry, Outcome},
+    reservations::AgreedReservations,
     store::{Store, StoreError},
 };
 use crate::site::{
@@ -54,6 +57,11 @@ pub struct Machine {
     state: Arc<Mutex<State>>,
     store: Store,
     to: Sender<Agreed>,
+    reservations: Arc<watch::Sender<AgreedReservations>>,
+}
+
+fn reserved(cluster: &Cluster) -> AgreedReservations {
+    AgreedReservations { cluster: cluster.id, set: cluster.reservations.clone() }
 }
 
 fn index(log_id: Option<&LogId>) -> u64 {
@@ -70,11 +78,12 @@ impl Machine {
     /// # Errors
     /// If the snapshot cannot be read.
     pub fn open(store: Store, to: Sender<Agreed>) -> Result<Self, StoreError> {
-        let state = match store.snapshot()? {
+        let state: State = match store.snapshot()? {
             Some(octets) => postcard::from_bytes(&octets)?,
             None => State::default(),
         };
-        Ok(Self { state: Arc::new(Mutex::new(state)), store, to })
+        let reservations = Arc::new(watch::Sender::new(reserved(&state.cluster)));
+        Ok(Self { state: Arc::new(Mutex::new(state)), store, to, reservations })
     }
 
     /// Tells the state it has begun with. To be called once, before the engine starts.
@@ -107,6 +116,23 @@ impl Machine {
     /// What is agreed, as far as this node knows.
     pub fn cluster(&self) -> Cluster {
         self.state().cluster.clone()
+    }
+
+    /// The reservations that are agreed, as far as this node knows, from now on. After a start they may be older than what
+    /// this node knew before, until the log has been applied again.
+    pub fn reservations(&self) -> watch::Receiver<AgreedReservations> {
+        self.reservations.subscribe()
+    }
+
+    /// Shows the reservations, if they have changed.
+    fn show_reservations(&self, cluster: &Cluster) {
+        self.reservations.send_if_modified(|shown| {
+            let same = shown.cluster == cluster.id && shown.set.serial() == cluster.reservations.serial();
+            if !same {
+                *shown = reserved(cluster);
+            }
+            !same
+        });
     }
 }
 
@@ -141,12 +167,14 @@ impl RaftStateMachine<Types> for Machine {
                                 Some(Agreed::Applied { index: entry.log_id.index, command })
                             }
                             Entry::Begin { .. } | Entry::Enroll(_) => named(&state.cluster),
+                            Entry::Reserve(_) => None,
                         });
                         outcome
                     }
                 };
                 outcomes.push(outcome);
             }
+            self.show_reservations(&state.cluster);
         }
         self.send(told).await;
         Ok(outcomes)
@@ -172,6 +200,7 @@ impl RaftStateMachine<Types> for Machine {
             .put_snapshot(*snapshot)
             .await
             .map_err(|error| StorageIOError::write_snapshot(signature, &error))?;
+        self.show_reservations(&state.cluster);
         *self.state() = state;
         let told = self.restored();
         self.send(told).await;

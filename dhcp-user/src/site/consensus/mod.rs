@@ -1,11 +1,11 @@
 //! Consensus on who holds which block, by `openraft`: its log and votes on the disk, its messages over the links.
 //!
 //! * [`cluster`]: what is agreed on, as a machine that every node feeds the same entries. [`machine`]: that machine with its
-//!   snapshots, and what it tells the driver.
+//!   snapshots, and what it tells the driver. [`reservations`]: the part of it that operators make.
 //! * [`store`]: log, votes and snapshots in a `redb` file. [`calls`]: questions and answers over links. [`network`]: the
 //!   engine's messages as such questions.
 //! * [`council`]: the engine at work: how it begins, who may vote, what is proposed, who is a member;
-//!   `alone`: going on without the other of two nodes.
+//!   [`propose`]: what is to be decided; `alone`: going on without the other of two nodes.
 
 mod alone;
 pub mod calls;
@@ -13,6 +13,8 @@ pub mod cluster;
 pub mod council;
 pub mod machine;
 pub mod network;
+pub mod propose;
+pub mod reservations;
 pub mod store;
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ const PURGED: &str = "purged";
 const SNAPSHOT: &str = "snapshot";
 const IDENTITY: &str = "identity";
 const VOTER: &str = "voter";
+const FORMAT: &str = "format";
+/// What entries and snapshots mean: whoever changes them gives this another number. The first had none.
+const FORMAT_NOW: u16 = 2;
 /// The file in the state directory.
 pub const FILE: &str = "consensus.redb";
 
@@ -56,6 +59,18 @@ pub enum StoreError {
         theirs: String,
         /// Who this is.
         ours: String,
+    },
+    /// Another release wrote it.
+    #[error(
+        "{} is of format {theirs}, and this release reads format {FORMAT_NOW}: install the release that wrote it; or, while \
+         the other nodes run, move the file away, and they tell this node everything",
+        path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        theirs: u16,
     },
     /// Its content is not what was written.
     #[error("what the nodes agreed on cannot be read: {0}")]
@@ -125,8 +140,16 @@ impl Store {
             Some((theirs, _)) if !theirs.eq_ignore_ascii_case(me) => {
                 return Err(StoreError::Other { path, theirs, ours: me.to_owned() });
             }
-            Some((_, incarnation)) => store.incarnation = incarnation,
+            Some((_, incarnation)) => {
+                let theirs = store.value(FORMAT)?.unwrap_or(1);
+                if theirs != FORMAT_NOW {
+                    return Err(StoreError::Format { path, theirs });
+                }
+                store.incarnation = incarnation;
+            }
             None => {
+                // Before it is anybody's: whatever has an owner has a format.
+                store.put_value(FORMAT, &FORMAT_NOW)?;
                 store.incarnation = rand::random();
                 store.put_value(IDENTITY, &(me.to_owned(), store.incarnation))?;
             }
@@ -235,6 +258,14 @@ impl Store {
                 None => Ok(()),
             }
         })
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// As if a release of this format had written it.
+    pub fn set_format(&self, format: u16) -> Result<(), StoreError> {
+        self.put_value(FORMAT, &format)
     }
 }
 

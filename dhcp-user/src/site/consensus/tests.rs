@@ -14,15 +14,17 @@ use tokio::{
 
 use super::{
     calls::{ANSWER, QUESTION},
-    cluster::Entry,
+    cluster::{Entry, Outcome},
     council::Council,
     machine::Agreed,
+    propose::Undecided,
+    reservations::Edits,
     store::{Store, StoreError},
 };
 use crate::{
     config::{self, Config},
     site::{
-        delegation::{Command, NodeId},
+        delegation::{Command, NodeId, Void},
         link::{
             connection,
             greet::{accept, call},
@@ -110,6 +112,12 @@ impl Node {
         }
     }
 
+    fn reserved(&self) -> Vec<String> {
+        let agreed = self.council.machine().reservations();
+        let agreed = agreed.borrow();
+        agreed.set.texts().values().map(ToString::to_string).collect()
+    }
+
     fn commands(&self) -> Vec<Command> {
         let agreed = self.agreed.lock().unwrap();
         let commands = agreed.iter().filter_map(|one| match one {
@@ -117,6 +125,22 @@ impl Node {
             _ => None,
         });
         commands.collect()
+    }
+}
+
+fn reserve(seen: u64, text: &str) -> Entry {
+    Entry::Reserve(Edits { seen, texts: vec![([198, 18, 1, 9].into(), Some(text.into()))] })
+}
+
+/// Decides it as soon as somebody leads.
+async fn decided(council: &Council, entry: Entry) -> Outcome {
+    let end = Instant::now() + SOON;
+    loop {
+        match council.decide(entry.clone()).await {
+            Ok(outcome) => return outcome,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -194,6 +218,12 @@ async fn a_cluster_begins_goes_on_without_its_leader_and_takes_back_who_was_away
     until("three commands everywhere", || nodes.iter().all(|node| node.commands().len() == 3)).await;
     assert!(nodes.iter().all(|node| node.commands() == nodes[0].commands()));
     assert_eq!(nodes[0].council.standing().voters.len(), 3);
+    // Of two changes decided on the same reservations, at two nodes at once, one counts, and all know which.
+    let (one, other) =
+        tokio::join!(nodes[0].council.decide(reserve(0, "a")), nodes[1].council.decide(reserve(0, "b")));
+    let (won, lost) = if one == Ok(Outcome::Reserved(1)) { ("a", other) } else { ("b", one) };
+    assert_eq!(lost, Ok(Outcome::Void(Void::Overtaken)));
+    until("the reservation everywhere", || nodes.iter().all(|node| node.reserved() == [won])).await;
 
     // The leader dies. The others go on.
     let led = leader(&nodes.each_ref()).unwrap();
@@ -206,12 +236,15 @@ async fn a_cluster_begins_goes_on_without_its_leader_and_takes_back_who_was_away
     })
     .await;
     nodes[x].council.propose(Entry::Blocks(renew(3)));
+    decided(&nodes[y].council, reserve(1, "c")).await;
+    until("the other reservation", || nodes[x].reserved() == ["c"]).await;
     until("a fourth command", || nodes[y].commands().len() == 4 && nodes[x].commands().len() == 4).await;
 
     // In its place comes one without a memory: it is told everything, and votes only then.
     connect(&nodes[led], &nodes[x]).await;
     connect(&nodes[led], &nodes[y]).await;
     until("the newcomer to know all", || nodes[led].commands() == nodes[x].commands()).await;
+    assert_eq!(nodes[led].reserved(), ["c"]);
     assert!(!nodes[led].council.standing().votes, "it does not know how it voted");
     until("the newcomer to vote", || nodes[led].council.standing().votes).await;
 
@@ -223,7 +256,7 @@ async fn a_cluster_begins_goes_on_without_its_leader_and_takes_back_who_was_away
     // What still runs of it lets go of the file.
     until("the file to be free", || Store::open(&path(9), &format!("n{led}.example")).is_ok()).await;
     let again = Node::start(led, &path(9)).await;
-    until("the disk to be read", || again.commands() == known).await;
+    until("the disk to be read", || again.commands() == known && again.reserved() == ["c"]).await;
     until("it to vote again", || again.council.standing().votes).await;
 }
 
@@ -242,6 +275,15 @@ fn a_state_directory_is_one_nodes() {
     assert!(matches!(refused, StoreError::Other { .. }), "{refused}");
 }
 
+#[test]
+fn what_another_release_wrote_is_refused_and_not_misread() {
+    let folder = tempfile::tempdir().unwrap();
+    Store::open(folder.path(), "a").unwrap().set_format(1).unwrap();
+    let refused = Store::open(folder.path(), "a").unwrap_err();
+    assert!(matches!(refused, StoreError::Format { theirs: 1, .. }), "{refused}");
+    assert!(refused.to_string().contains("install the release that wrote it"), "{refused}");
+}
+
 /// Of two nodes one goes on alone when it is told to; the other is outvoted when it comes back, and told everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_nodes_one_goes_on_alone_when_it_is_told_to() {
@@ -257,6 +299,13 @@ async fn of_two_nodes_one_goes_on_alone_when_it_is_told_to() {
     until("a command at both", || a.commands().len() == 1 && b.commands().len() == 1).await;
     let partner = b.links.roster.me().clone();
     b.stop().await;
+    // Nothing is decided now. It is said whether it may be later, and soon it is not even tried.
+    let end = Instant::now() + SOON;
+    while let Err(Undecided::Unknown(why)) = a.council.decide(reserve(0, "a")).await {
+        assert!(Instant::now() < end, "{why}");
+    }
+    let undecided = a.council.decide(reserve(0, "a")).await.unwrap_err();
+    assert!(matches!(undecided, Undecided::Nothing(_)), "{undecided}");
     a.council.propose(Entry::Blocks(renew(2)));
     a.council.go_on_without(&partner).await.unwrap();
     // A proposal made while nobody leads is dropped, and made again, as the node does.
@@ -266,9 +315,14 @@ async fn of_two_nodes_one_goes_on_alone_when_it_is_told_to() {
     })
     .await;
     assert_eq!(a.council.standing().voters, ["n0.example"]);
+    // What was tried meanwhile may be decided now: then this is overtaken, and comes after it.
+    while a.reserved() != ["b"] {
+        let seen = a.council.machine().cluster().reservations.serial();
+        decided(&a.council, reserve(seen, "b")).await;
+    }
     until("the file to be free", || Store::open(&path(1), "n1.example").is_ok()).await;
     let b = Node::start_of(1, 2, &path(1)).await;
     connect(&a, &b).await;
-    until("b to be told everything", || b.commands() == a.commands()).await;
+    until("b to be told everything", || b.commands() == a.commands() && b.reserved() == ["b"]).await;
     assert_eq!(b.council.standing().voters, ["n0.example"]);
 }

@@ -1,16 +1,18 @@
 //! What connects a node with the others: a runtime of its own, in which links and consensus run, and a pump between them and
 //! the node in the service's thread.
 //!
-//! * [`pump`]: who is told what, in which order. [`status`]: how all of it is shown. [`orders`]: what an operator wants of nodes.
+//! * [`pump`]: who is told what, in which order. [`status`]: how all of it is shown. [`orders`]: what an operator wants of nodes;
+//!   `reservations`: what is to be reserved at all of them.
 //! * [`lost`]: what is done when consensus cannot be written to disk.
 
 mod lost;
 pub mod orders;
 pub mod pump;
+mod reservations;
 pub mod status;
 
 use std::{
-    sync::{Arc, mpsc::SyncSender},
+    sync::{Arc, Mutex, mpsc::SyncSender},
     thread,
     time::Duration,
 };
@@ -105,6 +107,8 @@ pub struct Sites {
     pub council: Arc<Council>,
     runtime: tokio::runtime::Handle,
     to_node: SyncSender<Event>,
+    /// Why the reservations that are agreed on are not in force here.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Sites {
@@ -197,7 +201,9 @@ impl Prepared {
         };
         reach::start(&links, section.link.listen);
         let runtime = tokio::runtime::Handle::current();
-        let sites = Arc::new(Sites { config, links, council: Arc::clone(&council), runtime, to_node });
+        let trouble = Mutex::default();
+        let sites =
+            Arc::new(Sites { config, links, council: Arc::clone(&council), runtime, to_node, trouble });
         if started.send(Ok(Arc::clone(&sites))).is_err() {
             return;
         }

@@ -414,6 +414,9 @@ impl Sites {
             }
             _ => {}
         }
+        if let Some(trouble) = self.reservations_trouble() {
+            problems.push(format!("reservations that are agreed on are not in force here yet: {trouble}"));
+        }
         for peer in self.links.status().into_iter().filter(|peer| !peer.up) {
             let trouble = peer.trouble.unwrap_or_else(|| "not linked yet".to_owned());
             problems.push(format!("{}: {trouble}", peer.node.name));

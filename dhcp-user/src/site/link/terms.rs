@@ -47,9 +47,11 @@ impl Terms {
             let pools: Vec<_> =
                 subnet.pools.iter().map(|pool| format!("{}-{}", pool.first, pool.last)).collect();
             terms.push((format!("pools of subnet {}", subnet.prefix), short(&pools.join(" "))));
+            // Those made beside the file are agreed on, and not everywhere at the same moment.
             let hosts: Vec<_> = subnet
                 .reservations
                 .iter()
+                .filter(|host| host.made.is_none())
                 .map(|host| format!("{} {:?}", host.address, host.identity))
                 .collect();
             if !hosts.is_empty() {
@@ -159,5 +161,28 @@ mod tests {
         );
         let moved = terms("198.18.1.0/24", r#"{"name": "a", "nodes": ["x", "y"]}"#);
         assert_eq!(two.contradictions(&moved), "node y is of site b here, a there");
+    }
+
+    #[test]
+    fn what_is_reserved_beside_the_file_contradicts_nothing_and_is_in_a_pool() {
+        let text = r#"{"dhcp": {"interfaces": ["a"], "subnets": [{"subnet": "198.18.0.0/16", "interface": "a",
+            "pools": [{"range": "198.18.1.0-198.18.1.255"}]}], "datacenter": {"multi_site": {"enabled": true,
+            "local_site": "a", "sites": [{"name": "a", "nodes": ["x"]}]}}}}"#;
+        let made = ["198.18.1.9", "198.18.9.9"].map(|address| {
+            let text = format!(r#"{{"address": "{address}", "hw_address": "02:00:00:00:00:01"}}"#);
+            crate::config::Made::parse(&text).unwrap()
+        });
+        let with = crate::config::parse_with(text, "test", &made).unwrap();
+        let in_force: Vec<_> = with.subnets.iter().flat_map(|subnet| &subnet.reservations).collect();
+        assert_eq!(in_force.iter().map(|host| host.made.as_ref()).collect::<Vec<_>>(), [Some(&made[0])]);
+        let [left] = &with.left_out[..] else { panic!("{:?}", with.left_out) };
+        assert!(left.made == made[1] && left.why.contains("198.18.9.9 is in no pool"), "{}", left.why);
+        let without = crate::config::parse(text, "test").unwrap();
+        assert_eq!(Terms::of(&with), Terms::of(&without));
+        // A node that is alone has both.
+        let alone = text.replace(r#""enabled": true"#, r#""enabled": false"#);
+        let other = made[1].text().replace(":01", ":02");
+        let both = [made[0].clone(), crate::config::Made::parse(&other).unwrap()];
+        assert!(crate::config::parse_with(&alone, "test", &both).unwrap().left_out.is_empty());
     }
 }

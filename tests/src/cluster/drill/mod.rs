@@ -88,7 +88,7 @@ pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
         Drill::Loss => Stage::apart(load, 200)?,
         Drill::Clocks => oddities::with_clocks_apart(load)?,
         // Nobody goes: every lease becomes whole, and only renewals are told.
-        Drill::ShortCut => Stage::of_the_guide(&Load { releases_per_mille: 0, ..load.clone() })?,
+        Drill::ShortCut => Stage::of_the_guide(&Load { releases_per_mille: 0, ..*load })?,
         _ => Stage::of_the_guide(load)?,
     };
     match drill {
