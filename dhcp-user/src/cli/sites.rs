@@ -127,7 +127,7 @@ pub(super) fn run(command: Site) -> Result<()> {
 }
 
 /// A name that goes into a path: no site's and no node's has anything else in it.
-fn safe(name: &str) -> Result<&str> {
+pub(super) fn safe(name: &str) -> Result<&str> {
     let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
     ensure!(!name.is_empty() && name.chars().all(sound), "{name:?} is no name of a site or node");
     Ok(name)

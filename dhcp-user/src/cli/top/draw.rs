@@ -9,7 +9,7 @@ use ratatui::{
 };
 
 use super::model::{Rate, Screen};
-use crate::server::view::PoolView;
+use crate::{server::view::PoolView, site::driver::status::SiteDetail};
 
 /// Below this many lines only the most important is drawn.
 const LINES_FEW: u16 = 24;
@@ -20,11 +20,14 @@ pub fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     let pools =
         screen.now.as_ref().map_or(0, |now| now.subnets.iter().map(|subnet| subnet.pools.len()).sum());
     let pools = u16::try_from(pools).unwrap_or(u16::MAX).clamp(1, 8) + 1;
-    let [head, curves, reasons, bars, events, foot] = Layout::vertical([
+    let sites = screen.now.as_ref().map_or(&[][..], |now| &now.sites);
+    let sites_lines = u16::try_from(sites.len()).unwrap_or(u16::MAX).min(8);
+    let [head, curves, reasons, bars, places, events, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(if few { 2 } else { 6 }),
         Constraint::Fill(2),
         Constraint::Length(if few { 2 } else { pools }),
+        Constraint::Length(if sites.is_empty() { 0 } else { sites_lines + 1 }),
         Constraint::Fill(if few { 0 } else { 1 }),
         Constraint::Length(1),
     ])
@@ -36,6 +39,7 @@ pub fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     frame.render_widget(table("Kernel: not answered, because", &screen.kernel()), kernel);
     frame.render_widget(table("Daemon: messages", &screen.daemon()), daemon);
     draw_pools(frame, bars, screen);
+    frame.render_widget(site_table(sites), places);
     frame.render_widget(event_list(screen), events);
     let keys = match &screen.trouble {
         Some(trouble) => Line::from(trouble.as_str()).style(Style::new().fg(Color::Red)),
@@ -130,6 +134,29 @@ fn draw_pools(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
             bar,
         );
     }
+}
+
+/// Each site, how it stands, and what its nodes have not been told yet: the worst of them counts.
+fn site_table(sites: &[SiteDetail]) -> Table<'_> {
+    let rows = sites.iter().map(|site| {
+        let colour = match site.short.status.as_str() {
+            "active" => Color::Green,
+            "degraded" | "unknown" => Color::Yellow,
+            _ => Color::Red,
+        };
+        let updates = site.members.iter().filter_map(|node| node.lag_updates).max();
+        let secs = site.members.iter().filter_map(|node| node.lag_secs).max();
+        let lag = match (updates, secs) {
+            (None, _) => "-".to_owned(),
+            (Some(updates), secs) => format!("{updates} updates, {} s behind", secs.unwrap_or(0)),
+        };
+        let status = Span::from(site.short.status.as_str()).fg(colour);
+        Row::new([Line::from(site.short.name.as_str()), Line::from(status), Line::from(lag)])
+    });
+    let widths = [Constraint::Length(32), Constraint::Length(10), Constraint::Fill(1)];
+    let block = Block::new().title(Line::from("Sites").bold());
+    let table = Table::new(rows.collect::<Vec<_>>(), widths);
+    if sites.is_empty() { table } else { table.block(block) }
 }
 
 fn event_list(screen: &Screen) -> List<'_> {

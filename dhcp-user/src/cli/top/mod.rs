@@ -20,8 +20,12 @@ use ratatui::{
 };
 
 use self::model::{Sample, Screen};
-use super::{ask::wait, remote::Asking};
-use crate::{control::client::Daemon, server::feed::LeaseEvent};
+use super::{ask::wait, remote::Asking, sites::safe};
+use crate::{
+    control::client::{AskError, Daemon},
+    server::feed::LeaseEvent,
+    site::driver::status::{SiteDetail, SiteList},
+};
 
 /// How long a key may wait.
 const KEYS_EVERY: Duration = Duration::from_millis(100);
@@ -29,6 +33,8 @@ const KEYS_EVERY: Duration = Duration::from_millis(100);
 const NEWS_MAX: usize = 256;
 /// The longest line of the event stream looked at, octets.
 const LINE_MAX: usize = 64 << 10;
+/// Sites looked at.
+const SITES_MAX: usize = 16;
 /// The picture of `--once`, columns and lines.
 const ONCE: (u16, u16) = (110, 42);
 
@@ -132,7 +138,22 @@ fn watch(
 async fn sample(daemon: &Daemon) -> Result<Sample> {
     let stats = daemon.get("/api/v1/stats").await?;
     let subnets = daemon.get("/api/v1/subnets").await?;
-    Ok(Sample { at: Instant::now(), stats, subnets })
+    let sites = sites(daemon).await?;
+    Ok(Sample { at: Instant::now(), stats, subnets, sites })
+}
+
+/// The sites, as far as there are any and they may be seen.
+async fn sites(daemon: &Daemon) -> Result<Vec<SiteDetail>> {
+    let list: SiteList = match daemon.get("/api/v1/sites/status").await {
+        Ok(list) => list,
+        Err(AskError::Refused { status: 403 | 404, .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut sites = Vec::new();
+    for site in list.sites.iter().take(SITES_MAX) {
+        sites.push(daemon.get(&format!("/api/v1/sites/{}", safe(&site.name)?)).await?);
+    }
+    Ok(sites)
 }
 
 /// Threads end with the process, or when nobody takes their news.

@@ -5,9 +5,12 @@ use std::{
     time::Instant,
 };
 
-use crate::server::{
-    feed::LeaseEvent,
-    view::{StatsView, SubnetView},
+use crate::{
+    server::{
+        feed::LeaseEvent,
+        view::{StatsView, SubnetView},
+    },
+    site::driver::status::SiteDetail,
 };
 
 /// Looks kept for the curves.
@@ -24,6 +27,8 @@ pub struct Sample {
     pub stats: StatsView,
     /// Pools.
     pub subnets: Vec<SubnetView>,
+    /// Sites; none of a single node.
+    pub sites: Vec<SiteDetail>,
 }
 
 /// A counter.

@@ -63,7 +63,12 @@ fn screen(looks: &[(u64, u64, u64)]) -> Screen {
     let mut screen = Screen::default();
     for (n, &(answered, passed, acked)) in (0..).zip(looks) {
         let at = begun + Duration::from_secs(2 * n);
-        screen.take(Sample { at, stats: stats(answered, passed, acked), subnets: subnets() });
+        screen.take(Sample {
+            at,
+            stats: stats(answered, passed, acked),
+            subnets: subnets(),
+            sites: Vec::new(),
+        });
     }
     screen
 }
@@ -109,6 +114,28 @@ fn two_looks_make_rates_reasons_pools_and_events() {
 fn one_look_has_no_rates_and_a_restart_no_negative_ones() {
     assert_eq!(screen(&[(5, 5, 5)]).renewals(), (0.0, 0.0));
     assert_eq!(screen(&[(1_000, 0, 9), (40, 0, 2)]).renewals(), (20.0, 1.0));
+}
+
+#[test]
+fn sites_are_shown_where_there_are_any() {
+    let mut screen = screen(&[(0, 0, 0)]);
+    assert!(!picture(&screen, (100, 40)).unwrap().contains("Sites"));
+    let node = |lag: Option<u64>| serde_json::json!({"name": "n", "linked": true, "leads": false, "votes": true, "lag_updates": lag, "lag_secs": lag});
+    let site = |name: &str, status: &str, nodes: Vec<serde_json::Value>| {
+        serde_json::json!({"name": name, "status": status, "nodes": 2, "latency": 3, "last_sync": null, "reason": "",
+            "priority": 1, "expected_latency": 5, "members": nodes})
+    };
+    let sites = serde_json::json!([
+        site("east", "active", vec![node(Some(3)), node(Some(7))]),
+        site("west", "down", vec![node(None)])
+    ]);
+    let mut sample = screen.now.clone().unwrap();
+    sample.sites = serde_json::from_value(sites).unwrap();
+    screen.take(sample);
+    let text = picture(&screen, (100, 40)).unwrap();
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(line("east").contains("active") && line("east").contains("7 updates, 7 s behind"), "{text}");
+    assert!(line("west").contains("down") && line("west").ends_with('-'), "{text}");
 }
 
 #[test]
