@@ -33,12 +33,12 @@ fn wait_until_ready_is(daemon: &Daemon, wanted: bool) -> Value {
     let what = format!("/readyz to say {wanted}");
     wait_for(SOON, &what, || Ok(Some(ready(daemon)?).filter(|said| said["ready"] == json!(wanted))))
         .with_context(|| daemon.log())
-        .unwrap()
+        .expect("it goes as it should")
 }
 
 /// What the alert looks at: interfaces wanted, attached, lost, and how often the program was attached again.
 fn figures(daemon: &Daemon) -> [Option<u64>; 4] {
-    let text = daemon.text("/metrics", SOON).unwrap();
+    let text = daemon.text("/metrics", SOON).expect("it goes as it should");
     let figure = |name: &str| {
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok()).map(|at| at as u64)
     };
@@ -51,18 +51,18 @@ fn figures(daemon: &Daemon) -> [Option<u64>; 4] {
 }
 
 fn renew_in_the_kernel(daemon: &Daemon, client: &Scripted<'_>, lease: &Lease) {
-    let answered = Stats::of(daemon).unwrap().answered();
-    client.ask(&client.renewal(lease.address)).unwrap();
-    assert_eq!(Stats::of(daemon).unwrap().answered(), answered + 1, "{}", daemon.log());
+    let answered = Stats::of(daemon).expect("it goes as it should").answered();
+    client.ask(&client.renewal(lease.address)).expect("it goes as it should");
+    assert_eq!(Stats::of(daemon).expect("it goes as it should").answered(), answered + 1, "{}", daemon.log());
 }
 
 /// `take` takes the program of the server's interface away.
 fn comes_back(take: impl Fn(&Pins)) {
-    let server = Server::new().unwrap();
-    let cable = Cable::new(&server).unwrap();
-    let daemon = server.start(&server.config()).unwrap();
+    let server = Server::new().expect("it goes as it should");
+    let cable = Cable::new(&server).expect("it goes as it should");
+    let daemon = server.start(&server.config()).expect("it goes as it should");
     let client = Scripted::new(&cable.socket, 1);
-    let lease = client.dora().unwrap();
+    let lease = client.dora().expect("it goes as it should");
     renew_in_the_kernel(&daemon, &client, &lease);
     assert_eq!(wait_until_ready_is(&daemon, true)["problems"], json!([]));
 
@@ -71,7 +71,7 @@ fn comes_back(take: impl Fn(&Pins)) {
         Ok(daemon.log().contains("the kernel program is attached again").then_some(()))
     })
     .with_context(|| daemon.log())
-    .unwrap();
+    .expect("it goes as it should");
     assert!(daemon.log().contains("the kernel program was taken off s0"), "{}", daemon.log());
     wait_until_ready_is(&daemon, true);
     assert_eq!(figures(&daemon), [Some(1), Some(1), Some(0), Some(1)]);

@@ -241,7 +241,7 @@ fn list(filters: &Filters, limit: Option<u64>, asking: &Asking) -> Result<()> {
         match (asking.json, begun) {
             (true, false) => text.push('['),
             (false, false) => {
-                line(&mut text, ["ADDRESS", "STATE", "HARDWARE", "EXPIRES", "RENEWED BY", "HOSTNAME"])
+                line(&mut text, ["ADDRESS", "STATE", "HARDWARE", "EXPIRES", "RENEWED BY", "HOSTNAME"]);
             }
             _ => {}
         }

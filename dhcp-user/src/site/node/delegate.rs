@@ -4,6 +4,7 @@
 use super::{Node, Output, settings::DRIFT};
 use crate::{
     engine::{CLOCK_ERROR, Engine},
+    lease::record::LeaseRecord,
     server::work::Work,
     site::{
         authority::{Authority, Held},
@@ -95,7 +96,7 @@ impl Node {
     /// A node that was removed may be running still, cut off or with its program in the kernel only, and renew what it
     /// knows: until all of that has ended, what is given back rests until its horizon (rule 4).
     fn struck(&mut self, now: Timestamp, engine: &Engine) {
-        let reach = engine.leases().iter().map(|lease| lease.reach()).max().unwrap_or(now);
+        let reach = engine.leases().iter().map(LeaseRecord::reach).max().unwrap_or(now);
         self.struck_until = self.struck_until.max(reach + CLOCK_ERROR);
     }
 
