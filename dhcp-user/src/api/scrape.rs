@@ -15,9 +15,12 @@ use crate::server::service::Query;
 /// How old figures may be.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// The latest text, and when it was made.
+/// When a text was made, and it.
+type Kept = Option<(Instant, Arc<str>)>;
+
+/// The latest text.
 #[derive(Clone, Debug, Default)]
-pub struct Scrape(Arc<Mutex<Option<(Instant, Arc<str>)>>>);
+pub struct Scrape(Arc<Mutex<Kept>>);
 
 impl Scrape {
     /// The text, made now or a moment ago. Those who ask meanwhile wait for it.

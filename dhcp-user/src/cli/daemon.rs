@@ -71,7 +71,7 @@ pub fn check_takeover(path: &Path) -> u8 {
     };
     match predecessor::check(&config.fastpath.pin_path) {
         Ok(0) => {
-            println!("no program is pinned in {}: nothing to take over", config.fastpath.pin_path.display())
+            println!("no program is pinned in {}: nothing to take over", config.fastpath.pin_path.display());
         }
         Ok(_) => println!("the maps pinned in {} can be taken over", config.fastpath.pin_path.display()),
         Err(error) => {

@@ -42,6 +42,9 @@ pub struct Effects {
     pub publish: Vec<Ipv4Addr>,
     /// Leases the kernel must forget. When it certainly has, call [`Engine::withdrawn`](super::Engine::withdrawn).
     pub withdraw: Vec<Ipv4Addr>,
+    /// Those of them whose client has another address by what is to be committed. If that does not become durable, the client
+    /// keeps what it has: do not withdraw them, and call [`Engine::not_replaced`](super::Engine::not_replaced).
+    pub replaced: Vec<Ipv4Addr>,
     /// Addresses to ask for, whether anybody uses them: see [`Engine::found_in_use`](super::Engine::found_in_use).
     pub probe: Vec<Ipv4Addr>,
     /// The message is to be kept, and handled again when this address is `decided`.

@@ -207,6 +207,11 @@ impl Engine {
         }
     }
 
+    /// What was to replace a lease could not be made durable, so that its client was told nothing: it stays.
+    pub fn not_replaced(&mut self, address: Ipv4Addr) {
+        self.leases.stay(address);
+    }
+
     /// A client has one address on a link: any other it held there is given back.
     fn give_back_others(&mut self, inquiry: &Inquiry<'_>, address: Ipv4Addr, effects: &mut Effects) {
         let mut others = Vec::new();
@@ -222,6 +227,7 @@ impl Engine {
             let ours = self.right(inquiry.now, other) != Right::Standby;
             if ours && !matches!(self.leases.leaving(other), Some(Leaving::Returned(_) | Leaving::Declined)) {
                 self.send_away(inquiry.now, other, Leaving::Returned(inquiry.now), effects);
+                effects.replaced.push(other);
             }
         }
     }

@@ -150,6 +150,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                     self.store_refusals += work.send.len() as u64;
                     self.unsaved_answers = work.answers;
                     // What the kernel forgets promises nothing, and who waits for it must not take it for done.
+                    work.withdraw.retain(|address| !work.replaced.contains(address));
+                    work.replaced.iter().for_each(|address| self.core.engine.not_replaced(*address));
                     (work, durable) = (Work { withdraw: work.withdraw, ..Work::default() }, false);
                 }
                 work.batch.leases.truncate(own);

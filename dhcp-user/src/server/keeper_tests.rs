@@ -348,3 +348,21 @@ fn a_reservation_and_what_the_kernel_must_forget_are_durable_before_anybody_judg
     assert_eq!(again.core.learner.control.generation, generation);
     assert!(again.core.engine.leases().get(second).unwrap().forms[0].is_some());
 }
+
+/// A client that has an address asks for another one, and there is no room to make that durable: it is told nothing, and
+/// keeps what it was promised.
+#[test]
+fn a_lease_that_could_not_be_replaced_stays() {
+    let (first, second) = (Ipv4Addr::new(198, 18, 0, 10), Ipv4Addr::new(198, 18, 0, 11));
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
+    assert_eq!(ask(&mut keeper, 11 * SEC, 1, first).send.len(), 1);
+    keeper.store.fail_next(Failure::Full);
+    let refused = ask(&mut keeper, 12 * SEC, 1, second);
+    assert!(refused.send.is_empty() && refused.withdrawn.is_empty(), "{refused:?}");
+    assert!(keeper.core.engine.leases().leaving(first).is_none());
+    assert!(keeper.kernel.as_ref().unwrap().entries.contains_key(&first));
+    // With room again it moves.
+    let moved = ask(&mut keeper, 13 * SEC, 1, second);
+    assert_eq!((moved.send.len(), moved.withdrawn.len()), (1, 1));
+    assert!(keeper.core.engine.leases().leaving(first).is_some());
+}

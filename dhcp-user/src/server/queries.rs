@@ -64,7 +64,7 @@ impl Queries {
     }
 
     /// The next that somebody still waits for.
-    pub fn next(&mut self) -> Option<Query> {
+    pub fn take_next(&mut self) -> Option<Query> {
         std::iter::from_fn(|| self.waiting.pop_front()).find(|query| !query.is_abandoned())
     }
 
@@ -96,7 +96,7 @@ impl Service {
             self.change(now, changes)?;
         }
         let began = Instant::now();
-        while let Some(query) = self.queries.next() {
+        while let Some(query) = self.queries.take_next() {
             self.answer(query);
             if began.elapsed() >= ANSWER_TIME {
                 break;
@@ -132,12 +132,14 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::server::desk::Act;
+    use crate::server::{
+        desk::{Act, ActError},
+        view::LeaseView,
+    };
 
-    fn change(
-        n: u8,
-    ) -> (Query, oneshot::Receiver<Result<crate::server::view::LeaseView, crate::server::desk::ActError>>)
-    {
+    type Done = Result<LeaseView, ActError>;
+
+    fn change(n: u8) -> (Query, oneshot::Receiver<Done>) {
         let (to, answer) = oneshot::channel();
         let address = Ipv4Addr::new(198, 18, 0, n);
         (Query::Change(Change { address, act: Act::Release, expected: None, to }), answer)
@@ -153,9 +155,9 @@ mod tests {
         drop(gave_up);
         let (to, _health) = oneshot::channel();
         queries.push(Query::Health(to));
-        assert!(matches!(queries.next(), Some(Query::Health(_))));
-        assert!(matches!(queries.next(), Some(Query::Subnets(_))));
-        assert!(queries.next().is_none() && queries.is_empty());
+        assert!(matches!(queries.take_next(), Some(Query::Health(_))));
+        assert!(matches!(queries.take_next(), Some(Query::Subnets(_))));
+        assert!(queries.take_next().is_none() && queries.is_empty());
         drop(subnets);
     }
 
@@ -173,7 +175,7 @@ mod tests {
         drop(answer);
         let taken: Vec<_> = queries.take_changes().iter().map(|change| change.address.octets()[3]).collect();
         assert_eq!(taken, [1, 3]);
-        assert!(matches!(queries.next(), Some(Query::Stats(_))));
+        assert!(matches!(queries.take_next(), Some(Query::Stats(_))));
         assert!(queries.take_changes().is_empty());
     }
 
@@ -190,7 +192,7 @@ mod tests {
             }
         }
         assert!(queries.waiting.len() <= 2 * WAITING_MAX, "{} wait", queries.waiting.len());
-        let answered = std::iter::from_fn(|| queries.next()).count();
+        let answered = std::iter::from_fn(|| queries.take_next()).count();
         assert_eq!(answered, WAITING_MAX, "nobody who waits was dropped");
     }
 }

@@ -40,6 +40,8 @@ pub struct Work {
     pub publish: Vec<Ipv4Addr>,
     /// Leases the kernel must forget; after a grace period the engine is told.
     pub withdraw: Vec<Ipv4Addr>,
+    /// Those of them that stay if the batch does not become durable.
+    pub replaced: Vec<Ipv4Addr>,
     /// Leases that were given back, for the other nodes to hear.
     pub returned: Vec<Ipv4Addr>,
     /// What the audit log is to say before the replies leave.
@@ -56,6 +58,7 @@ impl Work {
         self.batch.leases.extend(effects.commit);
         self.publish.extend(effects.publish);
         self.withdraw.extend(effects.withdraw);
+        self.replaced.extend(effects.replaced);
         self.returned.extend(effects.returned);
     }
 
