@@ -143,7 +143,6 @@ fn configurations() {
         &["config", "diff", "none.json"],
         &["config", "apply", "bad.json"],
         &["config", "apply", "torn.json"],
-        &["config", "rollback"],
     ];
     world.snapshot("config", commands);
 }

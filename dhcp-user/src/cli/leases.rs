@@ -234,20 +234,40 @@ fn until_closed(done: Result<()>) -> Result<()> {
 
 fn list(filters: &Filters, limit: Option<u64>, asking: &Asking) -> Result<()> {
     let mut out = io::stdout().lock();
-    let mut text = String::new();
-    let mut begun = false;
+    let mut listing = Listing::begun(asking.json);
     let listed = pages(filters, limit, asking, |leases| {
-        text.clear();
-        match (asking.json, begun) {
-            (true, false) => text.push('['),
-            (false, false) => {
+        out.write_all(listing.page(leases)?.as_bytes())?;
+        out.flush()
+    });
+    until_closed(listed.and_then(|()| Ok(out.write_all(listing.end().as_bytes())?)))
+}
+
+/// What is printed of pages, of which any may be empty.
+struct Listing {
+    json: bool,
+    begun: bool,
+    /// Whether there was a lease.
+    any: bool,
+}
+
+impl Listing {
+    fn begun(json: bool) -> Self {
+        Self { json, begun: false, any: false }
+    }
+
+    /// The next page.
+    fn page(&mut self, leases: &[LeaseView]) -> io::Result<String> {
+        let mut text = String::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            if self.json {
+                text.push('[');
+            } else {
                 line(&mut text, ["ADDRESS", "STATE", "HARDWARE", "EXPIRES", "RENEWED BY", "HOSTNAME"]);
             }
-            _ => {}
         }
         for lease in leases {
-            if asking.json {
-                let separator = if text.is_empty() || text.ends_with('}') { "," } else { "" };
+            if self.json {
+                let separator = if std::mem::replace(&mut self.any, true) { "," } else { "" };
                 // No string of JSON has a line's end in it.
                 let lease = serde_json::to_string_pretty(lease)?.replace('\n', "\n  ");
                 text.extend([separator, "\n  ", &lease]);
@@ -255,16 +275,17 @@ fn list(filters: &Filters, limit: Option<u64>, asking: &Asking) -> Result<()> {
                 lease_line(&mut text, lease);
             }
         }
-        begun = true;
-        out.write_all(text.as_bytes())?;
-        out.flush()
-    });
-    until_closed(listed.and_then(|()| {
-        if asking.json {
-            out.write_all(if text == "[" { b"]\n" } else { b"\n]\n" })?;
+        Ok(text)
+    }
+
+    /// After the last one.
+    fn end(&self) -> &'static str {
+        match (self.json, self.any) {
+            (false, _) => "",
+            (true, false) => "]\n",
+            (true, true) => "\n]\n",
         }
-        Ok(())
-    }))
+    }
 }
 
 fn line(out: &mut String, [address, state, hardware, expires, by, hostname]: [&str; 6]) {
@@ -313,6 +334,28 @@ mod tests {
     fn asked(words: &[&str]) -> Result<String, clap::Error> {
         let line = Line::try_parse_from([&["x"], words].concat())?;
         Ok(uri("/p", &line.filters.query(), &[("limit", "9".to_owned())]))
+    }
+
+    /// As one array whatever the pages, in the form in which all other JSON is printed.
+    #[test]
+    fn json_is_one_array_wherever_the_pages_end() {
+        let lease = |n: u8| -> LeaseView {
+            let fields = serde_json::json!({"address": format!("198.18.1.{n}"), "state": "bound", "hw_address": "",
+                "client_id": null, "hostname": null, "renewed_at": "", "renewed_by": "daemon", "expires_at": "",
+                "expires_in_secs": 1, "horizon": "", "leaving": false, "version": "", "kernel": null});
+            serde_json::from_value(fields).unwrap()
+        };
+        for pages in [&[0_u8][..], &[0, 2], &[2, 0, 1], &[0, 0], &[1, 1, 0]] {
+            let mut listing = Listing::begun(true);
+            let (mut said, mut all) = (String::new(), Vec::new());
+            for count in pages {
+                let page: Vec<_> = (0..*count).map(lease).collect();
+                said += &listing.page(&page).unwrap();
+                all.extend(page);
+            }
+            said += listing.end();
+            assert_eq!(said, serde_json::to_string_pretty(&all).unwrap() + "\n", "{pages:?}");
+        }
     }
 
     #[test]

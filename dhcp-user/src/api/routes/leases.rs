@@ -133,6 +133,9 @@ impl Filters {
         if within.is_empty() && !(self.subnet.is_none() && caller.subnets.is_empty()) {
             return Ok(None);
         }
+        if ranges.as_ref().is_some_and(|ranges| ranges.is_empty()) {
+            return Ok(None);
+        }
         Ok(Some(Wanted {
             after: None,
             first: self.address.max(self.first),
