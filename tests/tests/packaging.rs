@@ -124,33 +124,35 @@ fn kubernetes_examples_are_taken_and_give_no_address_twice() {
 /// Runs the package's script after an upgrade, with programs around it that note how they are called; what they noted, and what
 /// the script said. `takes_over` is what the new binary says of the daemon that runs.
 fn configure_after_an_upgrade(takes_over: bool) -> (String, String) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the test's own files");
     let (bin, notes) = (folder.path().join("bin"), folder.path().join("notes"));
-    fs::create_dir(&bin).unwrap();
+    fs::create_dir(&bin).expect("the test's own files");
     for name in
         ["systemd-sysusers", "systemd-tmpfiles", "deb-systemd-helper", "deb-systemd-invoke", "systemctl"]
     {
         stub(&bin.join(name), &notes, true);
     }
     stub(&bin.join("simple-dhcpd-datacenter"), &notes, takes_over);
-    let script = fs::read_to_string(packaging("debian/postinst")).unwrap();
+    let script = fs::read_to_string(packaging("debian/postinst")).expect("the test's own files");
     let path = folder.path().display();
     let script = script.replace("/run/systemd/system", &format!("{path}/bin"));
     let script = script.replace("/etc/systemd/system", &format!("{path}/etc"));
     let mut sh = Command::new("sh");
     sh.args(["-c", &script, "postinst", "configure", "0.1.0-1"]);
-    let ran = sh.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).output().unwrap();
+    let ran =
+        sh.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).output().expect("the test's own files");
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert!(ran.status.success(), "{said}");
-    (fs::read_to_string(&notes).unwrap(), said)
+    (fs::read_to_string(&notes).expect("the test's own files"), said)
 }
 
 /// A program that notes how it is called.
 fn stub(path: &Path, notes: &Path, succeeds: bool) {
-    let name = path.file_name().unwrap().to_string_lossy();
+    let name = path.file_name().expect("the test's own files").to_string_lossy();
     let end = if succeeds { "exit 0" } else { "echo 'of layout version 9' >&2; exit 1" };
-    fs::write(path, format!("#!/bin/sh\necho \"{name} $*\" >> '{}'\n{end}\n", notes.display())).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(path, format!("#!/bin/sh\necho \"{name} $*\" >> '{}'\n{end}\n", notes.display()))
+        .expect("the test's own files");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the test's own files");
 }
 
 #[test]
