@@ -47,6 +47,18 @@ fn two_sites_break_no_promise_when_an_operator_says_that_one_is_down() {
     assert!(report.takeovers > 20 && report.renewals_by_kernel > 5_000, "{report:?}");
 }
 
+/// As while settings are changed on one node after the other: some hold on for longer than the others would wait.
+#[test]
+fn nodes_with_other_settings_break_no_promise() {
+    for seed in 0..30 {
+        let scenario = Scenario { even_delegation_secs: Some(60), ..Scenario::new(seed, 3, 1) };
+        // Everything takes longer then than the simulation waits for: what must not suffer is any promise.
+        let broken = run(&scenario, None, false).violation;
+        let broken = broken.filter(|found| !["liveness", "converges"].contains(&found.invariant));
+        assert_eq!(broken, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn every_planted_fault_is_found() {
     for (name, planted) in Planted::ALL {

@@ -3,7 +3,7 @@
 /// A fault that is there on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Planted {
-    /// Nodes are put out while they take their delegations to last: the others do not wait for their end.
+    /// Nodes are put out while they take their delegations to last: they do not say for how long, and the others do not wait.
     TakeOverEarly,
     /// In mode `sync` replies are sent before the peers have what they promise.
     ReplyBeforeReplication,

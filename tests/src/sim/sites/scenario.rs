@@ -65,6 +65,8 @@ pub struct Scenario {
     pub mclt_secs: u64,
     /// How long delegations last.
     pub delegation_secs: u64,
+    /// How long those of every other node do, where settings are being changed on one node after the other.
+    pub even_delegation_secs: Option<u64>,
     /// Whether replies wait for the peers.
     pub sync: bool,
     /// The longest an update waits.
@@ -116,6 +118,7 @@ impl Scenario {
             nodes_per_site,
             mclt_secs,
             delegation_secs: rng.random_range(4..12),
+            even_delegation_secs: None,
             sync: rng.random_bool(0.4),
             interval_secs: [1, 5, 20][rng.random_range(0..3)],
             batch_size: [1, 10, 1_000][rng.random_range(0..3)],

@@ -6,9 +6,13 @@ impl World {
     pub(super) fn start(&mut self, node: usize) {
         let now_ns = self.now_ns;
         let (config, mut settings) = (self.scenario.config(), self.scenario.settings(node));
-        if self.planted == Some(Planted::TakeOverEarly) && node.is_multiple_of(2) {
-            // It takes its delegations to last for longer than the others wait.
-            settings.delegation = Span::from_secs(900);
+        // It takes its delegations to last for longer than the others would wait, did it not say so.
+        let longer = match self.planted {
+            Some(Planted::TakeOverEarly) => Some(900),
+            _ => self.scenario.even_delegation_secs,
+        };
+        if let Some(secs) = longer.filter(|_| node.is_multiple_of(2)) {
+            settings.delegation = Span::from_secs(secs);
         }
         let unnoticed = self.planted == Some(Planted::LostDiskUnnoticed);
         let Some(machine) = self.machines.get_mut(node) else { return };

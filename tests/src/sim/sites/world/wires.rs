@@ -10,7 +10,10 @@ impl World {
         }
     }
 
-    pub(super) fn propose(&mut self, node: usize, command: Command) {
+    pub(super) fn propose(&mut self, node: usize, mut command: Command) {
+        if let (Some(Planted::TakeOverEarly), Command::Renew { lasts, .. }) = (self.planted, &mut command) {
+            *lasts = Span::ZERO;
+        }
         if !matches!(command, Command::Renew { .. }) {
             self.note(|| format!("node {node} proposes {command:?}"));
         }
