@@ -272,7 +272,7 @@ fn invented_relays_use_up_nobody_elses_tokens() {
 /// it, with the default limits: how long until the last has got through with DISCOVER and REQUEST.
 #[test]
 fn a_relays_64k_clients_are_back_within_a_minute() {
-    let world = World::new(Limits::new((5, 30), (10_000, 10_000), (20_000, 10_000)));
+    let world = World::new(Limits::new((5, 30), (50_000, 16_000), (100_000, 16_000)));
     let mut waiting: Vec<(u64, u32, u8, u32)> = (0..65_536).map(|client| (0, client, DISCOVER, 0)).collect();
     let begun = world.now_ns.get();
     let relay = [198, 18, 7, 1];

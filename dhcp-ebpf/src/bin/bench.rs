@@ -234,15 +234,17 @@ fn next_request(frame: &mut XdpFrame<'_>) -> bool {
     // SAFETY: the value is this processor's own.
     let (client, first_address, template) = unsafe {
         let state = (*sequence).position;
+        let count = u64::from((*sequence).count);
         let client = if (*sequence).random == 0 {
-            (*sequence).position = state + 1;
+            (*sequence).position = if state + 1 < count { state + 1 } else { 0 };
             state as u32
         } else {
             let state = xorshift(state);
             (*sequence).position = state;
-            (state >> 24) as u32
+            // The upper half of the product is a number below `count`, each as likely as the next.
+            ((state >> 32) * count >> 32) as u32
         };
-        (client & (*sequence).mask, (*sequence).first_address, (*sequence).template)
+        (client, (*sequence).first_address, (*sequence).template)
     };
     put_request(frame, template, client, first_address + client)
 }

@@ -4,7 +4,7 @@
 use std::{net::Ipv4Addr, sync::Arc};
 
 use super::{
-    CLOCK_ERROR, Engine, Inquiry, Topology, allocator, effects::Effects, foresee::Verdict,
+    CLOCK_ERROR, Engine, Inquiry, Topology, allocator, effects::Effects, foresee::Verdict, kept_from_others,
     lifetime::WITHDRAW_AGAIN, reason::SlowReason, reply, request::Request,
 };
 use crate::{
@@ -80,11 +80,10 @@ impl Engine {
     fn look_through(&mut self, now: Timestamp, block: BlockId) {
         let range = self.authority.as_ref().and_then(|authority| authority.blocks().get(block).copied());
         let (Some(range), Ok(area)) = (range, usize::try_from(block.0)) else { return };
-        let rests =
-            |lease: &LeaseRecord| lease.state == LeaseState::Free && lease.reach() + CLOCK_ERROR > now;
+        let rests = |lease: &LeaseRecord| lease.state == LeaseState::Free && kept_from_others(lease) > now;
         self.allocator.begin_anew(area, &mut self.leases, rests);
         let due = |lease: &LeaseRecord| match lease.state {
-            LeaseState::Free => (lease.address, lease.reach() + CLOCK_ERROR),
+            LeaseState::Free => (lease.address, kept_from_others(lease)),
             LeaseState::Bound | LeaseState::Quarantined => (lease.address, lease.expires),
         };
         let due: Vec<_> = self.leases.between(range.first, range.last).map(due).collect();
@@ -133,7 +132,7 @@ impl Engine {
             Right::Holder => lease.is_none_or(|lease| {
                 lease.state != LeaseState::Free
                     || lease.client == request.client
-                    || lease.reach() + CLOCK_ERROR <= now
+                    || kept_from_others(lease) <= now
             }),
             Right::Heir => owned.is_some_and(|lease| authority.is_certain(now, lease)),
             Right::Standby => owned.is_some_and(|lease| {
@@ -218,7 +217,9 @@ impl Engine {
 
     /// When a lease that was given back, or ran out, may end at last: when nobody can have been promised more (rule 4).
     pub(super) fn end_of(&self, lease: &LeaseRecord) -> Timestamp {
-        self.authority.as_ref().map_or(Timestamp(u64::MAX), |authority| authority.reach(lease) + CLOCK_ERROR)
+        self.authority.as_ref().map_or(Timestamp(u64::MAX), |authority| {
+            kept_from_others(lease).max(authority.reach(lease) + CLOCK_ERROR)
+        })
     }
 
     /// Whether other nodes may have renewed leases unheard.
@@ -238,7 +239,7 @@ impl Engine {
             return;
         }
         let Some(lease) = self.leases.get(address) else { return };
-        let end = lease.reach() + CLOCK_ERROR;
+        let end = kept_from_others(lease);
         if end > now {
             self.leases.schedule(address, end);
         } else if self.offers.holder(address).is_none() && !self.allocator.is_listed(address, &self.leases) {
@@ -278,9 +279,9 @@ impl Engine {
     /// An offer of an address is over: it is anybody's again, unless it rests for its former client still.
     pub(super) fn lapse(&mut self, now: Timestamp, address: Ipv4Addr) {
         let rests = self.leases.get(address).filter(|lease| {
-            self.authority.is_some() && lease.state == LeaseState::Free && lease.reach() + CLOCK_ERROR > now
+            self.authority.is_some() && lease.state == LeaseState::Free && kept_from_others(lease) > now
         });
-        match rests.map(|lease| lease.reach() + CLOCK_ERROR) {
+        match rests.map(kept_from_others) {
             Some(end) => self.leases.schedule(address, end),
             None => self.allocator.lapse(address, &mut self.leases),
         }

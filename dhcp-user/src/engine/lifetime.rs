@@ -17,14 +17,24 @@ use crate::{
     time::{Span, Timestamp},
 };
 
-/// How much longer than promised an address is kept from others, for clocks that run apart.
+/// How much longer than promised an address is kept from others, for clocks that are read late.
 pub const CLOCK_ERROR: Span = Span::from_secs(5);
+/// Clocks that keep time within 500 millionths run apart by half of one part in this many.
+const DRIFT: u64 = 500;
 /// How long a declined address is given to nobody.
 pub const QUARANTINE: Span = Span::from_secs(3_600);
 /// When a withdrawal nobody confirmed is asked for again.
 pub(super) const WITHDRAW_AGAIN: Span = Span::from_secs(60);
 /// How many leases and offers one [`Engine::tick`] looks at, at most.
 const TICK_MAX: usize = 1_024;
+
+/// Until when the address of a lease is kept from others where nodes were told of its horizon: long before it comes, and on
+/// their clocks that moment is another by then. It may have been told some time before the last grant.
+pub fn kept_from_others(lease: &LeaseRecord) -> Timestamp {
+    let ahead = lease.reach().since(lease.granted_at);
+    let length = lease.expires.since(lease.granted_at);
+    lease.reach() + CLOCK_ERROR + Span(ahead.0.saturating_add(length.0) / DRIFT)
+}
 
 impl Engine {
     /// When [`tick`](Self::tick) next has something to do.

@@ -32,7 +32,7 @@ use rand::RngCore;
 pub use self::{
     effects::{Destination, Effects, Ingress, Omitted, Outcome, Reply},
     foresee::{Foresight, Wish},
-    lifetime::{CLOCK_ERROR, QUARANTINE, kernel_grant},
+    lifetime::{CLOCK_ERROR, QUARANTINE, kept_from_others, kernel_grant},
     offers::{OFFER_TIME, OFFERS_MAX},
     probes::ProbeCounts,
     reason::SlowReason,

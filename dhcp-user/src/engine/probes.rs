@@ -17,6 +17,7 @@ use crate::{
     config::model::ConflictDetection,
     lease::{
         allocate::Allocator,
+        octets::Octets,
         record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
     },
     site::authority::Right,
@@ -210,7 +211,7 @@ impl Engine {
             state: LeaseState::Quarantined,
             client: ClientKey::nobody(),
             hardware: by.unwrap_or_else(|| HardwareAddress::ethernet([0; 6])),
-            hostname: Box::default(),
+            hostname: Octets::default(),
             relay_information: Box::default(),
             granted_at: before.map_or(Timestamp::ZERO, |lease| lease.granted_at),
             expires,

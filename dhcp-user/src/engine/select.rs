@@ -186,19 +186,17 @@ impl Engine {
             .filter(|known| known.client == request.client && known.hardware == request.hardware)
             .filter(|known| known.expires.since(known.granted_at) == lease)
             .map_or([None, None], |known| known.forms);
-        let kept = |option: u8, old: fn(&LeaseRecord) -> &[u8]| -> Box<[u8]> {
-            match request.option(option) {
-                Some(value) => value.get(..value.len().min(255)).unwrap_or_default().into(),
-                None => same.map_or_else(Box::default, |lease| old(lease).into()),
-            }
+        let kept = |option: u8, old: fn(&LeaseRecord) -> &[u8]| match request.option(option) {
+            Some(value) => value.get(..value.len().min(255)).unwrap_or_default(),
+            None => same.map_or_else(<&[u8]>::default, old),
         };
         LeaseRecord {
             address,
             state: LeaseState::Bound,
             client: request.client.clone(),
             hardware: request.hardware,
-            hostname: kept(code::HOST_NAME, |lease| &lease.hostname),
-            relay_information: kept(code::RELAY_INFORMATION, |lease| &lease.relay_information),
+            hostname: kept(code::HOST_NAME, |lease| &lease.hostname).into(),
+            relay_information: kept(code::RELAY_INFORMATION, |lease| &lease.relay_information).into(),
             granted_at: expires - lease,
             expires,
             horizon,

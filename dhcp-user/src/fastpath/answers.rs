@@ -13,6 +13,7 @@ pub struct AnswerTable {
     /// no client can make many that meet.
     by_content: HashMap<Arc<Answer>, u32, Xxh3Builder>,
     max: u32,
+    refused: u64,
 }
 
 /// What [`AnswerTable::intern`] did.
@@ -37,15 +38,19 @@ impl AnswerTable {
     /// An empty table for at most `max` answers.
     pub fn new(max: u32) -> Self {
         let keyed = Xxh3Builder::new().with_seed(rand::random());
-        Self { by_index: Vec::new(), by_content: HashMap::with_hasher(keyed), max }
+        Self { by_index: Vec::new(), by_content: HashMap::with_hasher(keyed), max, refused: 0 }
     }
 
-    /// The index of an answer equal to `answer`, which is added if there is room; `None` if the table is full.
+    /// The index of an answer equal to `answer`, which is added if there is room; `None`, and counted, if the table is
+    /// full.
     pub fn intern(&mut self, answer: &Answer) -> Option<Interned> {
         if let Some(&index) = self.by_content.get(answer) {
             return Some(Interned::Known(index));
         }
-        let index = u32::try_from(self.by_index.len()).ok().filter(|&index| index < self.max)?;
+        let Some(index) = u32::try_from(self.by_index.len()).ok().filter(|&index| index < self.max) else {
+            self.refused += 1;
+            return None;
+        };
         let answer = Arc::new(*answer);
         self.by_index.push(Some(Arc::clone(&answer)));
         self.by_content.insert(answer, index);
@@ -87,6 +92,11 @@ impl AnswerTable {
     /// Whether no answer is held.
     pub fn is_empty(&self) -> bool {
         self.by_content.is_empty()
+    }
+
+    /// How often there was no room for one.
+    pub const fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// The most it can hold.

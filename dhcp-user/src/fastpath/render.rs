@@ -4,7 +4,7 @@
 //! left out; the rest is what every client whose reply is otherwise the same can share. Nothing rendered is trusted:
 //! [`Rendering::new`] replays the answer with the kernel's own code and compares every octet of the frame.
 
-use std::{cell::UnsafeCell, ptr::NonNull};
+use std::{cell::UnsafeCell, num::NonZeroU64, ptr::NonNull};
 
 use dhcp_common::{
     abi::{Answer, Block, Control, Echo, Form, LeaseEntry, flag},
@@ -107,7 +107,7 @@ impl Rendering {
         exchange: &Exchange<'_>,
         control: &Control,
         index: u32,
-    ) -> Result<u64, Unpublishable> {
+    ) -> Result<NonZeroU64, Unpublishable> {
         let mut buffer = [0; FRAME_MAX];
         let mut frame = copy_into(&mut buffer, exchange.request)?;
         let fingerprint =
@@ -115,11 +115,9 @@ impl Rendering {
                 .map_err(Unpublishable::Request)?;
         let replay = Replay::new(self, control, index, fingerprint);
         let reason = renewal::answer(&mut frame, &replay, exchange.interface);
-        if reason == Reason::Answered && frame.octets() == exchange.reply {
-            Ok(fingerprint)
-        } else {
-            Err(Unpublishable::Differs)
-        }
+        let replayed = reason == Reason::Answered && frame.octets() == exchange.reply;
+        // One of 0 could not be told from none; there is none (`Fingerprint::finish`).
+        NonZeroU64::new(fingerprint).filter(|_| replayed).ok_or(Unpublishable::Differs)
     }
 }
 

@@ -6,7 +6,10 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 
 use super::*;
 use crate::{
-    lease::record::{ClientKey, LeaseRecord},
+    lease::{
+        octets::Octets,
+        record::{ClientKey, LeaseRecord},
+    },
     time::{Span, Timestamp},
 };
 
@@ -18,7 +21,7 @@ fn record(address: Ipv4Addr, state: LeaseState, expires: u64) -> LeaseRecord {
         state,
         client: ClientKey::nobody(),
         hardware,
-        hostname: Box::default(),
+        hostname: Octets::default(),
         relay_information: Box::default(),
         granted_at: expires,
         expires,

@@ -2,6 +2,7 @@
 //! ([`store`]).
 
 pub mod allocate;
+pub mod octets;
 pub mod record;
 pub mod store;
 pub mod table;

@@ -1,14 +1,15 @@
 //! What is kept of a lease, in memory and on disk.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, num::NonZeroU64};
 
+use super::octets::Octets;
 use crate::time::Timestamp;
 
 /// Who holds a lease (RFC 2131 section 4.2): option 61 if the client sends it, else its hardware address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ClientKey {
     /// The whole of option 61, type octet included.
-    Id(Box<[u8]>),
+    Id(Octets),
     /// `htype` and `chaddr`.
     Hardware(HardwareAddress),
 }
@@ -16,7 +17,7 @@ pub enum ClientKey {
 impl ClientKey {
     /// The key no client can have (an empty identifier): what an address has that is kept for no former client.
     pub fn nobody() -> Self {
-        Self::Id(Box::default())
+        Self::Id(Octets::default())
     }
 
     /// Whether this is [`nobody`](Self::nobody).
@@ -101,7 +102,7 @@ pub struct LeaseRecord {
     /// That client's hardware address.
     pub hardware: HardwareAddress,
     /// Option 12 as the client last sent it, at most 255 octets, empty for none.
-    pub hostname: Box<[u8]>,
+    pub hostname: Octets,
     /// Option 82 as the relay last sent it, empty for none.
     pub relay_information: Box<[u8]>,
     /// When time was last granted that we know of.
@@ -127,8 +128,8 @@ impl LeaseRecord {
 /// A renewal the kernel can answer: how it recognises it, and with which answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KnownForm {
-    /// The keyed fingerprint of the request.
-    pub fingerprint: u64,
+    /// The keyed fingerprint of the request; 0 is none's.
+    pub fingerprint: NonZeroU64,
     /// Index of the answer in the answer table.
     pub answer: u32,
     /// The checksum share of the options the answer repeats from the request.

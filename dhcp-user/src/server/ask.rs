@@ -38,7 +38,7 @@ impl Core {
                 Some(link) => {
                     let Some(ours) = self.learner.interfaces.get(link.interface) else { continue };
                     let frame = arp::probe(ours.mac, Tags::new(link.vlans), address);
-                    Question::Arp(Outgoing { interface: link.interface, frame })
+                    Question::Arp(Outgoing { interface: link.interface, frame, promises: None })
                 }
             };
             work.ask.push(question);

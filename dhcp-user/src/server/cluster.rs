@@ -72,12 +72,12 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// # Errors
     /// As [`settle`](Self::settle).
     pub fn site_turn(&mut self, now: Timestamp) -> Result<Aftermath, KeeperError> {
-        let mut aftermath = Aftermath::default();
+        let mut aftermath = self.save(now)?;
         let mut teach = TAUGHT_MAX;
         for _ in 0..BATCHES_MAX {
             let Some(site) = &mut self.site else { return Ok(aftermath) };
             let mut work = Work::default();
-            site.turn(now, &mut self.core.engine, &mut work);
+            site.turn(now, &mut self.core.engine, &self.unsaved, &mut work);
             teach = teach.saturating_sub(self.teach_told(teach, &mut work));
             let idle = work.is_empty();
             aftermath.append(self.settle(now, work)?);
@@ -87,7 +87,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         }
         self.release_replies(now, &mut aftermath);
         if let Some(site) = &mut self.site {
-            aftermath.site.extend(site.outputs(now, &self.core.engine));
+            aftermath.site.extend(site.outputs(now, &self.core.engine, &self.unsaved));
         }
         Ok(aftermath)
     }
@@ -149,13 +149,21 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             if !known && !overtaken && now < first.until {
                 break;
             }
-            let Some(wait) = self.held.waiting.pop_front() else { break };
-            self.held.replies = self.held.replies.saturating_sub(wait.send.len());
+            let Some(Wait { until, upheavals, send, .. }) = self.held.waiting.pop_front() else { break };
+            self.held.replies = self.held.replies.saturating_sub(send.len());
             // Late is as good as never: what was promised counts from when it was decided.
-            if known && now < wait.until {
-                aftermath.send.extend(wait.send);
-            } else {
-                site.count_replies(0, wait.send.len() as u64);
+            if !known || now >= until {
+                site.count_replies(0, send.len() as u64);
+                continue;
+            }
+            // A lease that changed again meanwhile is told by its later change: who has the earlier one has not heard of it.
+            let changed = |reply: &Outgoing| reply.promises.map_or(0, |address| site.last_change(address));
+            let (told, untold): (Vec<_>, Vec<_>) =
+                send.into_iter().partition(|reply| changed(reply) <= acknowledged);
+            aftermath.send.extend(told);
+            if let Some(seq) = untold.iter().map(changed).max() {
+                self.held.replies += untold.len();
+                self.held.waiting.push_back(Wait { seq, upheavals, until, send: untold });
             }
         }
     }

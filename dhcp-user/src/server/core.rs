@@ -147,7 +147,10 @@ impl Core {
         if let Some(reply) = effects.reply.take() {
             self.learn(reason, &ingress, payload, &reply, &mut effects, work);
             if let Ok(frame) = envelope(&ours.mac, frame, &reply).wrap(&reply.payload) {
-                work.send.push(Outgoing { interface, frame });
+                let yiaddr = reply.payload.get(16..20).and_then(|yiaddr| <[u8; 4]>::try_from(yiaddr).ok());
+                let address = yiaddr.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from);
+                let promises = (reason != SlowReason::Offered).then_some(address);
+                work.send.push(Outgoing { interface, frame, promises });
             }
         }
         account(now, reason, &effects, work);
@@ -322,7 +325,7 @@ fn entry_of(lease: &LeaseRecord, generation: u32, timeline: &Timeline) -> Option
     let slots = entry.fingerprints.iter_mut().zip(&mut entry.answers).zip(&mut entry.echo_sums);
     for (form, ((fingerprint, answer), echo_sum)) in lease.forms.iter().zip(slots) {
         if let Some(form) = form {
-            (*fingerprint, *answer, *echo_sum) = (form.fingerprint, form.answer, form.echo_sum);
+            (*fingerprint, *answer, *echo_sum) = (form.fingerprint.get(), form.answer, form.echo_sum);
         }
     }
     Some(entry)

@@ -296,7 +296,15 @@ impl Service {
     ///
     /// # Errors
     /// As [`Keeper::settle`](super::keeper::Keeper::settle).
-    pub(super) fn settle(&mut self, now: Timestamp, work: Work) -> Result<bool, super::keeper::KeeperError> {
+    pub(super) fn settle(
+        &mut self,
+        now: Timestamp,
+        mut work: Work,
+    ) -> Result<bool, super::keeper::KeeperError> {
+        let offers = work.take_offers();
+        if !offers.is_empty() {
+            self.outbox.send(offers);
+        }
         let (commits, changed) = (self.keeper.commits, work.batch.leases.clone());
         let aftermath = self.keeper.settle(now, work)?;
         self.finish(aftermath);

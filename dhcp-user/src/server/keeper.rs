@@ -8,12 +8,16 @@ use super::{
     cluster::Held,
     core::Core,
     memory::Memory,
+    unsaved::Unsaved,
     work::{Outgoing, Work},
 };
 use crate::{
     audit::AuditEvent,
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
-    lease::store::{Batch, LeaseStore, MetaKey, StoreError},
+    lease::{
+        record::LeaseRecord,
+        store::{Batch, LeaseStore, MetaKey, StoreError},
+    },
     probe::Question,
     site::node::{Node, Output},
     time::{Span, Timestamp},
@@ -57,6 +61,8 @@ pub struct Keeper<S, K> {
     /// Answers that leases in memory name and that are not durable yet, for the disk was full: they go with the next
     /// batch, so that no durable lease ever names an answer that is not, and its number is given to no other.
     pub(super) unsaved_answers: Vec<u32>,
+    /// Leases in memory that are ahead of what is durable.
+    pub(super) unsaved: Unsaved,
     /// The last withdrawal of each address whose grace period is not known to be over, unless published since.
     withdrawals: HashMap<Ipv4Addr, u64>,
     next_ticket: u64,
@@ -118,6 +124,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             timeline,
             marks_known_since: memory.marks_known_since,
             unsaved_answers: Vec::new(),
+            unsaved: Unsaved::default(),
             withdrawals: HashMap::new(),
             next_ticket: 0,
             commits: 0,
@@ -146,7 +153,10 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                         work.add_answer(index, encode_answer(answer));
                     }
                 }
-                if !self.commit(&work.batch)? {
+                if self.commit(&work.batch)? {
+                    self.unsaved.saved(&work.batch.leases);
+                } else {
+                    self.unsaved.refused(now, &work.batch.leases, own);
                     self.store_refusals += work.send.len() as u64;
                     self.unsaved_answers = work.answers;
                     // What the kernel forgets promises nothing, and who waits for it must not take it for done.
@@ -177,6 +187,23 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             aftermath.send = self.hold_replies(now, std::mem::take(&mut aftermath.send));
         }
         Ok(aftermath)
+    }
+
+    /// Tries again to make durable what found no room on the disk; only then kernel and other nodes hear of it.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub(super) fn save(&mut self, now: Timestamp) -> Result<Aftermath, KeeperError> {
+        let mut work = Work::default();
+        for (address, own) in self.unsaved.due(now) {
+            let Some(lease) = self.core.engine.leases().get(address).cloned() else {
+                self.unsaved.gone(address);
+                continue;
+            };
+            work.publish.push(address);
+            if own { work.batch.leases.push(lease) } else { work.adopted.push(lease) }
+        }
+        self.settle(now, work)
     }
 
     /// Makes a batch durable. `false` if the store has no room for it but goes on: then nothing of it was promised.
@@ -219,7 +246,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 kernel.put_answer(index, answer)?;
             }
         }
-        for &address in &work.publish {
+        for &address in work.publish.iter().filter(|address| !self.unsaved.contains(**address)) {
             match self.core.entry(address, &self.timeline) {
                 Some(entry) => {
                     // A withdrawal before this says nothing of the entry from here on.
@@ -291,10 +318,13 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         since_boot_ns: u64,
         authority: Span,
     ) -> Result<Aftermath, KeeperError> {
-        let Some(kernel) = &mut self.kernel else { return Ok(Aftermath::default()) };
+        let now = self.timeline.timestamp(boot_ns);
+        let mut aftermath = self.save(now)?;
+        let Some(kernel) = &mut self.kernel else { return Ok(aftermath) };
         kernel.set_authority_until_boot_ns(boot_ns.saturating_add(authority.0));
         let marks = kernel.marks(since_boot_ns.saturating_sub(MARK_DELAY.0));
-        self.take_marks(self.timeline.timestamp(boot_ns), &marks)
+        aftermath.append(self.take_marks(now, &marks)?);
+        Ok(aftermath)
     }
 
     /// Fills a new kernel's maps with all that is known.
@@ -305,7 +335,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         for (index, answer) in self.core.learner.answers.iter() {
             kernel.put_answer(index, answer)?;
         }
-        for lease in self.core.engine.leases().iter() {
+        let durable = |lease: &&LeaseRecord| !self.unsaved.contains(lease.address);
+        for lease in self.core.engine.leases().iter().filter(durable) {
             if let Some(entry) = self.core.entry(lease.address, &self.timeline) {
                 kernel.publish(&entry);
             }

@@ -173,6 +173,31 @@ fn an_answer_that_found_no_room_becomes_durable_with_the_next_lease_that_names_i
     assert_eq!(keeper.store.durable().answers, commits.answers);
 }
 
+/// What a client was not told for want of room is kept from the kernel too, whatever has it published, until it is durable.
+#[test]
+fn a_lease_that_found_no_room_is_published_when_it_is_durable() {
+    let address = Ipv4Addr::new(198, 18, 0, 10);
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
+    assert_eq!(ask(&mut keeper, 11 * SEC, 1, address).send.len(), 1);
+    let published =
+        |keeper: &Keeper<MemoryStore, Map>| keeper.kernel.as_ref().unwrap().entries[&address].horizon_boot_ns;
+    let before = published(&keeper);
+    keeper.store.fail_next(Failure::Full);
+    assert_eq!(ask(&mut keeper, 111 * SEC, 1, address).send, []);
+    let now = keeper.timeline.timestamp(111 * SEC);
+    let again = Work { publish: vec![address], ..Work::default() };
+    let _ = keeper.settle(now, again).unwrap();
+    assert_eq!(published(&keeper), before);
+    let sweep = |keeper: &mut Keeper<MemoryStore, Map>, secs: u64| {
+        let _ = keeper.sweep(secs * SEC, 0, Span::from_secs(60)).unwrap();
+        keeper.store.durable().leases[&address].horizon
+    };
+    let durable = sweep(&mut keeper, 111);
+    let horizon = sweep(&mut keeper, 112);
+    assert!(horizon > durable, "it is tried again after a while");
+    assert_eq!(keeper.timeline.timestamp(published(&keeper)), horizon);
+}
+
 #[test]
 fn what_an_earlier_program_renewed_is_durable_before_its_maps_are_gone() {
     let address = Ipv4Addr::new(198, 18, 0, 10);

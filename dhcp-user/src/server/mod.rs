@@ -4,6 +4,7 @@
 //! * [`learn`]: what the kernel is to be taught of a client's renewals.
 //! * [`work`]: what must be done, in the order that keeps promises.
 //! * [`keeper`]: does the work on store and kernel, in that order; the simulator runs it too.
+//! * [`unsaved`]: what found no room on the disk, and whom that must be kept from.
 //! * `cluster`: the keeper as one of several nodes.
 //! * [`memory`]: what of the store still holds under today's configuration.
 //! * [`changeover`]: another configuration under a running daemon; [`reload`]: the way there, from a file or the API.
@@ -13,12 +14,14 @@
 //! * [`start`]: from a configuration to a running service, taking over from an earlier one.
 //! * [`service`]: the thread around the keeper; `outbox`: the way of its replies out.
 //! * `ask`: whether an address is in use before it is offered.
-//! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases lately.
+//! * `alarm`: what is said at once when something has run out.
+//! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases and sites lately.
 //! * [`tap`]: captures of what the kernel answers.
 //! * [`explain`]: why a client gets the answer it gets, without anything happening.
 //! * `sites`: the thread's end of what connects nodes.
 //! * [`clock`]: the boot clock on the timeline.
 
+mod alarm;
 mod ask;
 pub mod changeover;
 pub mod clock;
@@ -40,9 +43,11 @@ pub mod sealing;
 pub mod service;
 mod shared_address;
 mod sites;
+mod slice;
 pub mod start;
 pub mod takeover;
 pub mod tap;
+pub mod unsaved;
 pub mod view;
 pub mod watch;
 pub mod work;

@@ -11,7 +11,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::work::Outgoing;
+use super::{slice, work::Outgoing};
 use crate::net::packet_socket::PacketSocket;
 
 /// Up to so many replies are sent without the thread: waking it costs more.
@@ -44,6 +44,7 @@ impl Outbox {
         let (batches, inbox): (_, Receiver<Vec<Outgoing>>) = sync_channel(BATCHES_WAITING);
         let shared = Arc::clone(&wire);
         let work = move || {
+            slice::ask_for_short_ones();
             for batch in inbox {
                 shared.send(&batch);
                 shared.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use dhcp_common::{
 use tokio::sync::oneshot;
 
 use super::{
-    clock::{self, Clock, ClockWatch},
+    clock::{self, Clock, ClockWatch, Look},
     desk::{Change, Page, ServiceHealth, Wanted},
     explain::{Explanation, Subject},
     feed::Feed,
@@ -34,6 +34,7 @@ use super::{
     reserve,
     sealing::Sealing,
     shared_address::SharedAddresses,
+    slice,
     tap::{Running, TapOrder},
     view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
     watch::{Mending, Watch},
@@ -153,15 +154,16 @@ pub struct Service {
 pub struct Counts {
     probe_send_errors: u64,
     kernel_write_failures: u64,
-    quarantines_cut_short: u64,
+    pub(super) quarantines_cut_short: u64,
+    pub(super) answers_refused: u64,
     /// What was counted by programs over maps that are gone.
     kernel: Counters,
 }
 
 impl Counts {
-    /// The kernel's counters begin anew; so far they were these.
+    /// The kernel's counters begin anew, and so does the table of its answers; so far they were these.
     pub(super) fn kernel_before(&mut self, counters: Option<Counters>) {
-        self.kernel_write_failures = 0;
+        (self.kernel_write_failures, self.answers_refused) = (0, 0);
         counters.iter().for_each(|counters| self.kernel.add(counters));
     }
 }
@@ -172,6 +174,7 @@ impl Service {
     /// # Errors
     /// If the store or the kernel fail: then nothing more may be promised. The kernel goes on within its horizons.
     pub fn run(mut self) -> Result<(), KeeperError> {
+        slice::ask_for_short_ones();
         let mut next_sweep = Instant::now();
         let mut clocks = ClockWatch::just_noted();
         let (mut swept_until_boot_ns, mut stop_at) = (0, None);
@@ -201,9 +204,15 @@ impl Service {
         }
     }
 
-    /// Says when the wall clock was set, and notes the time then and now and again.
+    /// Says when the wall clock was set or the machine slept, and notes the time then and now and again.
     fn look_at_clocks(&mut self, clocks: &mut ClockWatch) -> Result<(), KeeperError> {
-        let (step, to_note) = clocks.look();
+        let Look { step, slept, to_note } = clocks.look();
+        if let Some(slept) = slept {
+            tracing::warn!(
+                slept_secs = slept.as_secs(),
+                "the machine was suspended: that counts as time, and what ran out meanwhile has run out"
+            );
+        }
         if let Some(step) = step {
             tracing::warn!(
                 "the wall clock was set {step}: no promise changes, for they are kept by the boot clock; dates shown go \
@@ -338,20 +347,6 @@ impl Service {
         let aftermath = self.keeper.sweep(clock::boot_ns(), since_boot_ns, self.authority)?;
         self.finish(aftermath);
         Ok(())
-    }
-
-    /// Says, the first time, that clients decline more than a pool can spare; the counter tells how it goes on.
-    fn alarm(&mut self) {
-        let cut_short = self.keeper.core.engine.pressure().quarantines_cut_short;
-        if cut_short > 0 && self.counts.quarantines_cut_short == 0 {
-            tracing::error!(
-                "clients have declined a quarter of a pool within an hour: the addresses declined first are given out \
-                 again, in use or not. Either something answers ARP for addresses that are not its own, or a client \
-                 declines whatever it gets; `leases list` shows who (quarantined), `stats` counts on \
-                 (quarantines_cut_short)"
-            );
-        }
-        self.counts.quarantines_cut_short = cut_short;
     }
 
     fn stop(mut self) -> Result<(), KeeperError> {

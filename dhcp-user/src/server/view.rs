@@ -9,7 +9,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::core::FrameCounts;
 use crate::{
-    api::trend::forecast::Forecast,
     audit::AuditCounts,
     config::model::{Config, Limits, Subnet},
     engine::ProbeCounts,
@@ -236,6 +235,17 @@ pub struct SubnetView {
     pub reservations: usize,
     /// Lease time when a client asks for none, seconds.
     pub lease_secs: u32,
+}
+
+/// How a pool has filled lately, and when it will be full at that rate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Forecast {
+    /// The time it is drawn from, seconds: at most the last hour.
+    pub seen_secs: u64,
+    /// How many addresses fewer are free than an hour before, at the rate of that time; negative if it empties.
+    pub taken_per_hour: f64,
+    /// Seconds until it is full at that rate; null if it does not fill, or not within a week.
+    pub full_in_secs: Option<u64>,
 }
 
 /// A pool and how full it is.

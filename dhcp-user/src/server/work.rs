@@ -22,6 +22,9 @@ pub struct Outgoing {
     pub interface: usize,
     /// The whole frame.
     pub frame: Vec<u8>,
+    /// Of which address it says what must be durable before it is said; of none in particular if that is 0.0.0.0, as in a
+    /// DHCPNAK. An OFFER promises nothing (RFC 2131 section 3.1), a probe neither.
+    pub promises: Option<Ipv4Addr>,
 }
 
 /// Work to be done in the order of the fields: made durable, told to the kernel, sent.
@@ -66,6 +69,11 @@ impl Work {
     pub fn add_answer(&mut self, id: u32, bytes: Vec<u8>) {
         self.batch.answers.push(StoredAnswer { id, bytes });
         self.answers.push(id);
+    }
+
+    /// Takes out the replies that promise nothing, which need not wait for a flush.
+    pub fn take_offers(&mut self) -> Vec<Outgoing> {
+        self.send.extract_if(.., |outgoing| outgoing.promises.is_none()).collect()
     }
 
     /// Whether there is nothing to do.

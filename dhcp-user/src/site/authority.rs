@@ -90,6 +90,11 @@ impl Authority {
         self.strange = strange;
     }
 
+    /// As [`set_strange`](Self::set_strange) was told.
+    pub const fn is_strange(&self) -> bool {
+        self.strange
+    }
+
     /// Whether there is no other node that could know of a lease.
     pub const fn only_one(&self) -> bool {
         self.only_one

@@ -93,6 +93,20 @@ impl Blocks {
         (first..end).filter_map(|index| Some(BlockId(u32::try_from(index).ok()?)))
     }
 
+    /// The addresses of all of them, as few ranges as can be.
+    pub fn ranges(&self) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+        let mut ranges: Vec<(Ipv4Addr, Ipv4Addr)> = Vec::new();
+        for block in &self.blocks {
+            match ranges.last_mut() {
+                Some((_, last)) if last.to_bits().checked_add(1) == Some(block.first.to_bits()) => {
+                    *last = block.last;
+                }
+                _ => ranges.push((block.first, block.last)),
+            }
+        }
+        ranges
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.blocks.len()
@@ -144,6 +158,8 @@ mod tests {
         let two = blocks(r#"{"range": "198.18.1.0-198.18.1.255"}, {"range": "198.18.3.0-198.18.3.9"}"#);
         assert!(one.iter().zip(two.iter()).all(|(a, b)| a == b));
         assert_eq!(two.iter().last().unwrap().pool, 1);
+        let range = |first, last| (Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(last));
+        assert_eq!(two.ranges(), [range(0xc612_0100, 0xc612_01ff), range(0xc612_0300, 0xc612_0309)]);
         assert_eq!(two.of_address(Ipv4Addr::new(198, 18, 2, 0)), None);
     }
 }

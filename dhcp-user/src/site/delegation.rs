@@ -2,10 +2,21 @@
 //! in the same order. There is no clock in it: whether enough time has passed is judged by whoever proposes, and the
 //! conditions in the commands make a judgement void that was overtaken (docs/sites.md, rule 1).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod command;
+mod recut;
+mod void;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    command::{BLOCKS_PER_COMMAND_MAX, Command, Recut},
+    void::Void,
+};
 use super::blocks::BlockId;
 use crate::time::Span;
 
@@ -58,118 +69,6 @@ pub struct Delegation {
     pub unheard: Span,
 }
 
-/// Blocks one command names, at most.
-pub const BLOCKS_PER_COMMAND_MAX: usize = 4_096;
-
-/// What can be proposed. Every command may be proposed, and applied, more than once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Command {
-    /// The cluster begins, with one node that is in and holds everything, and the others out.
-    Found {
-        /// The first node.
-        founder: NodeId,
-        /// All nodes.
-        nodes: Vec<NodeId>,
-        /// How many blocks there are.
-        blocks: u32,
-        /// What they are ([`Blocks::digest`](super::blocks::Blocks::digest)): a node that cuts otherwise holds nothing.
-        digest: u64,
-    },
-    /// A node lives on, and its delegations with it.
-    Renew {
-        /// The node.
-        node: NodeId,
-        /// Its own number of this proposal, by which it knows when it made it.
-        stamp: u64,
-        /// How long they last from when it made it, by its own clock.
-        lasts: Span,
-        /// The furthest its promises reach that nobody has heard of (docs/sites.md, rule 2).
-        mclt: Span,
-    },
-    /// A node is silent since that renewal, for long enough: it is counted on no more and what it holds moves.
-    PutOut {
-        /// The node.
-        node: NodeId,
-        /// The number of its last renewal when this was decided; another makes it void.
-        renewals: u64,
-        /// Who takes its blocks, in turn; if none of these is in, all that are.
-        heirs: Vec<NodeId>,
-    },
-    /// A node wants to be counted on (again), or for the first time.
-    Join {
-        /// The node.
-        node: NodeId,
-    },
-    /// `by` was acknowledged by the joining node everything up to where it began to wait for its acknowledgements.
-    Confirm {
-        /// The joining node.
-        node: NodeId,
-        /// Which attempt.
-        attempt: u32,
-        /// Who confirms.
-        by: NodeId,
-    },
-    /// Their holder hands blocks on, after everybody acknowledged all of them.
-    Move {
-        /// The holder.
-        by: NodeId,
-        /// Who is to hold them.
-        to: NodeId,
-        /// The blocks, with the epochs under which it holds them; one that has another epoch stays.
-        blocks: Vec<(BlockId, u32)>,
-    },
-    /// Whatever the last holders of these blocks promised unheard has ended.
-    Open {
-        /// The holder.
-        by: NodeId,
-        /// The blocks, with the epochs under which it holds them.
-        blocks: Vec<(BlockId, u32)>,
-    },
-    /// A node is added, out.
-    Enlist {
-        /// The node.
-        node: NodeId,
-    },
-    /// A node that is out is no member any more.
-    Strike {
-        /// The node.
-        node: NodeId,
-    },
-    /// A node wants no clients sent to it by the addresses its site shares, for it is drained or stops; or it does again.
-    Stand {
-        /// The node.
-        node: NodeId,
-        /// Whether it stands aside.
-        aside: bool,
-    },
-}
-
-/// Why a command had no effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub enum Void {
-    /// There is a cluster already.
-    #[error("the cluster is founded already")]
-    Founded,
-    /// No such node, or block.
-    #[error("no such node or block")]
-    Unknown,
-    /// The node is not in.
-    #[error("the node is out: it must join first")]
-    NotIn,
-    /// The node is in or joining already.
-    #[error("the node is in already")]
-    NotOut,
-    /// Something happened between the decision and now.
-    #[error("overtaken by another command")]
-    Overtaken,
-    /// The node is not out.
-    #[error("the node is not out: stop it, and wait until the others have put it out (`site show` says so)")]
-    NotGone,
-    /// The only node that is in cannot be put out: nobody would have what it promised.
-    #[error("the last node that is in cannot be put out")]
-    LastOne,
-}
-
 /// Nodes and blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delegations {
@@ -180,7 +79,13 @@ pub struct Delegations {
     aside: BTreeSet<NodeId>,
     /// Nodes that were members once: they may still answer what they know of.
     struck: BTreeSet<NodeId>,
+    /// All addresses that were ever in a pool, ascending and disjoint; there may be more if they are not known.
+    pooled: Vec<AddressRange>,
+    pooled_known: bool,
 }
+
+/// Addresses from one to another, both included.
+pub type AddressRange = (Ipv4Addr, Ipv4Addr);
 
 impl Member {
     const fn new(presence: Presence) -> Self {
@@ -204,8 +109,7 @@ impl Delegations {
             members: nodes.iter().map(|node| (*node, member.clone())).collect(),
             blocks: holders.take(usize::try_from(blocks).unwrap_or(0)).map(delegation).collect(),
             digest,
-            aside: BTreeSet::new(),
-            struck: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
@@ -277,6 +181,14 @@ impl Delegations {
                 }
                 let news = if *aside { self.aside.insert(*node) } else { self.aside.remove(node) };
                 if news { Ok(()) } else { Err(Void::Overtaken) }
+            }
+            Command::Recut(recut) => self.recut(recut),
+            Command::Pools { digest, pools } => {
+                if self.digest != *digest || self.pooled_known {
+                    return Err(Void::Overtaken);
+                }
+                self.add_pools(pools);
+                Ok(())
             }
         }
     }

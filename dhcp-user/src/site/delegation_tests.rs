@@ -121,6 +121,47 @@ fn the_longest_that_a_holder_may_have_promised_closes_its_blocks() {
 }
 
 #[test]
+fn other_pools_are_taken_over_by_one_and_nobody_who_lives_on_is_passed_over() {
+    let mut state = founded(6);
+    join(&mut state, NodeId(1));
+    let lasts = Span::from_secs(10);
+    let long = Command::Renew { node: NodeId(1), stamp: 1, lasts, mclt: Span::from_secs(900) };
+    state.apply(&long).unwrap();
+    let from = state.digest();
+    let range = |first: u8, last: u8| ([198, 18, 0, first].into(), [198, 18, 0, last].into());
+    state.apply(&Command::Pools { digest: from, pools: vec![range(10, 33)] }).unwrap();
+    assert!(state.never_pooled(range(34, 40)) && !state.never_pooled(range(33, 40)));
+    let recut = |state: &Delegations, by: u16| {
+        Command::Recut(Recut {
+            by: NodeId(by),
+            from,
+            digest: from + 1,
+            blocks: 9,
+            fresh: vec![BlockId(8)],
+            pools: vec![range(34, 45)],
+            renewals: state.renewals(),
+        })
+    };
+    assert_eq!(state.apply(&recut(&state.clone(), 2)), Err(Void::NotIn));
+    let decided = recut(&state, 1);
+    state.apply(&renew(NodeId(0))).unwrap();
+    assert_eq!(state.apply(&decided), Err(Void::Overtaken), "the founder has not ended");
+    let before = state.blocks().map(|block| block.epoch).max().unwrap();
+    let decided = recut(&state, 1);
+    state.apply(&decided).unwrap();
+    assert_eq!(state.apply(&decided), Err(Void::Overtaken));
+    assert_eq!((state.digest(), state.blocks().len()), (from + 1, 9));
+    assert_eq!(state.members_in().collect::<Vec<_>>(), [NodeId(1)]);
+    let taken = |block: &Delegation| block.taken_over && block.unheard == Span::from_secs(900);
+    let all: Vec<Delegation> = state.blocks().copied().collect();
+    assert!(all.iter().all(|block| block.holder == NodeId(1) && block.epoch == before + 1));
+    assert!(all[..8].iter().all(taken) && all[8] == Delegation::open(NodeId(1), before + 1));
+    // What has been in a pool once is never new again.
+    assert!(!state.never_pooled(range(12, 12)) && !state.never_pooled(range(45, 50)));
+    assert!(state.never_pooled(range(46, 50)));
+}
+
+#[test]
 fn who_was_removed_is_remembered_until_it_is_added_again() {
     let mut state = founded(1);
     assert!(!state.any_struck());

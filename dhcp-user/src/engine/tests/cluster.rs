@@ -10,7 +10,11 @@ const MCLT: Span = Span::from_secs(900);
 
 /// A laboratory of a node that holds every block, or none, and is not alone.
 fn lab(held: Option<Held>) -> Lab {
-    let mut lab = Lab::new(three_subnets());
+    lab_of(three_subnets(), held)
+}
+
+fn lab_of(config: Config, held: Option<Held>) -> Lab {
+    let mut lab = Lab::new(config);
     let blocks = Arc::new(Blocks::of(lab.engine.config()));
     lab.engine.join_cluster(Authority::new(blocks, MCLT));
     lab.engine.authority_mut().unwrap().set_held_until(Timestamp(u64::MAX));
@@ -108,7 +112,7 @@ fn what_was_given_back_is_another_clients_when_all_know_or_the_horizon_has_passe
     for told in [true, false] {
         let mut lab = lab(Some(Held::OPEN));
         let address = lab.join(1);
-        let end = lease(&lab).reach() + CLOCK_ERROR;
+        let end = kept_from_others(&lease(&lab));
         lab.expect(&message(7, 1).ciaddr(address), SlowReason::Released);
         let effects = lab.engine.withdrawn(lab.now, address, Some(Timestamp::ZERO));
         assert_eq!((effects.commit.len(), effects.returned), (0, vec![address]));
@@ -130,6 +134,31 @@ fn what_was_given_back_is_another_clients_when_all_know_or_the_horizon_has_passe
         assert_eq!(lab.state(address), LeaseState::Free);
         lab.expect(&selecting(2, address), SlowReason::AckedNew);
     }
+}
+
+/// A standby was told a horizon of two weeks, and its clock has lost half a thousandth since.
+#[test]
+fn a_long_lease_rests_for_as_long_as_clocks_may_have_run_apart() {
+    const DAY: u64 = 86_400;
+    let mut config = three_subnets();
+    let secs = u32::try_from(7 * DAY).unwrap();
+    let long = Arc::new(Policy { lease_default_secs: secs, lease_max_secs: secs, ..policy() });
+    config.subnets[0].pools[0].policy = long;
+    let mut lab = lab_of(config, Some(Held::OPEN));
+    lab.engine.authority_mut().unwrap().set_alone(true, false);
+    let (address, granted) = (lab.join(1), lab.now);
+    let horizon = lease(&lab).horizon;
+    assert_eq!(horizon.since(granted).as_secs(), 10 * DAY + DAY / 2);
+    lab.expect(&message(7, 1).ciaddr(address), SlowReason::Released);
+    let _ = lab.engine.withdrawn(lab.now, address, Some(Timestamp::ZERO));
+    // The standby grants until then by its clock.
+    lab.now = horizon + Span(horizon.since(granted).0 / 2_000);
+    let _ = lab.settle(0);
+    assert_eq!(lab.state(address), LeaseState::Bound);
+    lab.expect(&selecting(2, address), SlowReason::NakTaken);
+    let _ = lab.settle(DAY);
+    let _ = lab.settle(60);
+    assert_eq!(lab.state(address), LeaseState::Free);
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn nothing_is_taught_that_would_not_be_acknowledged() {
 
 #[test]
 fn forms_live_as_long_as_client_hardware_and_lease_time() {
-    let form = Some(KnownForm { fingerprint: 7, answer: 3, echo_sum: 3 });
+    let form = Some(KnownForm { fingerprint: std::num::NonZeroU64::MIN, answer: 3, echo_sum: 3 });
     for (request, kept) in [
         (renewing(1, ip(100)).with(61, b"\x00c"), true),
         (renewing(1, ip(100)).with(61, b"\x00c").with(51, &1_000_u32.to_be_bytes()), false),

@@ -9,7 +9,7 @@
 //! hostname: len u8, octets                relay: len u16, octets             form: fingerprint u64, answer u32, echo sum u16
 //! ```
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, num::NonZeroU64};
 
 use crate::{
     lease::record::{ClientKey, HardwareAddress, KnownForm, LeaseRecord, LeaseState},
@@ -86,7 +86,7 @@ pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) -> Result<(), CodecE
         out.extend_from_slice(&lease.kept_until.0.to_le_bytes());
     }
     for form in lease.forms.iter().flatten() {
-        out.extend_from_slice(&form.fingerprint.to_le_bytes());
+        out.extend_from_slice(&form.fingerprint.get().to_le_bytes());
         out.extend_from_slice(&form.answer.to_le_bytes());
         out.extend_from_slice(&form.echo_sum.to_le_bytes());
     }
@@ -117,12 +117,12 @@ pub fn decode_lease(address: Ipv4Addr, octets: &[u8]) -> Result<LeaseRecord, Cod
     let client = match flags >> 2 & 3 {
         CLIENT_IS_HARDWARE => ClientKey::Hardware(hardware),
         CLIENT_OTHER_HARDWARE => ClientKey::Hardware(rest.hardware()?),
-        CLIENT_ID => ClientKey::Id(rest.long()?),
+        CLIENT_ID => ClientKey::Id(rest.long()?.into()),
         _ => return Err(CodecError::Malformed("unknown kind of client")),
     };
     let hostname_len = usize::from(rest.u8()?);
     let hostname = rest.take(hostname_len)?.into();
-    let relay_information = rest.long()?;
+    let relay_information = rest.long()?.into();
     let granted_at = Timestamp(rest.u64()?);
     let expires = Timestamp(rest.u64()?);
     let horizon = Timestamp(rest.u64()?);
@@ -130,7 +130,9 @@ pub fn decode_lease(address: Ipv4Addr, octets: &[u8]) -> Result<LeaseRecord, Cod
     let mut forms = [None; 2];
     for (i, form) in forms.iter_mut().enumerate() {
         if flags >> (4 + i) & 1 == 1 {
-            *form = Some(KnownForm { fingerprint: rest.u64()?, answer: rest.u32()?, echo_sum: rest.u16()? });
+            let fingerprint =
+                NonZeroU64::new(rest.u64()?).ok_or(CodecError::Malformed("a fingerprint of 0"))?;
+            *form = Some(KnownForm { fingerprint, answer: rest.u32()?, echo_sum: rest.u16()? });
         }
     }
     if !rest.0.is_empty() {
@@ -205,12 +207,12 @@ impl<'a> Reader<'a> {
             .ok_or(CodecError::Malformed("hardware address of more than 16 octets"))
     }
 
-    fn long(&mut self) -> Result<Box<[u8]>, CodecError> {
+    fn long(&mut self) -> Result<&'a [u8], CodecError> {
         let len = usize::from(self.u16()?);
         if len > FIELD_OCTETS_MAX {
             return Err(CodecError::Malformed("field longer than any written"));
         }
-        self.take(len).map(Into::into)
+        self.take(len)
     }
 }
 
@@ -219,9 +221,10 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::lease::octets::Octets;
 
-    fn octets(max: usize) -> impl Strategy<Value = Box<[u8]>> {
-        prop::collection::vec(any::<u8>(), 0..=max).prop_map(Into::into)
+    fn octets(max: usize) -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..=max)
     }
 
     fn hardware() -> impl Strategy<Value = HardwareAddress> {
@@ -230,7 +233,7 @@ pub(super) mod tests {
 
     fn form() -> impl Strategy<Value = Option<KnownForm>> {
         prop::option::of(
-            (any::<u64>(), any::<u32>(), any::<u16>())
+            (any::<NonZeroU64>(), any::<u32>(), any::<u16>())
                 .prop_map(|(fingerprint, answer, echo_sum)| KnownForm { fingerprint, answer, echo_sum }),
         )
     }
@@ -246,7 +249,7 @@ pub(super) mod tests {
                 let client = match client {
                     None => ClientKey::Hardware(hardware),
                     Some(None) => ClientKey::Hardware(other),
-                    Some(Some(id)) => ClientKey::Id(id),
+                    Some(Some(id)) => ClientKey::Id(id.into()),
                 };
                 let [granted_at, expires, horizon, kept_until] = times.map(Timestamp);
                 LeaseRecord {
@@ -254,8 +257,8 @@ pub(super) mod tests {
                     state,
                     client,
                     hardware,
-                    hostname,
-                    relay_information,
+                    hostname: hostname.into(),
+                    relay_information: relay_information.into(),
                     granted_at,
                     expires,
                     horizon,
@@ -313,7 +316,7 @@ pub(super) mod tests {
             encode_lease(&lease, &mut octets).unwrap_err().to_string(),
             "its host name has 256 octets, at most 255 are kept"
         );
-        lease.hostname = Box::default();
+        lease.hostname = Octets::default();
         lease.client = ClientKey::Id(vec![0; FIELD_OCTETS_MAX + 1].into());
         assert!(matches!(encode_lease(&lease, &mut octets), Err(CodecError::TooLong { octets: 2049, .. })));
     }
@@ -331,7 +334,7 @@ pub(super) mod tests {
             expires: Timestamp(2),
             horizon: Timestamp(3),
             kept_until: Timestamp::ZERO,
-            forms: [Some(KnownForm { fingerprint: 7, answer: 9, echo_sum: 11 }), None],
+            forms: [Some(KnownForm { fingerprint: NonZeroU64::MIN, answer: 9, echo_sum: 11 }), None],
         };
         let mut octets = Vec::new();
         encode_lease(&lease, &mut octets).unwrap();

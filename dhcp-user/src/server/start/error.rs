@@ -59,6 +59,21 @@ pub enum StartError {
     /// The timeline cannot be resumed.
     #[error(transparent)]
     Timeline(#[from] TimelineError),
+    /// The kernel program would go by another clock.
+    #[error(
+        "the boot clock of this process is {by_secs} s off the machine's, by which the kernel program goes (a time \
+         namespace, see time_namespaces(7)): what is promised would not be what is kept. Run outside of it, or with \
+         dhcp.fastpath.enabled false"
+    )]
+    BootClockOff {
+        /// By so many seconds.
+        by_secs: i64,
+    },
+    /// It is not known which clock this process has.
+    #[error(
+        "cannot tell this process's clocks from the machine's (/proc/self/timens_offsets): {0}; is /proc mounted?"
+    )]
+    Clocks(#[source] std::io::Error),
     /// The kernel refused.
     #[error(transparent)]
     FastPath(#[from] FastPathError),

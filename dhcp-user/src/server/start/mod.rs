@@ -98,6 +98,11 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
         return Err(StartError::NoInterface);
     }
     let (facts, servers) = interfaces::look_up(config)?;
+    let has_program = config.interfaces.iter().any(|interface| interface.mode != AttachMode::Off);
+    let by_secs = clock::boot_clock_off_by_secs().map_err(StartError::Clocks)?;
+    if has_program && by_secs != 0 {
+        return Err(StartError::BootClockOff { by_secs });
+    }
     let found = Found::open(config)?;
     let taken = Taken::stored(meta(&found.recovered, MetaKey::SiteReservations));
     let config = Arc::new(config::parse_with(text, "the configuration", &found.reservations())?);
@@ -113,11 +118,7 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     let (mut keeper, until) = open_store(found, &config, servers, interfaces.clone(), local)?;
     let mut journal = config.audit.as_ref().map(Journal::open).transpose()?;
     let clock = Clock::new(keeper.timeline);
-    let pins = if config.interfaces.iter().any(|interface| interface.mode != AttachMode::Off) {
-        Some(PinDirectory::open(&config.fastpath.pin_path)?)
-    } else {
-        None
-    };
+    let pins = has_program.then(|| PinDirectory::open(&config.fastpath.pin_path)).transpose()?;
     let (events, queue) = sync_channel(EVENTS_QUEUED);
     let (sockets, ports_held) = interfaces::open_sockets(&facts)?;
     let probing = interfaces::open_probing(&config, &facts)?;

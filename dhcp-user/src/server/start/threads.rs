@@ -15,7 +15,7 @@ use crate::{
     fastpath::grace::Grace,
     net::{batch::ReceiveBuffers, packet_socket::PacketSocket},
     probe::arp,
-    server::{inbox::Inbox, keeper::Withdrawal, service::Event},
+    server::{inbox::Inbox, keeper::Withdrawal, service::Event, slice},
 };
 
 /// How long receiving rests after it failed.
@@ -121,6 +121,7 @@ fn hear(events: &SyncSender<Event>, inbox: &Inbox, mut receive: impl FnMut() -> 
 
 /// Hands frames to the service until it is gone.
 fn receive(interface: usize, socket: &PacketSocket, events: &SyncSender<Event>, inbox: &Inbox) {
+    slice::ask_for_short_ones();
     let mut failing = false;
     let mut buffers = ReceiveBuffers::default();
     loop {

@@ -2,7 +2,8 @@
 //!
 //! Two voters agree on nothing without both. So this node takes the one entry the other can no longer agree to, "this node
 //! alone decides", as if the other had led and told it. Nothing that was agreed on is lost: with two voters all of it is in this
-//! node's log. The other, when it comes back, finds itself outvoted and is told everything.
+//! node's log. The other, when it comes back, finds itself outvoted and is told everything; when it is in again, it is given
+//! its vote back.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,11 +13,14 @@ use openraft::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::council::Council;
-use crate::site::roster::Node;
+use super::{calls::MemberChange, council::Council};
+use crate::site::{delegation::Presence, roster::Node};
 
 /// How long this node may take to lead itself.
 const LEADING_MAX: Duration = Duration::from_secs(30);
+/// How long the other must be in and linked without a break before it is given its vote back: without it nothing is agreed
+/// on any more from then on.
+const BACK_FOR: Duration = Duration::from_secs(5);
 
 impl Council {
     /// Lets this node decide alone.
@@ -67,5 +71,34 @@ impl Council {
         }
         tracing::warn!(without = partner.name, "this node decides alone from now on");
         Ok(())
+    }
+
+    /// Gives the other of two nodes its vote back that it lost when an operator said that it was down: as soon as it is in and
+    /// linked, which it must have been since `back_since`. One that was removed is no member, and stays away.
+    pub(super) async fn take_back(&self, back_since: &mut Option<Instant>) {
+        let alone = || matches!(&*self.standing().voters, [one] if *one == self.me().name);
+        let mut others = self.links.roster.others();
+        let back = match (others.next(), others.next()) {
+            (Some(partner), None) if self.leads() && alone() => Some(partner).filter(|partner| {
+                let presence = self.machine().presence(partner.key);
+                presence == Some(Presence::In) && self.links.number(partner.key).is_some()
+            }),
+            _ => None,
+        };
+        let Some(partner) = back else {
+            *back_since = None;
+            return;
+        };
+        let since = *back_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < BACK_FOR {
+            return;
+        }
+        *back_since = None;
+        match self.change(MemberChange::Add { name: partner.name.clone() }).await {
+            Ok(()) => tracing::warn!(node = partner.name, "the partner is back: both nodes decide again"),
+            Err(error) => {
+                tracing::warn!(node = partner.name, error, "the partner is back and has no vote yet");
+            }
+        }
     }
 }

@@ -48,6 +48,8 @@ pub enum Question {
     Propose(Entry),
     /// To change the membership.
     Membership(MemberChange),
+    /// Whether it would vote.
+    WouldVote,
 }
 
 /// A change to the membership.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::reservations::{Edits, Reservations};
 use crate::site::{
     delegation::{Command, Delegations, NodeId, Void},
+    replication::RECEIVERS_MAX,
     roster::NodeKey,
 };
 
@@ -75,13 +76,10 @@ impl Cluster {
             Entry::Begin { .. } if self.id.is_some() => Outcome::Void(Void::Founded),
             Entry::Begin { cluster, nodes } => {
                 self.id = Some(*cluster);
-                nodes.iter().for_each(|node| self.enroll(*node));
-                Outcome::Done
+                let enrolled = nodes.iter().try_for_each(|node| self.enroll(*node).map(drop));
+                enrolled.map_or_else(Outcome::Void, |()| Outcome::Done)
             }
-            Entry::Enroll(node) => {
-                self.enroll(*node);
-                Outcome::Done
-            }
+            Entry::Enroll(node) => self.enroll(*node).map_or_else(Outcome::Void, |_| Outcome::Done),
             Entry::Blocks(command) => match self.delegations.apply(command) {
                 Ok(()) => Outcome::Done,
                 Err(void) => Outcome::Void(void),
@@ -92,10 +90,22 @@ impl Cluster {
         }
     }
 
-    fn enroll(&mut self, node: NodeKey) {
-        // A number is given once and never again, also if its node has gone.
+    fn enroll(&mut self, node: NodeKey) -> Result<NodeId, Void> {
+        let number = self.number_for(node)?;
+        Ok(*self.numbers.entry(node).or_insert(number))
+    }
+
+    /// The number a node has, or would get.
+    ///
+    /// # Errors
+    /// If there is none left: a number is given once and never again, also if its node has gone.
+    pub fn number_for(&self, node: NodeKey) -> Result<NodeId, Void> {
         let next = self.numbers.values().map(|number| number.0 + 1).max().unwrap_or(0);
-        self.numbers.entry(node).or_insert(NodeId(next));
+        match self.number(node) {
+            Some(number) => Ok(number),
+            None if usize::from(next) < RECEIVERS_MAX => Ok(NodeId(next)),
+            None => Err(Void::NoNumber),
+        }
     }
 
     /// A node's number.
@@ -125,6 +135,19 @@ mod tests {
         let number = |key| cluster.number(NodeKey(key)).map(|number| number.0);
         assert_eq!((number(9), number(4), number(7), number(1)), (Some(0), Some(1), Some(2), None));
         assert_eq!(cluster.id, Some([1; 16]));
+    }
+
+    #[test]
+    fn a_node_too_many_is_refused_and_one_that_was_there_is_not() {
+        let mut cluster = Cluster::default();
+        cluster.apply(&Entry::Begin { cluster: [1; 16], nodes: (0..60).map(NodeKey).collect() });
+        for key in 60..64 {
+            assert_eq!(cluster.apply(&Entry::Enroll(NodeKey(key))), Outcome::Done);
+        }
+        assert_eq!(cluster.apply(&Entry::Enroll(NodeKey(64))), Outcome::Void(Void::NoNumber));
+        assert_eq!((cluster.number(NodeKey(64)), cluster.number_for(NodeKey(3))), (None, Ok(NodeId(3))));
+        assert_eq!(cluster.apply(&Entry::Enroll(NodeKey(63))), Outcome::Done);
+        assert!(Void::NoNumber.to_string().contains("all its 64 numbers"));
     }
 
     #[test]

@@ -263,6 +263,7 @@ impl Council {
             }
             Question::Propose(entry) => answer(links, from, number, &self.write(entry).await),
             Question::Membership(change) => answer(links, from, number, &self.change_here(change).await),
+            Question::WouldVote => answer(links, from, number, &Ok::<_, String>(self.votes.load(Relaxed))),
         }
     }
 
@@ -282,7 +283,8 @@ impl Council {
         if self.leads() {
             return self.change_here(change).await;
         }
-        self.ask_leader(&Question::Membership(change), CATCH_UP_MAX * 2).await
+        // The leader waits for three things, each so long: that is to be heard from it, and not that it was late.
+        self.ask_leader(&Question::Membership(change), CATCH_UP_MAX * 3).await
     }
 
     async fn change_here(&self, change: MemberChange) -> Result<(), String> {
@@ -296,9 +298,12 @@ impl Council {
                         "node {name} is not in the leader's dhcp.datacenter.multi_site.sites"
                     ));
                 }
+                // Before it decides anything: it could never be told of a lease.
+                self.machine.cluster().number_for(key).map_err(|void| void.to_string())?;
                 let learner = self.raft.add_learner(key.0, BasicNode { addr: name }, true);
                 let added = timeout(CATCH_UP_MAX, learner).await.map_err(late)?;
                 added.map_err(|error| error.to_string())?;
+                timeout(CATCH_UP_MAX, self.would_vote(key)).await.map_err(late)?;
                 let voters = ChangeMembers::AddVoterIds([key.0].into());
                 let added = timeout(CATCH_UP_MAX, self.raft.change_membership(voters, true)).await;
                 added.map_err(late)?.map_err(|error| error.to_string())?;
@@ -319,6 +324,18 @@ impl Council {
                 let gone = timeout(CATCH_UP_MAX, self.raft.change_membership(gone, false)).await;
                 gone.map_err(late)?.map(drop).map_err(|error| error.to_string())
             }
+        }
+    }
+
+    /// Waits until a node that is told everything would vote. One that counts as a voter before it does is missing from every
+    /// majority: with as many others gone as a cluster of that size bears, nobody could be elected to tell it the rest.
+    async fn would_vote(&self, node: NodeKey) {
+        if node == self.me().key {
+            return;
+        }
+        let ask = || self.calls.ask(&self.links, node, &Question::WouldVote, CATCH_UP_MAX);
+        while !matches!(ask().await, Ok(true)) {
+            sleep(TEND_EVERY).await;
         }
     }
 
@@ -374,7 +391,7 @@ impl Council {
 
 /// Begins what is to be begun, and tells who leads when that changes.
 async fn tend(council: Arc<Council>) {
-    let (mut begun, mut leader, mut told) = (false, None, false);
+    let (mut begun, mut leader, mut told, mut back_since) = (false, None, false, None);
     loop {
         sleep(TEND_EVERY).await;
         if let Some(failure) = council.failure() {
@@ -405,6 +422,7 @@ async fn tend(council: Arc<Council>) {
             let nodes = council.nodes.iter().map(|node| node.key).collect();
             drop(council.write(Entry::Begin { cluster: rand::random(), nodes }).await);
         }
+        council.take_back(&mut back_since).await;
         let standing = council.standing();
         if standing.leader != leader {
             leader = standing.leader;

@@ -19,7 +19,7 @@ use super::{
     store::{Store, StoreError},
 };
 use crate::site::{
-    delegation::{Command, Delegations, NodeId},
+    delegation::{Command, Delegation, Delegations, NodeId, Presence},
     roster::NodeKey,
 };
 
@@ -116,6 +116,19 @@ impl Machine {
     /// What is agreed, as far as this node knows.
     pub fn cluster(&self) -> Cluster {
         self.state().cluster.clone()
+    }
+
+    /// The nodes' numbers, and who holds which block, as far as this node knows.
+    pub fn holdings(&self) -> (Vec<(NodeKey, NodeId)>, Vec<Delegation>) {
+        let state = self.state();
+        (state.cluster.numbers().collect(), state.cluster.delegations.blocks().copied().collect())
+    }
+
+    /// What a node can be counted on for; `None` if it is no member.
+    pub fn presence(&self, node: NodeKey) -> Option<Presence> {
+        let state = self.state();
+        let member = state.cluster.delegations.member(state.cluster.number(node)?)?;
+        Some(member.presence.clone())
     }
 
     /// The reservations that are agreed, as far as this node knows, from now on. After a start they may be older than what

@@ -31,7 +31,7 @@ const IDENTITY: &str = "identity";
 const VOTER: &str = "voter";
 const FORMAT: &str = "format";
 /// What entries and snapshots mean: whoever changes them gives this another number. The first had none.
-const FORMAT_NOW: u16 = 2;
+const FORMAT_NOW: u16 = 3;
 /// The file in the state directory.
 pub const FILE: &str = "consensus.redb";
 

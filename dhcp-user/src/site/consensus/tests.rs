@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    calls::{ANSWER, QUESTION},
+    calls::{ANSWER, MemberChange, QUESTION},
     cluster::{Entry, Outcome},
     council::Council,
     machine::Agreed,
@@ -325,4 +325,39 @@ async fn of_two_nodes_one_goes_on_alone_when_it_is_told_to() {
     connect(&a, &b).await;
     until("b to be told everything", || b.commands() == a.commands() && b.reserved() == ["b"]).await;
     assert_eq!(b.council.standing().voters, ["n0.example"]);
+}
+
+/// A machine takes the place of one that was taken out: it counts as a voter only when it votes, so that whoever leads may be
+/// lost from that moment on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_added_votes_when_it_counts_as_a_voter() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |n: usize| folder.path().join(n.to_string());
+    let mut nodes =
+        [Node::start(0, &path(0)).await, Node::start(1, &path(1)).await, Node::start(2, &path(2)).await];
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        connect(&nodes[a], &nodes[b]).await;
+    }
+    until("all to know the cluster and who leads", || {
+        nodes.iter().all(|node| node.council.machine().cluster().id.is_some())
+            && leader(&nodes.each_ref()).is_some()
+    })
+    .await;
+    let led = leader(&nodes.each_ref()).unwrap();
+    let [taken_out, stays] = [[1, 2], [0, 2], [0, 1]][led];
+    let name = format!("n{taken_out}.example");
+    let gone = std::mem::replace(&mut nodes[taken_out], Node::start(taken_out, &path(9)).await);
+    gone.stop().await;
+    nodes[led].council.change(MemberChange::Remove { name: name.clone() }).await.unwrap();
+    connect(&nodes[taken_out], &nodes[led]).await;
+    connect(&nodes[taken_out], &nodes[stays]).await;
+    nodes[led].council.change(MemberChange::Add { name }).await.unwrap();
+    assert!(nodes[taken_out].council.standing().votes);
+    let leader_lost = std::mem::replace(&mut nodes[led], Node::start(led, &path(8)).await);
+    leader_lost.stop().await;
+    until("another leader", || {
+        let [known, other] = [stays, taken_out].map(|n| nodes[n].council.standing().leader);
+        known.is_some() && known == other && known != Some(gone_key(led))
+    })
+    .await;
 }

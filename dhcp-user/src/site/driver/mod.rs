@@ -3,8 +3,10 @@
 //!
 //! * [`pump`]: who is told what, in which order. [`status`]: how all of it is shown. [`orders`]: what an operator wants of nodes;
 //!   `reservations`: what is to be reserved at all of them.
+//! * [`chronicle`]: what happens to sites, for who follows the events.
 //! * [`lost`]: what is done when consensus cannot be written to disk.
 
+pub mod chronicle;
 mod lost;
 pub mod orders;
 pub mod pump;

@@ -100,33 +100,54 @@ impl Sites {
         sent.map_err(|error| untold(error.to_string()))
     }
 
-    /// An operator says that the other of two nodes is down for certain.
+    /// An operator says that a node is down: its blocks are taken over. Of two nodes at once, on that word alone; of more when
+    /// its delegations have ended, which is for where that is not done by itself (`failover.enabled`).
     ///
     /// # Errors
-    /// If there is no such node, there are more than two, or it is linked.
+    /// If there is no such node, it is linked, or that is done by itself.
     pub async fn partner_down(self: &Arc<Self>, name: &str) -> Result<(), OrderError> {
-        let nodes = self.links.roster.nodes();
-        let at = nodes.iter().position(|node| node.name.eq_ignore_ascii_case(name));
+        let me = self.links.roster.me();
+        let mut others = self.links.roster.nodes().iter().filter(|node| node.key != me.key);
         let unknown = || OrderError::Unknown { what: "node", name: name.to_owned() };
-        let at = at.filter(|at| nodes.get(*at).is_some_and(|node| node.key != self.links.roster.me().key));
-        let at = at.ok_or_else(unknown)?;
-        if nodes.len() != 2 {
-            let message =
-                "partner-down is for two nodes: with more, the majority puts a silent node out by itself";
-            return Err(OrderError::Unsafe(message.to_owned()));
-        }
-        if nodes.get(at).is_some_and(|node| self.links.number(node.key).is_some()) {
+        let node = others.find(|node| node.name.eq_ignore_ascii_case(name)).cloned().ok_or_else(unknown)?;
+        if self.links.number(node.key).is_some() {
             let message =
                 format!("{name} is linked with this node: it is not down. Stop it, or drain its site");
             return Err(OrderError::Unsafe(message));
         }
-        tracing::warn!(node = name, "an operator says that the partner is down: its blocks are taken over");
-        let (sites, partner) = (Arc::clone(self), nodes.get(at).cloned().ok_or_else(unknown)?);
-        let alone = self.runtime.spawn(async move { sites.council.go_on_without(&partner).await });
-        let alone = alone.await.unwrap_or_else(|_| Err("this node is stopping".to_owned()));
-        alone.map_err(OrderError::Unsafe)?;
-        let key = nodes.get(at).map(|node| node.key).ok_or_else(unknown)?;
-        let number = self.council.machine().cluster().number(key).ok_or_else(unknown)?;
+        let standing = self.council.standing();
+        let failover = self.config.multi_site.as_ref().map(|section| &section.failover);
+        let by_itself = failover.filter(|failover| failover.enabled);
+        if standing.voters.len() > 2 {
+            if let Some(failover) = by_itself {
+                let message = format!(
+                    "a majority of the {} nodes puts a silent one out by itself, after failover_timeout ({} s) at the \
+                     earliest: `site show` says when it has. Without a majority nothing moves",
+                    standing.voters.len(),
+                    failover.failover_timeout_secs
+                );
+                return Err(OrderError::Unsafe(message));
+            }
+            if standing.leader.is_none() {
+                let message =
+                    "no majority of the nodes is up and linked: none of them can say that another is out";
+                return Err(OrderError::Unsafe(message.to_owned()));
+            }
+            tracing::warn!(
+                node = node.name,
+                "an operator says that a node is down: its blocks are taken over when its delegations have ended"
+            );
+        } else {
+            tracing::warn!(
+                node = node.name,
+                "an operator says that the partner is down: its blocks are taken over"
+            );
+            let (sites, partner) = (Arc::clone(self), node.clone());
+            let alone = self.runtime.spawn(async move { sites.council.go_on_without(&partner).await });
+            let alone = alone.await.unwrap_or_else(|_| Err("this node is stopping".to_owned()));
+            alone.map_err(OrderError::Unsafe)?;
+        }
+        let number = self.council.machine().cluster().number(node.key).ok_or_else(unknown)?;
         deliver(&self.to_node, Event::Site(Input::Order(Order::PartnerDown(number)))).await;
         Ok(())
     }

@@ -157,7 +157,7 @@ fn utc(moment: Timestamp) -> String {
     moment.to_string()
 }
 
-fn word(value: impl Serialize) -> Option<String> {
+pub(super) fn word(value: impl Serialize) -> Option<String> {
     serde_json::to_value(value).ok()?.as_str().map(str::to_owned)
 }
 
@@ -401,8 +401,9 @@ impl Sites {
         }
         match view.map(|view| view.role) {
             Some(Role::Differs) => {
-                problems
-                    .push("this node's pools are not the cluster's: it gives no addresses out".to_owned());
+                let message = "this node's pools are not the cluster's: it gives no addresses out. They become the \
+                               cluster's when a majority has been started with them; else put the old ones back";
+                problems.push(message.to_owned());
             }
             Some(Role::HasLeases) => problems.push(
                 "this node has leases from before there was a cluster, and others may give their addresses away: only one \

@@ -155,6 +155,14 @@ async fn converse(
     if let Err(refusal) = judged {
         // The reason is on its way; whoever it is for reads it before it sees the end, or has gone for a reason of its own.
         drop(stream.shutdown().await);
+        // Whoever calls keeps what was wrong; of one that called, it is to be seen here too.
+        if expected.is_none()
+            && let Ok(theirs) = &theirs
+            && known(shared, theirs, certificate.as_ref(), None).is_ok()
+            && let Some(mut peer) = shared.peer(NodeKey::of(&theirs.node))
+        {
+            peer.trouble = Some(refusal.to_string());
+        }
         return Err(refusal.into());
     }
     sent?;

@@ -66,11 +66,13 @@ impl Node {
         peer.arrives(arrived);
     }
 
-    /// Takes up what can be: one batch of each peer, for each is a commit.
-    pub(super) fn take_up(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+    /// Takes up what can be, if there is `room` on the disk: one batch of each peer, for each is a commit.
+    pub(super) fn take_up(&mut self, now: Timestamp, engine: &mut Engine, room: bool, work: &mut Work) {
         for index in 0..self.peers.len() {
             self.go_on(now, index);
-            self.take_first(now, engine, index, work);
+            if room {
+                self.take_first(now, engine, index, work);
+            }
         }
     }
 
@@ -160,6 +162,10 @@ impl Node {
         let (Some(peer), Some(authority)) = (self.peers.get(index), engine.authority()) else {
             return Judgement::Wait;
         };
+        // By whose blocks it is told is not known before the log is as far as the sender's.
+        if authority.is_strange() {
+            return Judgement::Wait;
+        }
         let hearing = peer.objection.is_some();
         let mut taken = Taken::default();
         let (mut ending, mut waiting, mut objection) = (Vec::new(), false, None);
@@ -188,13 +194,13 @@ impl Node {
                     && record.client == known.client
                     && record.hardware == known.hardware;
                 let unheard = self.log.seq_of(record.address).filter(|seq| *seq > peer.knows());
-                // Two readings of a clock put one moment at two, both too early: the later one is nearer. A reply that is
-                // held may rest on it.
+                // Two readings of a clock put one moment at two, both too early: the later one is nearer. And what was granted
+                // here within what an earlier holder told us, the one that took over from it learns from us. A reply that
+                // is held may rest on either.
                 if goes_on
-                    && known.horizon > record.horizon
-                    && known.horizon.since(record.horizon) <= ROUND_TRIP_MAX
+                    && (unheard.is_some() || known.horizon.since(record.horizon) <= ROUND_TRIP_MAX)
                 {
-                    record.horizon = known.horizon;
+                    record.horizon = record.horizon.max(known.horizon);
                 }
                 match (goes_on, unheard) {
                     // What was granted here may be later than what the holder knows.

@@ -3,13 +3,13 @@
 
 use super::{Node, Output, settings::DRIFT};
 use crate::{
-    engine::{CLOCK_ERROR, Engine},
-    lease::record::LeaseRecord,
+    engine::{Engine, kept_from_others},
     server::work::Work,
     site::{
         authority::{Authority, Held},
         blocks::BlockId,
         delegation::{BLOCKS_PER_COMMAND_MAX, Command, Delegations, NodeId, Presence},
+        replication::Milestone,
     },
     time::{Span, Timestamp},
 };
@@ -96,8 +96,8 @@ impl Node {
     /// A node that was removed may be running still, cut off or with its program in the kernel only, and renew what it
     /// knows: until all of that has ended, what is given back rests until its horizon (rule 4).
     fn struck(&mut self, now: Timestamp, engine: &Engine) {
-        let reach = engine.leases().iter().map(LeaseRecord::reach).max().unwrap_or(now);
-        self.struck_until = self.struck_until.max(reach + CLOCK_ERROR);
+        let reach = engine.leases().iter().map(kept_from_others).max().unwrap_or(now);
+        self.struck_until = self.struck_until.max(reach);
     }
 
     /// Our own renewal is applied: what we hold lasts from when it was proposed.
@@ -205,9 +205,8 @@ impl Node {
             .collect();
         self.began.retain(|node, _| joining.iter().any(|(other, _)| other == node));
         for (node, attempt) in joining {
-            let began = self.began.entry(node).or_insert((attempt, self.log.end().seq));
-            if began.0 != attempt {
-                *began = (attempt, self.log.end().seq);
+            if self.began.get(&node).is_none_or(|began| began.0 != attempt) {
+                self.began.insert(node, (attempt, Milestone::now(&self.log)));
             }
         }
     }
@@ -224,6 +223,7 @@ impl Node {
         }
         let digest = engine.authority().map(|authority| authority.blocks().digest());
         if digest != Some(self.state.digest()) {
+            self.propose_recut(now, engine);
             return;
         }
         match self.state.member(me).map(|member| &member.presence) {
@@ -247,8 +247,9 @@ impl Node {
         if !self.state.is_in(me) {
             return;
         }
+        self.propose_pools(now, engine);
         self.propose_standing(now);
-        self.propose_partner_down(now);
+        self.propose_said_down(now);
         if self.again(now, "confirm") {
             self.propose_confirmations();
         }
@@ -295,61 +296,78 @@ impl Node {
         self.out.push(Output::Propose(Command::Renew { node: self.settings.me, stamp, lasts, mclt }));
     }
 
-    /// Has the partner put out, again and again until that is agreed on, or it has shown that it is not down.
-    fn propose_partner_down(&mut self, now: Timestamp) {
-        let Some((node, renewals)) = self.partner_down else { return };
-        let still = self
-            .state
-            .member(node)
-            .is_some_and(|member| member.presence != Presence::Out && member.renewals == renewals);
-        if !still {
-            self.partner_down = None;
-        } else if self.again(now, "partner down") {
-            let heirs = vec![self.settings.me];
+    /// Has nodes put out of which an operator said that they are down, again and again until that is agreed on, or they have
+    /// shown that they are not.
+    fn propose_said_down(&mut self, now: Timestamp) {
+        let state = &self.state;
+        self.said_down.retain(|node, renewals| {
+            let member = state.member(*node);
+            member.is_some_and(|member| member.presence != Presence::Out && member.renewals == *renewals)
+        });
+        if self.said_down.is_empty() || !self.again(now, "said down") {
+            return;
+        }
+        for (&node, &renewals) in &self.said_down {
+            // Where delegations end nobody's word is needed for that, and an operator who errs does no harm.
+            let heirs = match self.state.moves_by_itself() {
+                true if self.may_put_out(now) && self.is_silent(now, node) => self.heirs_of(now, node),
+                true => continue,
+                false => vec![self.settings.me],
+            };
             self.out.push(Output::Propose(Command::PutOut { node, renewals, heirs }));
         }
     }
 
     fn propose_confirmations(&mut self) {
-        for (&node, &(attempt, seq)) in &self.began {
+        for (&node, (attempt, milestone)) in &mut self.began {
             let confirmed = match self.state.member(node).map(|member| &member.presence) {
                 Some(Presence::Joining { confirmed }) => confirmed.contains(&self.settings.me),
                 _ => true,
             };
-            if !confirmed && self.acked(node) >= seq {
-                let by = self.settings.me;
+            let acked = self.peers.iter().find(|peer| peer.node == node).map_or(0, |peer| peer.acked);
+            if !confirmed && milestone.is_reached(&self.log, acked) {
+                let (attempt, by) = (*attempt, self.settings.me);
                 self.out.push(Output::Propose(Command::Confirm { node, attempt, by }));
             }
         }
     }
 
     fn propose_putting_out(&mut self, now: Timestamp) {
-        // If consensus itself stood still, everybody's renewals are late: ours must have been on time for a while.
-        if !self.state.moves_by_itself() || now < self.entitled_since + self.settings.detection {
+        if !self.may_put_out(now) {
             return;
         }
-        // Of two nodes with different settings, as while one after the other is started with new ones, the longer counts.
-        let silence = |lasts: Span| {
-            let lasts = lasts.max(self.settings.delegation);
-            let ended =
-                Span(lasts.0.saturating_add(lasts.0 / DRIFT * 2).saturating_add(Span::from_millis(100).0));
-            ended.max(self.settings.failover_timeout)
-        };
         let silent: Vec<(NodeId, u64)> = self
             .state
             .members()
             .filter(|(node, member)| *node != self.settings.me && member.presence != Presence::Out)
             // One that joins holds nothing, and is waited for by all.
             .filter(|(_, member)| self.settings.failover || member.presence != Presence::In)
-            .filter_map(|(node, member)| {
-                let &(renewals, at) = self.heard.get(&node)?;
-                (now >= at + silence(member.lasts)).then_some((node, renewals))
-            })
+            .filter(|(node, _)| self.is_silent(now, *node))
+            .map(|(node, member)| (node, member.renewals))
             .collect();
         for (node, renewals) in silent {
             let heirs = self.heirs_of(now, node);
             self.out.push(Output::Propose(Command::PutOut { node, renewals, heirs }));
         }
+    }
+
+    /// Whether the silence of others says something of them. If consensus itself stood still, everybody's renewals are late:
+    /// ours must have been on time for a while.
+    fn may_put_out(&self, now: Timestamp) -> bool {
+        let on_time = now < self.held_until && now >= self.entitled_since + self.settings.detection;
+        self.state.moves_by_itself() && on_time
+    }
+
+    /// Whether a node has not renewed for so long that its delegations have ended.
+    pub(super) fn is_silent(&self, now: Timestamp, node: NodeId) -> bool {
+        let (Some(member), Some(&(renewals, at))) = (self.state.member(node), self.heard.get(&node)) else {
+            return false;
+        };
+        // Of two nodes with different settings, as while one after the other is started with new ones, the longer counts.
+        let lasts = member.lasts.max(self.settings.delegation);
+        let ended =
+            Span(lasts.0.saturating_add(lasts.0 / DRIFT * 2).saturating_add(Span::from_millis(100).0));
+        member.renewals == renewals && now >= at + ended.max(self.settings.failover_timeout)
     }
 
     /// Who takes a node's blocks: the others of its site, else those of the first site of `preferred_sites` that has any.

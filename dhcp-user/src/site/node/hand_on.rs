@@ -4,10 +4,12 @@
 use super::{Node, Output, message::Message};
 use crate::{
     engine::Engine,
+    server::unsaved::Unsaved,
     site::{
         authority::{Held, Right},
         blocks::BlockId,
         delegation::{BLOCKS_PER_COMMAND_MAX, Command, NodeId},
+        replication::Milestone,
     },
     time::{Span, Timestamp},
 };
@@ -31,8 +33,8 @@ const SHORT: u64 = 10;
 pub(super) struct Moving {
     to: NodeId,
     blocks: Vec<(BlockId, u32)>,
-    /// The change that everybody must have before they move.
-    after_seq: u64,
+    /// What everybody must know before they move.
+    all_told: Milestone,
     since: Timestamp,
     proposed_at: Option<Timestamp>,
     /// It was proposed at some time: it may come true.
@@ -40,10 +42,14 @@ pub(super) struct Moving {
 }
 
 impl Node {
-    /// Asks for blocks where addresses are short, and brings moves forward.
-    pub(super) fn hand_on(&mut self, now: Timestamp, engine: &mut Engine) {
+    /// Asks for blocks where addresses are short, and brings moves forward. While there are leases in memory that found no room
+    /// on the disk no move begins: they are not in the change log, and what everybody acknowledges would not be all of it.
+    pub(super) fn hand_on(&mut self, now: Timestamp, engine: &mut Engine, unsaved: &Unsaved) {
         self.give_up_moving(now, engine);
         self.propose_move(now);
+        if !unsaved.is_empty() {
+            return;
+        }
         self.serve_wishes(now, engine);
         if now < self.next_look || now >= self.held_until || !self.state.is_in(self.settings.me) {
             return;
@@ -114,7 +120,7 @@ impl Node {
     }
 
     /// Whom to ask for blocks, in turn.
-    fn donors(&self) -> Vec<NodeId> {
+    pub(super) fn donors(&self) -> Vec<NodeId> {
         let mut donors: Vec<(u64, usize, NodeId)> = self
             .peers
             .iter()
@@ -131,19 +137,11 @@ impl Node {
     }
 
     /// A peer is short of addresses: its wish waits for its turn, as long as the peer waits for an answer.
-    pub(super) fn on_want(
-        &mut self,
-        now: Timestamp,
-        from: NodeId,
-        pool: u32,
-        blocks: u32,
-        engine: &mut Engine,
-    ) {
+    pub(super) fn on_want(&mut self, now: Timestamp, from: NodeId, pool: u32, blocks: u32, engine: &Engine) {
         let pools = engine.config().subnets.iter().map(|subnet| subnet.pools.len()).sum::<usize>();
         let known = usize::try_from(pool).ok().filter(|pool| *pool < pools);
         let Some(pool) = known.filter(|_| self.settings.place(from).is_some()) else { return };
         self.wanted.insert((from, pool), (now, blocks));
-        self.serve_wishes(now, engine);
     }
 
     /// One move after the other: of several peers that ask in the same moment, as when all of them have just come in, none
@@ -231,8 +229,8 @@ impl Node {
         for (block, _) in &blocks {
             engine.hold(now, *block, None);
         }
-        let after_seq = self.log.end().seq;
-        self.moving = Some(Moving { to, blocks, after_seq, since: now, proposed_at: None, proposed: false });
+        let all_told = Milestone::now(&self.log);
+        self.moving = Some(Moving { to, blocks, all_told, since: now, proposed_at: None, proposed: false });
     }
 
     /// Takes blocks back that nobody was asked to agree to yet, for not everybody acknowledges what their leases are.
@@ -257,7 +255,7 @@ impl Node {
         let Some(moving) = &mut self.moving else { return };
         let again = moving.proposed_at.is_none_or(|at| now >= at + MOVE_AGAIN);
         // What stays here need not be known to anybody first.
-        let known = acknowledged >= moving.after_seq || moving.to == self.settings.me;
+        let known = moving.all_told.is_reached(&self.log, acknowledged) || moving.to == self.settings.me;
         if !known || !again {
             return;
         }

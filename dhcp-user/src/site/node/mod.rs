@@ -4,7 +4,7 @@
 //!
 //! * [`settings`]: what is fixed while it runs; [`message`]: what nodes tell each other; [`view`]: what is shown of it.
 //! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs;
-//!   `asked`: how clients ask for their renewals; `shared`: who has a site's addresses.
+//!   `recut`: other pools; `asked`: how clients ask for their renewals; `shared`: who has a site's addresses.
 //!
 //! **How it is driven.** The node lives in the keeper, in the service's thread. The driver, which has the links and the
 //! consensus, hands [`Input`]s to the service and carries out the [`Output`]s that come back with each
@@ -24,6 +24,7 @@ mod hand_on;
 mod membership;
 pub mod message;
 mod peer;
+mod recut;
 pub mod settings;
 mod shared;
 mod tell;
@@ -48,9 +49,13 @@ use self::{
 };
 use super::{
     delegation::{Command, Delegations, NodeId, Presence},
-    replication::{Book, ChangeLog, Cursor},
+    replication::{Book, ChangeLog, Cursor, Milestone},
 };
-use crate::{engine::Engine, server::work::Work, time::Timestamp};
+use crate::{
+    engine::Engine,
+    server::{unsaved::Unsaved, work::Work},
+    time::Timestamp,
+};
 
 /// What a node is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +94,8 @@ pub enum Order {
     Drain,
     /// Ask for blocks again.
     Resume,
-    /// The other node is down for certain, and two are all there are: take its blocks over. If it is not down, addresses
-    /// will be doubled.
+    /// A node is down: take its blocks over. If there are three or more, when its delegations have ended, as failover by
+    /// itself does. If two are all there are, at once: if it is not down then, addresses will be doubled.
     PartnerDown(NodeId),
 }
 
@@ -113,8 +118,8 @@ pub struct Node {
     mark: Mark,
     /// What this node may do has changed without a command.
     changed_standing: bool,
-    /// The node of which an operator said that it is down, and its last renewal then: a later one makes that void.
-    partner_down: Option<(NodeId, u64)>,
+    /// The nodes of which an operator said that they are down, and their last renewals then: a later one makes that void.
+    said_down: BTreeMap<NodeId, u64>,
     /// It has leases nobody else knows of, from before there was a cluster, and so does not join.
     own_leases: bool,
     /// How far it was in the others' logs when it started.
@@ -141,8 +146,8 @@ pub struct Node {
     renewals_proposed: u64,
     /// The last renewal of each node that was applied, and when.
     heard: BTreeMap<NodeId, (u64, Timestamp)>,
-    /// For each attempt to join, the change from which on it is waited for.
-    began: BTreeMap<NodeId, (u32, u64)>,
+    /// For each attempt to join, what it is waited for.
+    began: BTreeMap<NodeId, (u32, Milestone)>,
     unfounded_since: Option<Timestamp>,
     proposed: HashMap<&'static str, Timestamp>,
     /// Leases whose horizons move when everybody has acknowledged a change, by address and by change.
@@ -191,7 +196,7 @@ impl Node {
             cluster: ClusterId::default(),
             mark: Mark::stored(mark),
             changed_standing: false,
-            partner_down: None,
+            said_down: BTreeMap::new(),
             own_leases: false,
             known,
             state: Delegations::default(),
@@ -314,21 +319,22 @@ impl Node {
             Order::Resume => self.draining = false,
             Order::PartnerDown(node) => {
                 let renewals = self.state.member(node).map_or(0, |member| member.renewals);
-                self.partner_down = Some((node, renewals));
+                self.said_down.insert(node, renewals);
             }
         }
     }
 
     /// Lets time pass, and takes up what has come: to be called after every batch of inputs, and several times a second.
-    /// One batch of each peer at most is taken up by a call.
-    pub fn turn(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
+    /// One batch of each peer at most is taken up by a call, and none while there are leases in memory that found no room on
+    /// the disk: what is judged by them, and acknowledged, would not outlast this process.
+    pub fn turn(&mut self, now: Timestamp, engine: &mut Engine, unsaved: &Unsaved, work: &mut Work) {
         if std::mem::take(&mut self.changed_standing) {
             self.follow(now, engine, work);
         }
-        self.take_up(now, engine, work);
+        self.take_up(now, engine, unsaved.is_empty(), work);
         self.advance(now, engine, work);
         self.propose(now, engine, work);
-        self.hand_on(now, engine);
+        self.hand_on(now, engine, unsaved);
         for peer in &mut self.peers {
             if let Some(question) = peer.ask(now) {
                 self.out.push(Output::Send(peer.node, question));
@@ -336,15 +342,15 @@ impl Node {
         }
     }
 
-    /// Tells the peers, and gives out what is to be done. What is in the engine is durable now.
-    pub fn outputs(&mut self, now: Timestamp, engine: &Engine) -> Vec<Output> {
+    /// Tells the peers, and gives out what is to be done. What is in the engine is durable now, but for `unsaved`.
+    pub fn outputs(&mut self, now: Timestamp, engine: &Engine, unsaved: &Unsaved) -> Vec<Output> {
         let end = self.log.end().seq;
         for peer in &mut self.peers {
             if peer.acked < end {
                 peer.behind_since.get_or_insert(now);
             }
         }
-        self.pump(now, engine);
+        self.pump(now, engine, unsaved);
         std::mem::take(&mut self.out)
     }
 
@@ -408,7 +414,8 @@ impl Node {
             role,
             applied_index: self.applied_index,
             held_until: self.held_until,
-            blocks_held: count(held_by(me)),
+            // By pools that are not its own it holds nothing, whatever the log said last.
+            blocks_held: if role == Role::Differs { 0 } else { count(held_by(me)) },
             blocks_closed: count(closed),
             blocks: count(self.state.blocks().len()),
             epoch: self.state.blocks().map(|held| held.epoch).max().unwrap_or(0),

@@ -43,8 +43,8 @@ impl Reading {
 pub struct Flight {
     /// The number of the last change in it.
     pub until: u64,
-    /// The leases that were told whole, with what was told of them.
-    pub told: Vec<(Ipv4Addr, u64)>,
+    /// The leases that were told whole: by which change, and a digest of what was told of them.
+    pub told: Vec<(Ipv4Addr, u64, u64)>,
     /// If nothing is left to tell after it: when that was so.
     pub complete_at: Option<Timestamp>,
 }

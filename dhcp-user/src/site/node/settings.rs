@@ -139,3 +139,39 @@ impl Settings {
         usize::from(node.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(keys: &str) -> Settings {
+        let text = format!(
+            r#"{{"dhcp": {{"datacenter": {{"multi_site": {{"local_site": "c", {keys},
+                "sites": [{{"name": "a", "nodes": ["a1", "a2"], "priority": 3, "latency": 10}},
+                          {{"name": "b", "nodes": ["b1"], "priority": 1, "latency": 50}},
+                          {{"name": "c", "nodes": ["c1"], "priority": 2, "latency": 0}},
+                          {{"name": "d", "nodes": ["d1"], "priority": 4, "latency": 30}}]}}}}}}}}"#
+        );
+        let section = crate::config::parse(&text, "test").unwrap().multi_site.unwrap();
+        let second = Span::from_secs(1);
+        Settings::of(&section, NodeId(3), second, second).unwrap()
+    }
+
+    #[test]
+    fn sites_are_asked_in_the_order_of_the_strategy() {
+        for (allocation, order, balanced) in [
+            (r#""strategy": "geographic", "prefer_local": true, "fallback_sites": ["d"]"#, "cdab", false),
+            (r#""strategy": "geographic", "prefer_local": false"#, "cadb", false),
+            (r#""strategy": "priority", "prefer_local": true"#, "cbad", false),
+            (r#""strategy": "priority", "prefer_local": false, "fallback_sites": ["a", "d"]"#, "adbc", false),
+            (r#""strategy": "balanced", "prefer_local": false"#, "bcad", true),
+        ] {
+            let settings = settings(&format!(r#""allocation": {{{allocation}}}"#));
+            let named = |site: &usize| settings.sites[*site].name.as_str();
+            let asked: String = settings.donors.iter().map(named).collect();
+            assert_eq!((asked.as_str(), settings.balanced), (order, balanced), "{allocation}");
+        }
+        let settings = settings(r#""failover": {"enabled": true, "preferred_sites": ["d", "a"]}"#);
+        assert_eq!(settings.heirs, [3, 0, 1, 2]);
+    }
+}

@@ -15,7 +15,7 @@ use crate::{
         record::{LeaseRecord, LeaseState},
         table::Leaving,
     },
-    server::work::Work,
+    server::{unsaved::Unsaved, work::Work},
     site::{
         blocks::BlockId,
         delegation::{NodeId, Presence},
@@ -120,6 +120,11 @@ impl Node {
         audience.map(|node| self.acked(node)).min().unwrap_or_else(|| self.log.end().seq)
     }
 
+    /// The number of an address's last change; 0 if there was none.
+    pub fn last_change(&self, address: Ipv4Addr) -> u64 {
+        self.log.seq_of(address).unwrap_or(0)
+    }
+
     /// The last change that every other member has, whether it is counted on or not.
     fn known_everywhere(&self) -> u64 {
         let others = self.state.members().map(|(node, _)| node).filter(|node| *node != self.settings.me);
@@ -146,8 +151,10 @@ impl Node {
         let known: Vec<Ipv4Addr> = self
             .returned
             .iter()
-            .filter(|(_, entry)| {
-                !entry.void && entry.seq <= everywhere && entry.incarnation == self.incarnation
+            .filter(|(address, entry)| {
+                // It may have become part of a later change since.
+                let seq = self.last_change(**address).max(entry.seq);
+                !entry.void && seq <= everywhere && entry.incarnation == self.incarnation
             })
             .map(|(address, _)| *address)
             .collect();
@@ -198,9 +205,9 @@ impl Node {
     }
 
     /// Tells peers what they do not know, as far as it is time to.
-    pub(super) fn pump(&mut self, now: Timestamp, engine: &Engine) {
+    pub(super) fn pump(&mut self, now: Timestamp, engine: &Engine, unsaved: &Unsaved) {
         for index in 0..self.peers.len() {
-            while self.tell(now, engine, index) {}
+            while self.tell(now, engine, unsaved, index) {}
         }
     }
 
@@ -218,7 +225,7 @@ impl Node {
             || !self.awaiting.is_empty() && self.settings.interval > soon
     }
 
-    fn tell(&mut self, now: Timestamp, engine: &Engine, index: usize) -> bool {
+    fn tell(&mut self, now: Timestamp, engine: &Engine, unsaved: &Unsaved, index: usize) -> bool {
         let Some(peer) = self.peers.get(index) else { return false };
         let (node, log_end) = (peer.node, self.log.end());
         if !peer.resumed || peer.flights.len() >= WINDOW || peer.sent >= log_end.seq {
@@ -238,6 +245,11 @@ impl Node {
         let (mut updates, mut told) = (Vec::with_capacity(changes.len()), Vec::new());
         let (mut octets_max, mut last) = (0, since.seq);
         for change in changes {
+            if unsaved.contains(change.address) {
+                // What others hear of must outlast this process. It is told when the disk has room.
+                end.seq = last;
+                break;
+            }
             let Some(lease) = engine.leases().get(change.address) else { continue };
             let Some(epoch) = self.epoch_for(engine, change.address, node) else { continue };
             let shown = self.shown(engine, lease);
@@ -256,8 +268,11 @@ impl Node {
             last = change.seq;
             updates.push(update);
             if anew {
-                told.push((change.address, self.digest_of(&shown)));
+                told.push((change.address, change.seq, self.digest_of(&shown)));
             }
+        }
+        if end.seq <= since.seq {
+            return false;
         }
         let count = updates.len() as u64;
         let octets = encode(&mut updates, now);
@@ -335,8 +350,8 @@ impl Node {
             let Some(flight) = peer.flights.pop_front() else { break };
             // Where something changes all the time, nobody ever has everything that is there now.
             peer.last_sync = peer.last_sync.max(flight.complete_at);
-            for (address, identity) in flight.told {
-                self.log.acknowledged(receiver, address, identity);
+            for (address, seq, identity) in flight.told {
+                self.log.acknowledged(receiver, address, seq, identity);
             }
         }
         if peer.acked >= end.seq {

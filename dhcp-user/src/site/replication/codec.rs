@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     lease::{
+        octets::Octets,
         record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
         store::FIELD_OCTETS_MAX,
     },
@@ -61,7 +62,7 @@ pub struct Identity {
     /// That client's hardware address.
     pub hardware: HardwareAddress,
     /// Option 12.
-    pub hostname: Box<[u8]>,
+    pub hostname: Octets,
     /// Option 82.
     pub relay_information: Box<[u8]>,
 }
@@ -355,7 +356,7 @@ fn decode_identities(rest: &mut Reader<'_>, heads: &[u8]) -> Result<Vec<Identity
             BY_ID => ClientKey::Id(field(rest)?.into()),
             _ => return Err(WireError::Unknown("kind of client")),
         };
-        let (hostname, relay_information) = (Box::default(), Box::default());
+        let (hostname, relay_information) = (Octets::default(), Box::default());
         found.push(Identity { state, client, hardware, hostname, relay_information });
     }
     let hostnames = fields(rest, found.len(), usize::from(u8::MAX))?;

@@ -20,8 +20,9 @@ fn identity() -> impl Strategy<Value = Identity> {
                 0 => ClientKey::Hardware(hardware),
                 1 => ClientKey::Hardware(other),
                 2 => ClientKey::Id([&[hardware.htype], hardware.octets()].concat().into()),
-                _ => ClientKey::Id(id),
+                _ => ClientKey::Id(id.as_ref().into()),
             };
+            let hostname = hostname.as_ref().into();
             Identity { state: states[state], client, hardware, hostname, relay_information }
         },
     )

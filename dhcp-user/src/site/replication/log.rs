@@ -35,6 +35,8 @@ pub const RECEIVERS_MAX: usize = 64;
 struct Entry {
     seq: u64,
     identity: u64,
+    /// The change since which that has been the identity, and what was told of it counts.
+    since: u64,
     /// A bit per receiver that certainly has this identity. A cursor does not tell: a receiver may have passed the
     /// number of a change after the change had moved on to a later number.
     told: u64,
@@ -70,11 +72,14 @@ impl ChangeLog {
             Some(known) => {
                 self.by_seq.remove(&known.seq);
                 self.superseded += 1;
-                let told = if known.identity == identity { known.told } else { 0 };
-                *known = Entry { seq, identity, told };
+                let (since, told) = match known.identity == identity {
+                    true => (known.since, known.told),
+                    false => (seq, 0),
+                };
+                *known = Entry { seq, identity, since, told };
             }
             None => {
-                self.by_address.insert(address, Entry { seq, identity, told: 0 });
+                self.by_address.insert(address, Entry { seq, identity, since: seq, told: 0 });
             }
         }
         self.by_seq.insert(seq, address);
@@ -84,7 +89,8 @@ impl ChangeLog {
     /// As [`touch`](Self::touch), for a lease of which it is not known what the receivers have.
     pub fn touch_anew(&mut self, address: Ipv4Addr, identity: u64) -> u64 {
         if let Some(known) = self.by_address.get_mut(&address) {
-            known.told = 0;
+            // What is under way counts for nothing either.
+            (known.since, known.told) = (self.last + 1, 0);
         }
         self.touch(address, identity)
     }
@@ -131,9 +137,16 @@ impl ChangeLog {
         (found, end)
     }
 
-    /// A receiver has durably what it was told of an address when its identity was `identity`.
-    pub fn acknowledged(&mut self, receiver: usize, address: Ipv4Addr, identity: u64) {
-        if let Some(entry) = self.by_address.get_mut(&address).filter(|entry| entry.identity == identity) {
+    /// What has changed after a change.
+    pub fn changed_after(&self, seq: u64) -> impl Iterator<Item = Ipv4Addr> {
+        self.by_seq.range(seq.saturating_add(1)..).map(|(_, address)| *address)
+    }
+
+    /// A receiver has durably what it was told of an address's change `seq`, when its identity was `identity`. If it has been
+    /// another meanwhile, the receiver may have been told of that one too.
+    pub fn acknowledged(&mut self, receiver: usize, address: Ipv4Addr, seq: u64, identity: u64) {
+        let entry = self.by_address.get_mut(&address);
+        if let Some(entry) = entry.filter(|entry| entry.since <= seq && entry.identity == identity) {
             entry.told |= bit(receiver);
         }
     }
@@ -156,6 +169,8 @@ const fn bit(receiver: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -183,53 +198,73 @@ mod tests {
         let mut log = ChangeLog::new(7);
         log.touch(address(1), 5);
         let anew = |log: &ChangeLog, receiver| log.after(receiver, Cursor { log: 7, seq: 0 }, 9).0[0].anew;
-        log.acknowledged(1, address(1), 4);
+        log.acknowledged(1, address(1), 1, 4);
         assert!(anew(&log, 1), "that was of another client");
-        log.acknowledged(1, address(1), 5);
+        log.acknowledged(1, address(1), 1, 5);
         log.touch(address(1), 5);
         assert!(!anew(&log, 1) && anew(&log, 2));
         assert_eq!(log.resume(1, log.end()), log.end());
         assert!(!anew(&log, 1));
         for lost in [Cursor { log: 8, seq: 1 }, Cursor { log: 7, seq: 3 }] {
-            log.acknowledged(1, address(1), 5);
+            log.acknowledged(1, address(1), 2, 5);
             assert_eq!(log.resume(1, lost), Cursor { log: 7, seq: 0 });
             assert!(anew(&log, 1));
         }
-        log.acknowledged(1, address(1), 5);
+        log.acknowledged(1, address(1), 2, 5);
         log.touch(address(1), 6);
         assert!(anew(&log, 1));
     }
 
+    /// What was under way when a block's epoch changed is acknowledged by who does not take it up.
+    #[test]
+    fn what_was_told_before_it_is_told_anew_does_not_count() {
+        let mut log = ChangeLog::new(7);
+        let told = log.touch(address(1), 5);
+        let again = log.touch_anew(address(1), 5);
+        let anew = |log: &ChangeLog| log.after(1, Cursor { log: 7, seq: 0 }, 9).0[0].anew;
+        log.acknowledged(1, address(1), told, 5);
+        assert!(anew(&log));
+        log.acknowledged(1, address(1), again, 5);
+        assert!(!anew(&log));
+    }
+
     proptest! {
-        /// Whoever asks for a few at a time, whenever, and loses what was under way now and then, ends with the last
-        /// state of everything, and is never told of mere times of a client it does not know.
+        /// Whoever asks for a few at a time, whenever, loses what was under way now and then, and acknowledges late, ends with
+        /// the last state of everything, and is never told of mere times of a client it does not know.
         #[test]
         fn cursors_miss_nothing(
-            steps in prop::collection::vec((0..6_u8, 0..3_u64, 0..4_usize, any::<bool>()), 1..200),
+            steps in prop::collection::vec((0..3_u8, 0..3_u64, 0..4_usize, any::<bool>(), 0..4_usize), 1..200),
         ) {
             let mut log = ChangeLog::new(1);
             let (mut truth, mut told) = (HashMap::new(), HashMap::new());
+            let mut under_way: VecDeque<Vec<Changed>> = VecDeque::new();
             let mut cursor = log.resume(3, Cursor::default());
-            let mut take = |log: &mut ChangeLog, truth: &HashMap<_, (u64, u64)>, few, arrives| {
+            let mut take = |log: &mut ChangeLog, truth: &HashMap<_, (u64, u64)>, few, arrives, behind| {
                 let (changes, next) = log.after(3, cursor, few);
+                let count = changes.len();
                 if arrives {
                     for change in &changes {
                         let now: (u64, u64) = truth[&change.address];
                         let before = told.insert(change.address, now);
                         assert!(change.anew || before.map(|(identity, _)| identity) == Some(now.0));
-                        log.acknowledged(3, change.address, change.identity);
                     }
                     cursor = next;
+                    under_way.push_back(changes);
                 }
-                (changes.len(), told.clone())
+                while under_way.len() > behind {
+                    for change in under_way.pop_front().into_iter().flatten() {
+                        log.acknowledged(3, change.address, change.seq, change.identity);
+                    }
+                }
+                (count, told.clone())
             };
-            for (number, (which, identity, few, arrives)) in (0_u64..).zip(steps) {
+            for (number, (which, identity, few, arrives, behind)) in (0_u64..).zip(steps) {
                 truth.insert(address(which), (identity, number));
                 log.touch(address(which), identity);
-                take(&mut log, &truth, few, arrives);
+                take(&mut log, &truth, few, arrives, behind);
             }
-            while take(&mut log, &truth, 2, true).0 != 0 {}
-            prop_assert_eq!(take(&mut log, &truth, 2, true).1, truth);
+            while take(&mut log, &truth, 2, true, 0).0 != 0 {}
+            prop_assert_eq!(take(&mut log, &truth, 2, true, 0).1, truth);
         }
     }
 }

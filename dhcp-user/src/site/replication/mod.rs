@@ -5,6 +5,7 @@ mod codec;
 mod columns;
 mod dictionary;
 mod log;
+mod milestone;
 mod replica;
 mod template;
 
@@ -15,5 +16,6 @@ pub use codec::{
 };
 pub use columns::{Reader, put_number};
 pub use log::{ChangeLog, Changed, Cursor, RECEIVERS_MAX};
+pub use milestone::Milestone;
 pub use replica::updated;
 pub use template::{TEMPLATE_OCTETS_MAX, Template, Way};

@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn becomes_what_the_holder_has_and_keeps_its_own_forms() {
-        let forms = [Some(KnownForm { fingerprint: 1, answer: 2, echo_sum: 3 }), None];
+        let forms =
+            [Some(KnownForm { fingerprint: std::num::NonZeroU64::MIN, answer: 2, echo_sum: 3 }), None];
         let mine = LeaseRecord { forms, ..lease(1, 100, 60) };
         for anew in [false, true] {
             let renewed = updated(Update::of(&lease(1, 130, 60), 4, anew), Some(&mine));

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    lease::record::{HardwareAddress, LeaseState},
+    lease::{
+        octets::Octets,
+        record::{HardwareAddress, LeaseState},
+    },
     time::Timestamp,
 };
 
@@ -76,7 +79,7 @@ fn clients_of_a_kind_share_a_template_and_each_gets_its_own_request() {
         }
         assert!(template.octets().len() < 60, "{}", template.octets().len());
         // Who has not what belongs into it sends another request.
-        let nameless = LeaseRecord { hostname: Box::default(), ..lease(1) };
+        let nameless = LeaseRecord { hostname: Octets::default(), ..lease(1) };
         assert_eq!(template.request(&nameless), None);
         let hardware = LeaseRecord { client: ClientKey::Hardware(lease(1).hardware), ..lease(1) };
         assert_eq!(template.request(&hardware), None);

@@ -5,7 +5,7 @@ mod disk;
 mod model;
 mod power;
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{net::Ipv4Addr, num::NonZeroU64, path::Path};
 
 use super::{
     Batch, Contents, LogStore, MetaKey, Options, Recovered, StoreError, StoredAnswer, StoredReservation,
@@ -71,7 +71,10 @@ fn lease(i: u32, write: u64) -> LeaseRecord {
         expires: Timestamp(write + 10),
         horizon: Timestamp(write + 20),
         kept_until: Timestamp::ZERO,
-        forms: [Some(KnownForm { fingerprint: write, answer: 1, echo_sum: 3 }), None],
+        forms: [
+            Some(KnownForm { fingerprint: NonZeroU64::MIN.saturating_add(write), answer: 1, echo_sum: 3 }),
+            None,
+        ],
     }
 }
 

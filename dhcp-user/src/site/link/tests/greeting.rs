@@ -85,6 +85,8 @@ async fn what_must_agree_is_named_at_both_ends() {
     let (one, two) = (one.unwrap_err(), two.unwrap_err());
     assert_eq!((one.kind(), two.kind()), ("configuration", "configuration"));
     assert!(one.to_string().contains("198.18.1.127 there"), "{one}");
+    let trouble = b.shared.status()[0].trouble.clone().unwrap_or_default();
+    assert!(trouble.contains("198.18.1.127 here"), "who was called shows it too: {trouble}");
     let b = end("b.example", folder.path(), Odd { cluster: Some([2; 16]), ..Odd::default() });
     assert_eq!(kinds(&a, &b).await, ("cluster", "cluster"));
     let open = |node: &str| end(node, folder.path(), Odd { unencrypted: true, ..Odd::default() });

@@ -47,6 +47,56 @@ fn what_finds_no_room_on_the_disk_is_asked_for_again() {
     assert!(lab.nodes[0].store.durable().leases.contains_key(&ip(12)));
 }
 
+/// When a lease ends by what a node's disk says.
+fn durable_end(lab: &Lab, node: usize, address: Ipv4Addr) -> Timestamp {
+    lab.nodes[node].store.durable().leases[&address].expires
+}
+
+/// A standby's renewal reaches the holder while its disk is full: told again, it changes nothing in memory any more.
+#[test]
+fn a_grant_that_found_no_room_is_acknowledged_when_it_is_durable() {
+    let mut lab = Lab::new(2, 10);
+    lab.ask(0, 1, ip(10));
+    lab.run(10);
+    lab.now = lab.now + Span::from_secs(100);
+    lab.renew(1, 1, ip(10));
+    let granted = lab.lease(1, ip(10)).expires;
+    lab.nodes[0].store.fail_next(Failure::Full);
+    for _ in 0..100 {
+        lab.step();
+        let acked = lab.site(1).acked(NodeId(0)) == lab.site(1).log_end();
+        assert!(
+            !acked || durable_end(&lab, 0, ip(10)) + Span::from_secs(1) >= granted,
+            "acknowledged and lost"
+        );
+    }
+    assert!(lab.in_step());
+    assert_eq!(durable_end(&lab, 0, ip(10)), lab.lease(0, ip(10)).expires);
+}
+
+/// A renewal that found no room was not promised; told to the others it would be kept by them and forgotten here.
+#[test]
+fn nobody_hears_of_what_is_not_durable() {
+    let mut lab = Lab::new(2, 10);
+    lab.ask(0, 1, ip(10));
+    lab.run(10);
+    lab.nodes[0].kernel = Some(Maps);
+    lab.now = lab.now + Span::from_secs(100);
+    // The first is to be told by and by; the second finds no room.
+    lab.renew(0, 1, ip(10));
+    lab.now = lab.now + Span::from_secs(1);
+    lab.nodes[0].store.fail_next(Failure::Full);
+    lab.renew(0, 1, ip(10));
+    assert!(lab.lease(0, ip(10)).expires > durable_end(&lab, 0, ip(10)));
+    for _ in 0..100 {
+        lab.step();
+        assert!(lab.lease(1, ip(10)).expires <= durable_end(&lab, 0, ip(10)), "told before it was durable");
+    }
+    assert!(lab.in_step());
+    // By the other clock, read a tenth of a second late.
+    assert!(lab.lease(1, ip(10)).expires + Span::from_secs(1) > lab.lease(0, ip(10)).expires);
+}
+
 /// The kernel of the third node is to forget a lease for the first one's sake when what the second tells finds no room.
 #[test]
 fn a_full_disk_lets_no_lease_end_before_the_kernel_has_forgotten_it() {

@@ -2,8 +2,11 @@
 //! simulation of sites comes upon once in many seeds is told here in its order.
 
 mod bounds;
+mod donors;
 mod heard;
 mod horizons;
+mod passed;
+mod silence;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -28,6 +31,7 @@ use crate::{
     server::{
         keeper::{Aftermath, Keeper, Withdrawal},
         takeover::{Surroundings, remember},
+        work::Outgoing,
     },
     site::blocks::BlockId,
     time::Span,
@@ -95,6 +99,10 @@ struct Lab {
     deaf: Option<u16>,
     ways: BTreeMap<(u16, u16), VecDeque<Message>>,
     withdrawn: Vec<Vec<Withdrawal>>,
+    /// Whose replies went out, of which address.
+    sent: Vec<Ipv4Addr>,
+    /// What was proposed beside renewals, and is not agreed on.
+    proposed: Vec<Command>,
     starts: u64,
     rng: SmallRng,
 }
@@ -121,6 +129,8 @@ impl Lab {
             deaf: None,
             ways: BTreeMap::new(),
             withdrawn: vec![Vec::new(); usize::from(nodes)],
+            sent: Vec::new(),
+            proposed: Vec::new(),
             starts: 0,
             rng: SmallRng::seed_from_u64(1),
         };
@@ -218,13 +228,15 @@ impl Lab {
 
     fn carry(&mut self, node: usize, aftermath: Aftermath) {
         self.withdrawn[node].extend(aftermath.withdrawn);
+        self.sent.extend(aftermath.send.iter().filter_map(|reply| reply.promises));
         for output in aftermath.site {
             match output {
                 Output::Send(to, message) if self.linked && self.deaf != Some(to.0) => {
                     self.ways.entry((node as u16, to.0)).or_default().push_back(message);
                 }
                 Output::Propose(command @ Command::Renew { .. }) => self.commands.push(command),
-                Output::Send(..) | Output::Propose(_) => {}
+                Output::Propose(command) => self.proposed.push(command),
+                Output::Send(..) => {}
             }
         }
     }
@@ -313,6 +325,9 @@ impl Lab {
         let outcome = engine.handle(self.now, &mut self.rng, &ingress, &payload);
         assert_eq!(outcome.reason, reason, "client {client} about {address} to node {node}");
         let mut work = Work::default();
+        if outcome.effects.reply.is_some() {
+            work.send.push(Outgoing { interface: 0, frame: Vec::new(), promises: Some(address) });
+        }
         work.take(outcome.effects);
         let aftermath = self.nodes[node].settle(self.now, work).unwrap();
         self.carry(node, aftermath);

@@ -1,0 +1,64 @@
+//! A lease that changes again before the peers heard of it is told by its later change: they pass the earlier one without it
+//! (`replication::milestone`). And what a node granted nobody takes from it who has not heard of it.
+
+use super::*;
+
+/// The change a reply waited for is passed by a peer that was told of another one only.
+#[test]
+fn a_reply_waits_for_the_change_that_its_lease_became_part_of() {
+    let mut lab = Lab::new(2, 1);
+    lab.nodes[0].site.as_mut().unwrap().settings.mode = SyncMode::Sync;
+    let (x, y) = (ip(10), ip(11));
+    let before = lab.sent.len();
+    lab.ask(0, 1, x);
+    lab.ask(0, 2, y);
+    lab.now = lab.now + Span::from_millis(100);
+    lab.renew(0, 1, x);
+    lab.turn(0);
+    assert_eq!(lab.sent.len(), before, "nobody knows yet");
+    // One change a batch: the first is that of y, the second that of x.
+    let way = lab.ways.get_mut(&(0, 1)).unwrap();
+    let is_updates = |message: &Message| matches!(message, Message::Updates { .. });
+    let rest: Vec<Message> = way.extract_if(.., |message| is_updates(message)).collect();
+    assert_eq!(rest.len(), 2);
+    let mut rest = rest.into_iter();
+    way.extend(rest.next());
+    lab.deliver(1);
+    lab.turn(1);
+    lab.deliver(0);
+    lab.turn(0);
+    assert_eq!(lab.sent[before..], [y], "x has not been heard of");
+    lab.ways.entry((0, 1)).or_default().extend(rest);
+    lab.run(1);
+    assert_eq!(lab.sent[before..], [y, x, x]);
+}
+
+/// A block's new holder knows less of a lease than a standby, which has just granted it to its client within what the holder
+/// before had told: what the new one says of it first must not take that back.
+#[test]
+fn a_holder_that_knows_less_takes_nothing_back_before_it_has_heard() {
+    let mut lab = Lab::new(3, 1_000);
+    let x = ip(10);
+    lab.ask(0, 1, x);
+    lab.run(10);
+    lab.deaf = Some(2);
+    lab.now = lab.now + Span::from_secs(300);
+    lab.renew(0, 1, x);
+    lab.run(3);
+    lab.now = lab.now + Span::from_secs(200);
+    lab.renew(1, 1, x);
+    let promised = lab.lease(1, x).expires;
+    assert!(promised > lab.lease(2, x).horizon && promised <= lab.lease(1, x).horizon);
+    lab.commands.push(Command::Move { by: NodeId(0), to: NodeId(2), blocks: vec![(BlockId(0), 1)] });
+    // Both speak at once: the new holder before it hears of the grant.
+    lab.deaf = None;
+    lab.link(false);
+    lab.link(true);
+    for _ in 0..100 {
+        lab.step();
+        let lease = lab.lease(1, x);
+        assert!(promised <= lease.expires.min(lease.horizon), "{lease:?}");
+    }
+    assert!(lab.in_step());
+    assert!(lab.lease(2, x).expires >= promised, "it has heard: {:?}", lab.lease(2, x));
+}
