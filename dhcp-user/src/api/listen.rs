@@ -32,10 +32,21 @@ use super::{
 const CONNECTIONS_MAX: usize = 1_024;
 /// Connections of one address at one time.
 const CONNECTIONS_OF_ONE_MAX: u32 = 64;
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// How long the head of a request may take, and how long a connection may be idle before the next one.
-const HEAD_TIME: Duration = Duration::from_secs(15);
+/// How long things may take at a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A TLS handshake.
+    pub handshake: Duration,
+    /// The head of a request, and being idle before the next one.
+    pub head: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { handshake: Duration::from_secs(10), head: Duration::from_secs(15) }
+    }
+}
+
 /// The most octets of a request's head.
 const HEAD_MAX: usize = 32 << 10;
 /// The most header fields.
@@ -83,6 +94,16 @@ impl Drop for Held {
 
 /// Serves connections over the network, for ever.
 pub async fn serve_tcp(listener: TcpListener, tls: Option<Arc<Tls>>, router: Router) {
+    serve_tcp_with(listener, tls, router, Patience::default()).await;
+}
+
+/// As [`serve_tcp`], with so much patience.
+pub async fn serve_tcp_with(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    patience: Patience,
+) {
     let (room, sources) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Sources::default());
     loop {
         let permit = take(&room).await;
@@ -94,6 +115,8 @@ pub async fn serve_tcp(listener: TcpListener, tls: Option<Arc<Tls>>, router: Rou
             }
         };
         let Some(held) = sources.hold(address) else { continue };
+        // Or the second of several short answers waits until its reader's kernel is pleased to acknowledge the first: 40 ms.
+        drop(stream.set_nodelay(true));
         if let Err(error) = set_tcp_user_timeout(&stream, UNTAKEN_MS) {
             tracing::debug!(%address, %error, "a reader that stalls holds its connection");
         }
@@ -103,16 +126,17 @@ pub async fn serve_tcp(listener: TcpListener, tls: Option<Arc<Tls>>, router: Rou
             let done = match tls {
                 None => {
                     let peer = Peer::Remote { address, certificate: None };
-                    serve_one(stream, router, peer).await
+                    serve_one(stream, router, peer, patience.head).await
                 }
                 Some(tls) => {
-                    let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, tls.acceptor().accept(stream)).await else {
+                    let Ok(Ok(stream)) = timeout(patience.handshake, tls.acceptor().accept(stream)).await
+                    else {
                         tracing::debug!(%address, "no TLS handshake");
                         return;
                     };
                     let chain = stream.get_ref().1.peer_certificates();
                     let certificate = chain.and_then(|chain| common_name(chain.first()?));
-                    serve_one(stream, router, Peer::Remote { address, certificate }).await
+                    serve_one(stream, router, Peer::Remote { address, certificate }, patience.head).await
                 }
             };
             if let Err(error) = done {
@@ -132,7 +156,8 @@ pub async fn serve_local(listener: UnixListener, router: Router) {
                 let router = router.clone();
                 tokio::spawn(async move {
                     let _permit = permit;
-                    if let Err(error) = serve_one(stream, router, Peer::Local).await {
+                    if let Err(error) = serve_one(stream, router, Peer::Local, Patience::default().head).await
+                    {
                         tracing::debug!(%error, "a local connection ended badly");
                     }
                 });
@@ -157,11 +182,12 @@ async fn serve_one(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     peer: Peer,
+    head_time: Duration,
 ) -> hyper::Result<()> {
     let service = TowerToHyperService::new(router.layer(Extension(peer)));
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        .header_read_timeout(head_time)
         .max_buf_size(HEAD_MAX)
         .max_headers(FIELDS_MAX)
         .serve_connection(TokioIo::new(stream), service)

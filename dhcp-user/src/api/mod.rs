@@ -4,8 +4,9 @@
 //! * [`access`]: callers, the table of rights, tokens, limits, and the gate all requests go through.
 //! * [`page`]: the status page. [`trend`]: how figures moved before anybody looked.
 //! * [`capture`]: captures as files. [`of_site`]: which addresses are a site's.
-//! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them. [`turn`]: work that is done one at a time.
+//! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them. [`turn`]: whole configurations, judged one at a time.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
+//! * [`site_news`]: what happens to sites, noticed every second.
 //! * [`scrape`]: figures for Prometheus, made once for all who ask.
 //! * [`start`]: all of it for a running service.
 
@@ -23,6 +24,7 @@ pub mod page;
 pub mod problem;
 pub mod routes;
 pub mod scrape;
+pub mod site_news;
 pub mod start;
 pub mod tls;
 pub mod trend;
@@ -30,7 +32,7 @@ pub mod turn;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, middleware};
@@ -67,7 +69,7 @@ pub const BODY_MAX: usize = 1 << 20;
 pub struct Api {
     /// The way to the service's thread.
     pub service: ServiceHandle,
-    /// What becomes of leases.
+    /// What becomes of leases and sites.
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,
@@ -87,7 +89,7 @@ pub struct Api {
     pub expiry: Arc<Expiry>,
     /// Who reads the audit log.
     pub readers: Readers,
-    /// Who judges a configuration.
+    /// Who sends or judges a configuration.
     pub turns: Turns,
     /// How figures moved lately.
     pub trend: Trend,
@@ -97,6 +99,8 @@ pub struct Api {
     pub requests: Arc<AtomicU64>,
     /// The figures for Prometheus, as they were a moment ago.
     pub scrape: Scrape,
+    /// The longest a handler may take until its answer begins.
+    pub handler_time: Duration,
     /// Held while a capture is on: there is one at a time.
     pub capturing: Arc<tokio::sync::Mutex<()>>,
     /// The other nodes, if there are sites.
@@ -132,6 +136,7 @@ impl Api {
             latency: Arc::default(),
             requests: Arc::default(),
             scrape: Scrape::default(),
+            handler_time: access::gate::HANDLER_TIME,
             capturing: Arc::default(),
             sites: None,
         }

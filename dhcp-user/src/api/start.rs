@@ -16,6 +16,7 @@ use super::{
     ask::ServiceHandle,
     changes::Changes,
     listen::{serve_local, serve_tcp},
+    site_news,
     tls::{Expiry, Tls, TlsError},
 };
 use crate::{
@@ -88,6 +89,9 @@ impl Prepared {
         let api = Api::new(service, feed, flushes, in_force, tokens, changes);
         let api = Api { expiry, latency, sites, reloader: Some(reloader), ..api };
         tokio::spawn(api.trend.clone().follow(api.service.clone()));
+        if let Some(sites) = &api.sites {
+            tokio::spawn(site_news::follow(Arc::clone(sites), api.service.clone(), Arc::clone(&api.feed)));
+        }
         let router = api.router();
         tokio::spawn(serve_local(local, router.clone()));
         let config = api.in_force.config();
@@ -109,7 +113,7 @@ impl Prepared {
 pub struct Behind {
     /// The way to its thread.
     pub service: ServiceHandle,
-    /// What becomes of leases.
+    /// What becomes of leases and sites.
     pub feed: Arc<Feed>,
     /// How long the store's flushes take.
     pub flushes: Arc<FlushTimes>,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{EXIT_USAGE, ask};
+use super::{EXIT_USAGE, ask, progress::Progress};
 use crate::{
     audit::{
         Moment,
@@ -49,7 +49,10 @@ pub(super) fn audit(
             }
         },
     };
-    let shown = history::of(&path, address, at).context("no answer").and_then(|history| {
+    let progress = Progress::of_waiting_for("reading the audit log");
+    let history = history::of(&path, address, at);
+    drop(progress);
+    let shown = history.context("no answer").and_then(|history| {
         if json { ask::print_json(&history) } else { table(&history).context("cannot print") }
     });
     match shown {

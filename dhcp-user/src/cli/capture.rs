@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     ask::{print_json, wait},
+    progress::Progress,
     remote::Asking,
 };
 
@@ -125,6 +126,7 @@ pub(super) fn capture(wanted: &Capture) -> Result<()> {
     let to_stdout = wanted.write.as_os_str() == "-";
     let shown = wanted.write.display();
     let mut file: Option<Blocks<Box<dyn Write>>> = None;
+    let progress = Progress::of_gathering("frames");
     wait(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
         let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
@@ -141,7 +143,10 @@ pub(super) fn capture(wanted: &Capture) -> Result<()> {
                     none.insert(Blocks::new(out))
                 }
             };
-            blocks.take(octets)
+            let before = blocks.frames;
+            blocks.take(octets)?;
+            progress.add(usize::try_from(blocks.frames - before).unwrap_or(0));
+            Ok(())
         });
         tokio::select! {
             read = reading => read.with_context(|| format!("{shown}: the capture failed")),
@@ -149,6 +154,7 @@ pub(super) fn capture(wanted: &Capture) -> Result<()> {
             _ = terminate.recv() => Ok(()),
         }
     })?;
+    drop(progress);
     let Some(blocks) = file else { return Ok(()) };
     let left_out: u64 = blocks.left_out.values().sum();
     if wanted.asking.json && !to_stdout {

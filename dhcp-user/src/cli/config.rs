@@ -16,6 +16,7 @@ use super::{
     EXIT_USAGE, Wrong,
     ask::{print_json, wait},
     daemon::check_config,
+    progress::Progress,
     remote::Asking,
 };
 use crate::{
@@ -143,6 +144,7 @@ fn diff(file: &Path, asking: &Asking) -> Result<()> {
 
 fn compare(file: &Path, text: &str, asking: &Asking) -> Result<ConfigDiff> {
     let daemon = asking.daemon()?;
+    let _progress = Progress::of_waiting_for("the daemon compares");
     let found = wait(async { Ok(daemon.send_text(Method::POST, "/api/v1/config/diff", text, None).await?) });
     found.map_err(|error| by_its_name(file, error))
 }
@@ -166,8 +168,10 @@ fn change(method: Method, path: &str, body: Option<(String, String)>, asking: &A
     let daemon = asking.daemon()?;
     let (text, version) = body.unzip();
     let text = text.unwrap_or_default();
+    let progress = Progress::of_waiting_for("the daemon takes the configuration up");
     let done: Reloaded =
         wait(async { Ok(daemon.send_text(method, path, &text, version.as_deref()).await?) })?;
+    drop(progress);
     if asking.json {
         return print_json(&done);
     }

@@ -13,9 +13,9 @@ use super::{
     remote::Asking,
 };
 use crate::{
-    api::{routes::tokens::TokenView, trend::forecast::Forecast},
+    api::routes::tokens::TokenView,
     config::model::ApiRole,
-    server::view::{LeaseView, PoolView, SubnetView},
+    server::view::{Forecast, LeaseView, PoolView, SubnetView},
 };
 
 /// What an export is written in.

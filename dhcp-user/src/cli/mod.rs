@@ -8,6 +8,7 @@ mod capture;
 mod config;
 mod daemon;
 mod explain;
+mod import;
 mod leases;
 mod manage;
 mod manual;

@@ -1,5 +1,5 @@
-//! How far long work is, on stderr: only where that is a terminal, and not where stdout is one too, for then the lines
-//! themselves show it.
+//! How far long work is, on stderr and only where that is a terminal. Where lines are printed as they come, not if stdout is
+//! one too, for then the lines themselves show it.
 
 use std::{
     io::{IsTerminal as _, stdout},
@@ -25,9 +25,28 @@ impl Progress {
         )
     }
 
+    /// Of so many things, while nothing is printed: on stderr whatever stdout is.
+    pub fn of_known(things: &'static str, count: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
+        Self::begun(bar, &format!("{{bar:30}} {{pos}} of {{len}} {things}, {{eta}} left"))
+    }
+
+    /// Of things whose number is not known before, while nothing is printed: on stderr whatever stdout is.
+    pub fn of_gathering(things: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        Self::begun(bar, &format!("{{pos}} {things}, {{elapsed}}"))
+    }
+
     /// Of waiting, with a word about how it stands; on stderr whatever stdout is, for nothing is printed meanwhile.
     pub fn of_waiting() -> Self {
         Self::begun(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()), "{msg}, {elapsed}")
+    }
+
+    /// Of waiting for something, in words.
+    pub fn of_waiting_for(what: &str) -> Self {
+        let progress = Self::of_waiting();
+        progress.say(what.to_owned());
+        progress
     }
 
     fn begun(bar: ProgressBar, what: &str) -> Self {

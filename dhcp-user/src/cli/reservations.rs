@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ask::{print_json, wait},
+    import::{self, Import},
+    progress::Progress,
     remote::Asking,
 };
 use crate::api::routes::reservations::{ReservationPage, ReservationView, Source};
@@ -38,6 +40,8 @@ enum Command {
     Add(Wanted),
     /// Put another reservation in the place of an address's.
     Change(Wanted),
+    /// Keep many addresses, those of a file. What is refused is said, and the others are made.
+    Import(Import),
     /// Remove one that was made by `add`.
     Remove {
         /// Its address.
@@ -143,6 +147,7 @@ pub(super) fn run(line: &Reservations) -> Result<()> {
         Some(Command::Show { address, asking }) => show(*address, asking),
         Some(Command::Add(wanted)) => wanted.send(Method::POST, PATH),
         Some(Command::Change(wanted)) => wanted.send(Method::PUT, &format!("{PATH}/{}", wanted.address)),
+        Some(Command::Import(wanted)) => import::run(wanted),
         Some(Command::Remove { address, asking }) => {
             let daemon = asking.daemon()?;
             let path = format!("{PATH}/{address}");
@@ -175,9 +180,11 @@ fn list(asking: &Asking) -> Result<()> {
     let daemon = asking.daemon()?;
     let all = wait(async {
         let (mut all, mut after): (Vec<ReservationView>, _) = (Vec::new(), String::new());
+        let progress = Progress::of_gathering("reservations");
         loop {
             let page: ReservationPage =
                 daemon.get(&format!("/api/v1/reservations?limit=1000{after}")).await?;
+            progress.add(page.reservations.len());
             all.extend(page.reservations);
             match page.next {
                 Some(next) => after = format!("&after={next}"),

@@ -64,7 +64,7 @@ pub(super) enum Site {
         #[command(flatten)]
         asking: Asking,
     },
-    /// Of two nodes, say that the other is down for certain, so that this one takes its addresses over.
+    /// Say that a node is down for certain, so that its addresses are taken over: where there are two, or failover is off.
     PartnerDown {
         /// The node that is down.
         node: String,
@@ -112,8 +112,8 @@ pub(super) fn run(command: Site) -> Result<()> {
         Site::PartnerDown { node, certain, asking } => {
             ensure!(
                 certain,
-                "if {node} is not down, it and this node will give the same addresses to different clients. Make sure it \
-                 is off, or cut from every client, then say --certain"
+                "if {node} is not down, and two nodes are all there are, both will give the same addresses to different \
+                 clients. Make sure it is off, or cut from every client, then say --certain"
             );
             tell("sync/partner-down", Some(&json!({"node": node})), &asking)
         }

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The longest a handler may take until its answer begins: bodies that trickle in are cut off by this.
-const HANDLER_TIME: Duration = Duration::from_secs(30);
+pub const HANDLER_TIME: Duration = Duration::from_secs(30);
 /// Names a request in answers, log and record.
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest identifier taken from a caller.
@@ -70,12 +70,13 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
             request.extensions_mut().insert(caller);
             // On a task of its own: who hangs up in the middle stops nothing that has begun, and keeps nothing out of
             // the record.
-            let done = tokio::spawn(async move { recording.record(handle(next, request).await).await });
+            let time = api.handler_time;
+            let done = tokio::spawn(async move { recording.record(handle(time, next, request).await).await });
             done.await.unwrap_or_else(|_| Problem::unavailable("the request failed").into_response())
         }
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            handle(next, request).await
+            handle(api.handler_time, next, request).await
         }
     };
     let headers = response.headers_mut();
@@ -118,8 +119,8 @@ impl Recording {
     }
 }
 
-async fn handle(next: Next, request: Request) -> Response {
-    timeout(HANDLER_TIME, next.run(request)).await.unwrap_or_else(|_| {
+async fn handle(time: Duration, next: Next, request: Request) -> Response {
+    timeout(time, next.run(request)).await.unwrap_or_else(|_| {
         let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long");
         let mut response = problem.into_response();
         response.extensions_mut().insert(Note("not waited for to its end: it may have been done".to_owned()));

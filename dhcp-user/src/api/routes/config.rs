@@ -13,12 +13,7 @@ use utoipa::ToSchema;
 
 use super::addressed::tagged;
 use crate::{
-    api::{
-        Api,
-        access::gate::Note,
-        problem::{Problem, Text},
-        turn::Turn,
-    },
+    api::{Api, access::gate::Note, problem::Problem, turn::WholeText},
     config::{
         self,
         difference::{Difference, differences},
@@ -65,8 +60,11 @@ impl ConfigSummary {
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn validate(turn: Turn, Text(text): Text) -> Result<Json<ConfigSummary>, Problem> {
-    let judged = judged(turn, move || config::parse(&text, "request")).await?;
+pub(super) async fn validate(
+    State(api): State<Api>,
+    text: WholeText,
+) -> Result<Json<ConfigSummary>, Problem> {
+    let judged = judged(&api, text, |text| config::parse(text, "request")).await?;
     let config = judged.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
     Ok(Json(ConfigSummary::of(&config)))
 }
@@ -74,12 +72,14 @@ pub(super) async fn validate(turn: Turn, Text(text): Text) -> Result<Json<Config
 /// Judges a configuration. Millions of reservations may be in it: not on a thread that others wait for, and the turn is
 /// over when that is done, whether anybody still waits for it or not.
 async fn judged<T: Send + 'static>(
-    turn: Turn,
-    judge: impl FnOnce() -> T + Send + 'static,
+    api: &Api,
+    text: WholeText,
+    judge: impl FnOnce(&str) -> T + Send + 'static,
 ) -> Result<T, Problem> {
+    let turn = api.turns.take().await?;
     let judged = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        judge()
+        judge(text.as_str())
     });
     judged.await.map_err(|_| Problem::unavailable("the configuration could not be judged"))
 }
@@ -124,20 +124,16 @@ pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn diff(
-    State(api): State<Api>,
-    turn: Turn,
-    Text(text): Text,
-) -> Result<Json<ConfigDiff>, Problem> {
+pub(super) async fn diff(State(api): State<Api>, text: WholeText) -> Result<Json<ConfigDiff>, Problem> {
     let reloader = reloader(&api)?;
-    let compared = judged(turn, move || {
+    let compared = judged(&api, text, move |text| {
         let standing = reloader.in_force().standing();
-        let (changes, refused) = match reloader.judge(&text) {
+        let (changes, refused) = match reloader.judge(text) {
             Ok((_, decision)) => (decision == Decision::Change, None),
             Err(error @ ReloadError::Config(_)) => return Err(error),
             Err(error) => (true, Some(error.to_string())),
         };
-        let (version, differences) = (version(&standing.text), differences(&standing.text, &text));
+        let (version, differences) = (version(&standing.text), differences(&standing.text, text));
         Ok(ConfigDiff { version, differences, changes, refused })
     });
     compared.await?.map(Json).map_err(|error| refusal(&error))
@@ -157,13 +153,14 @@ pub(super) async fn diff(
         (status = 412, body = Problem),
         (status = 422, body = Problem),
         (status = 428, body = Problem),
+        (status = 503, body = Problem, description = "Too many are being sent; see Retry-After"),
         (status = "default", body = Problem)
     )
 )]
 pub(super) async fn apply(
     State(api): State<Api>,
     headers: HeaderMap,
-    Text(text): Text,
+    text: WholeText,
 ) -> Result<Response, Problem> {
     let Some(tag) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) else {
         return Err(Problem::new(
@@ -172,6 +169,8 @@ pub(super) async fn apply(
         ));
     };
     let expected = Some(tag.trim().trim_matches('"').to_owned()).filter(|tag| tag != "*");
+    // What is put in force has its turn at the service. The room for the text is kept meanwhile.
+    let (text, _room) = text.into_parts();
     let new = version(&text);
     let done = reloader(&api)?.apply(text, expected).await;
     told(done, &new)

@@ -1,4 +1,4 @@
-//! What becomes of leases, as it happens: server-sent events, resumed by the number of the last one seen.
+//! What becomes of leases and sites, as it happens: server-sent events, resumed by the number of the last one seen.
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
         access::caller::Caller,
         problem::{Parameters, Problem, within},
     },
-    server::feed::{Feed, LeaseEvent},
+    server::feed::{Feed, FeedEvent},
 };
 
 /// Events taken from the ring at once.
@@ -41,7 +41,8 @@ const RECENT_MAX: u64 = 1_000;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Start {
-    /// Begin with so many of the latest events, up to 1000, where there is no `Last-Event-ID`.
+    /// Begin with so many of the latest events, and so many of the latest of sites, up to 1000, where there is no
+    /// `Last-Event-ID`.
     #[param(maximum = 1000)]
     recent: Option<u64>,
 }
@@ -56,17 +57,17 @@ struct Reader {
     until: Instant,
 }
 
-/// Lease events as they happen, as server-sent events: `lease` with a lease event, and `missed` with a number where events
-/// are gone because the reader was too slow or away for too long (at least so many, if the daemon was started meanwhile).
-/// Begins with what comes next, or after the event named by the header `Last-Event-ID`. Ends after five minutes: come back
-/// with that header, as browsers do by themselves.
+/// What happens, as server-sent events: `lease` with a lease event, `site` with a site event, and `missed` with a number
+/// where events are gone because the reader was too slow or away for too long (at least so many, if the daemon was started
+/// meanwhile). Begins with what comes next, or after the event named by the header `Last-Event-ID`. Ends after five minutes:
+/// come back with that header, as browsers do by themselves. Who is restricted to subnets hears of leases in them only.
 #[utoipa::path(
     get,
     path = "/api/v1/events",
     tag = "events",
     params(Start, ("last-event-id" = Option<u64>, Header, description = "The number of the last event seen")),
     responses(
-        (status = 200, description = "A stream of events", body = LeaseEvent, content_type = "text/event-stream"),
+        (status = 200, description = "A stream of events", body = FeedEvent, content_type = "text/event-stream"),
         (status = "default", body = Problem)
     )
 )]
@@ -77,22 +78,22 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
     let news = api.feed.watch();
-    let after = match headers.get("last-event-id") {
-        None => api.feed.before(within("recent", start.recent.unwrap_or(0), 0..=RECENT_MAX)?),
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .ok_or_else(|| Problem::bad_request("Last-Event-ID is the number of an event"))?,
+    let recent = within("recent", start.recent.unwrap_or(0), 0..=RECENT_MAX)?;
+    let (after, first) = match headers.get("last-event-id") {
+        None => {
+            let after = api.feed.before(recent);
+            // A storm of leases is no reason to begin without what happened to sites before it.
+            (after, api.feed.sites_until(after, usize::try_from(recent).unwrap_or(0)))
+        }
+        Some(value) => {
+            let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+            let wrong = || Problem::bad_request("Last-Event-ID is the number of an event");
+            (number.ok_or_else(wrong)?, Vec::new())
+        }
     };
-    let reader = Reader {
-        feed: api.feed,
-        news,
-        caller,
-        after,
-        ready: VecDeque::new(),
-        until: Instant::now() + STREAM_TIME,
-    };
+    let (ready, until) = (VecDeque::new(), Instant::now() + STREAM_TIME);
+    let mut reader = Reader { feed: api.feed, news, caller, after, ready, until };
+    reader.show(&first);
     let stream = unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok(event), reader))
@@ -115,16 +116,25 @@ impl Reader {
                 self.ready.push_back(sse::Event::default().event("missed").data(taken.missed.to_string()));
             }
             if let Some(last) = taken.events.last() {
-                self.after = last.id;
+                self.after = last.id();
             } else {
                 timeout_at(self.until, self.news.changed()).await.ok()?.ok()?;
                 continue;
             }
-            let seen = taken.events.iter().filter(|event| self.caller.may_see(event.address));
-            let shown = seen.filter_map(|event| {
-                sse::Event::default().event("lease").id(event.id.to_string()).json_data(event).ok()
-            });
-            self.ready.extend(shown);
+            self.show(&taken.events);
+        }
+    }
+
+    /// Has those sent that the caller may see.
+    fn show(&mut self, events: &[FeedEvent]) {
+        for event in events {
+            let (name, may_see) = match event {
+                FeedEvent::Lease(lease) => ("lease", self.caller.may_see(lease.address)),
+                // As all else that is about the whole node.
+                FeedEvent::Site(_) => ("site", self.caller.subnets.is_empty()),
+            };
+            let shown = || sse::Event::default().event(name).id(event.id().to_string()).json_data(event).ok();
+            self.ready.extend(may_see.then(shown).flatten());
         }
     }
 }

@@ -10,28 +10,17 @@ use axum::{
 };
 use futures_util::stream::unfold;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use crate::{
     api::{
         Api,
         access::caller::Caller,
         problem::{Parameters, Problem},
-        routes::leases::{Filters, Listing},
+        routes::listing::{Filters, Format, Listing},
     },
     server::{desk::Wanted, service::Query, view::LeaseView},
 };
-
-/// How the leases are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Format {
-    /// A JSON object on each line.
-    #[default]
-    Ndjson,
-    /// Comma-separated values (RFC 4180) with a header.
-    Csv,
-}
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -8,22 +8,19 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::addressed::{Addressed, tagged};
 use crate::{
     api::{
         Api,
         access::{caller::Caller, gate::Note},
-        of_site,
         problem::{Parameters, Problem, within},
-        routes::export::Format,
+        routes::listing::{Cursor, Filters, Listing},
     },
-    lease::record::LeaseState,
     server::{
-        desk::{Act, ActError, Change, PAGE_LEASES_MAX, PAGE_SCAN_MAX, Wanted},
+        desk::{Act, ActError, Change, PAGE_LEASES_MAX, PAGE_SCAN_MAX},
         service::Query,
         view::LeaseView,
     },
@@ -45,189 +42,6 @@ pub struct LeasePage {
     pub next: Option<Ipv4Addr>,
 }
 
-/// Which state is wanted.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum StateName {
-    /// Promised to a client.
-    Bound,
-    /// Free, remembered for its last client.
-    Free,
-    /// Declined.
-    Quarantined,
-}
-
-/// Who granted last.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Granter {
-    /// The kernel program.
-    Kernel,
-    /// The daemon.
-    Daemon,
-}
-
-/// Which leases are wanted; several filters must all fit.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Filters {
-    /// Of this address.
-    #[param(value_type = Option<String>, format = "ipv4")]
-    address: Option<Ipv4Addr>,
-    /// Not before this address.
-    #[param(value_type = Option<String>, format = "ipv4")]
-    first: Option<Ipv4Addr>,
-    /// Not after this address.
-    #[param(value_type = Option<String>, format = "ipv4")]
-    last: Option<Ipv4Addr>,
-    /// Inside this prefix.
-    #[param(value_type = Option<String>, pattern = r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
-    subnet: Option<Ipv4Net>,
-    /// Of this hardware address, as listings show it.
-    hw_address: Option<String>,
-    /// With this option 61, hexadecimal.
-    #[param(pattern = "^([0-9A-Fa-f]{2})*$", max_length = 510)]
-    client_id: Option<String>,
-    /// With this in the host name; upper and lower case are the same.
-    #[param(max_length = 255)]
-    hostname: Option<String>,
-    /// In this state.
-    #[param(inline)]
-    state: Option<StateName>,
-    /// Last granted by the kernel or by the daemon.
-    #[param(inline)]
-    renewed_by: Option<Granter>,
-    /// In a block of addresses that a node of this site holds at present; addresses outside of all pools are in none.
-    site: Option<String>,
-}
-
-impl Filters {
-    /// What of it a caller may see; `None` if nothing can fit.
-    pub(super) fn wanted(&self, api: &Api, caller: &Caller) -> Result<Option<Wanted>, Problem> {
-        let client_id = match &self.client_id {
-            None => None,
-            Some(text) => {
-                let octets = crate::config::hex(text).filter(|octets| octets.len() <= 255);
-                Some(octets.ok_or_else(|| Problem::bad_request("client_id is not hexadecimal octets"))?)
-            }
-        };
-        if self.hostname.as_ref().is_some_and(|name| name.len() > 255) {
-            return Err(Problem::bad_request("no host name is longer than 255 octets"));
-        }
-        let within: Vec<Ipv4Net> = match (self.subnet, caller.subnets.is_empty()) {
-            (None, _) => caller.subnets.clone(),
-            (Some(subnet), true) => vec![subnet],
-            // The smaller of two prefixes that overlap lies inside the other.
-            (Some(subnet), false) => caller
-                .subnets
-                .iter()
-                .filter_map(|own| match (own.contains(&subnet), subnet.contains(own)) {
-                    (true, _) => Some(subnet),
-                    (_, true) => Some(*own),
-                    _ => None,
-                })
-                .collect(),
-        };
-        let ranges = self.site.as_deref().map(|site| of_site::ranges(api, site)).transpose()?;
-        if within.is_empty() && !(self.subnet.is_none() && caller.subnets.is_empty()) {
-            return Ok(None);
-        }
-        if ranges.as_ref().is_some_and(|ranges| ranges.is_empty()) {
-            return Ok(None);
-        }
-        Ok(Some(Wanted {
-            after: None,
-            first: self.address.max(self.first),
-            last: [self.address, self.last].into_iter().flatten().min(),
-            within,
-            ranges,
-            hw_address: self.hw_address.as_ref().map(|text| text.to_lowercase().replace('-', ":")),
-            client_id,
-            hostname: self.hostname.as_ref().map(|text| text.to_lowercase()),
-            state: self.state.map(|state| match state {
-                StateName::Bound => LeaseState::Bound,
-                StateName::Free => LeaseState::Free,
-                StateName::Quarantined => LeaseState::Quarantined,
-            }),
-            by_kernel: self.renewed_by.map(|by| matches!(by, Granter::Kernel)),
-            limit: PAGE_LEASES_MAX,
-        }))
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Cursor {
-    /// The cursor: addresses after this one, as `next` of the page before.
-    #[param(value_type = Option<String>, format = "ipv4")]
-    after: Option<Ipv4Addr>,
-    /// The most to give, 1 to 10000; 100 if left out.
-    #[param(minimum = 1, maximum = 10000)]
-    limit: Option<usize>,
-}
-
-/// All that the query of a listing may hold. One struct, for serde's `flatten` knows no numbers in a query.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Listing {
-    after: Option<Ipv4Addr>,
-    limit: Option<usize>,
-    address: Option<Ipv4Addr>,
-    first: Option<Ipv4Addr>,
-    last: Option<Ipv4Addr>,
-    subnet: Option<Ipv4Net>,
-    hw_address: Option<String>,
-    client_id: Option<String>,
-    hostname: Option<String>,
-    state: Option<StateName>,
-    renewed_by: Option<Granter>,
-    site: Option<String>,
-    format: Option<Format>,
-}
-
-impl Listing {
-    /// What an export is to be like.
-    pub(super) fn export(self) -> Result<(Option<Format>, Filters), Problem> {
-        if self.after.is_some() || self.limit.is_some() {
-            return Err(Problem::bad_request("an export has no `after` and no `limit`: it is all that fits"));
-        }
-        let format = self.format;
-        Ok((format, self.parts().1))
-    }
-
-    fn parts(self) -> (Cursor, Filters) {
-        let Self {
-            after,
-            limit,
-            address,
-            first,
-            last,
-            subnet,
-            hw_address,
-            client_id,
-            hostname,
-            state,
-            renewed_by,
-            site,
-            format: _,
-        } = self;
-        let filters = Filters {
-            address,
-            first,
-            last,
-            subnet,
-            hw_address,
-            client_id,
-            hostname,
-            state,
-            renewed_by,
-            site,
-        };
-        (Cursor { after, limit }, filters)
-    }
-}
-
 /// Leases, by address, a page at a time. The cursor is an address: leases that come and go meanwhile make no other lease
 /// appear twice or be left out.
 #[utoipa::path(
@@ -242,10 +56,7 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
     Parameters(listing): Parameters<Listing>,
 ) -> Result<Json<LeasePage>, Problem> {
-    if listing.format.is_some() {
-        return Err(Problem::bad_request("`format` is for /api/v1/leases/export"));
-    }
-    let (cursor, filters) = listing.parts();
+    let (cursor, filters) = listing.page()?;
     let limit = within("limit", cursor.limit.unwrap_or(100), 1..=LEASES_MAX)?;
     let mut answer = LeasePage { leases: Vec::new(), next: None };
     let Some(mut wanted) = filters.wanted(&api, &caller)? else { return Ok(Json(answer)) };

@@ -12,6 +12,7 @@ pub mod export;
 pub mod health;
 pub mod history;
 pub mod leases;
+mod listing;
 pub mod openapi;
 pub mod options;
 pub mod reservation_changes;

@@ -29,6 +29,7 @@ const PAGE_MAX: usize = 1_000;
 /// Where a reservation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ReservationSource)]
 pub enum Source {
     /// In the configuration file.
     Configuration,
@@ -57,7 +58,6 @@ pub struct ReservationView {
     /// The client's host name.
     pub hostname: Option<String>,
     /// Where it is written.
-    #[schema(inline)]
     pub source: Source,
     /// Why it is not in force; absent if it is. One made by the API gives way to what the configuration file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]

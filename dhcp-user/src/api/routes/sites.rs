@@ -131,8 +131,8 @@ fn accepted(told: Vec<String>) -> Accepted {
     Ok((StatusCode::ACCEPTED, Json(Told { told })))
 }
 
-/// Says that the other of two nodes is down for certain: its blocks are taken over. If it is not down, addresses will be
-/// given to two clients.
+/// Says that a node is down for certain: its blocks are taken over. Of two nodes at once: if it is not down, addresses will
+/// be given to two clients. Of more, with `failover.enabled` off, when what it holds has ended.
 #[utoipa::path(
     post,
     path = "/api/v1/sync/partner-down",

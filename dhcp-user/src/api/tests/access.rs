@@ -11,7 +11,10 @@ use crate::api::{
 
 /// A path that an endpoint's template fits.
 fn example(path: &str) -> String {
-    path.replace("{address}", "198.18.1.1").replace("{id}", "00")
+    let path = path.replace("{address}", "198.18.1.1").replace("{id}", "00");
+    let path = path.replace("{name}", "east").replace("{node}", "n1");
+    assert!(!path.contains('{'), "{path}: say what stands for it");
+    path
 }
 
 /// Whether somebody with a role, restricted or not, gets in.

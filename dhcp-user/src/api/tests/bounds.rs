@@ -1,12 +1,21 @@
 //! What is malformed, too much or too slow is refused in the form all errors have.
 
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 use super::*;
-use crate::api::{BODY_MAX, listen::serve_tcp, problem::Problem};
+use crate::api::{
+    BODY_MAX,
+    listen::{Patience, serve_tcp, serve_tcp_with},
+    problem::Problem,
+};
 
 #[tokio::test]
 async fn every_refusal_is_a_problem() {
@@ -45,7 +54,7 @@ async fn every_refusal_is_a_problem() {
 #[tokio::test]
 async fn requests_have_their_rate() {
     let mut world = World::new(1);
-    let now = std::time::Instant::now();
+    let now = Instant::now();
     world.api.rate = Arc::new(crate::api::access::limits::RequestRate::new(5, now));
     let router = world.remote();
     let mut refused = 0;
@@ -74,22 +83,22 @@ async fn connections_that_make_no_sense_are_ended() {
         (format!("GET /healthz HTTP/1.1\r\n{fields}\r\n"), "HTTP/1.1 431"),
         ("POST /api/v1/tokens HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".to_owned(), "HTTP/1.1 4"),
     ] {
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
         // It may be refused, and the connection closed, before all of it is sent.
         let _ = stream.write_all(octets.as_bytes()).await;
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
-        let read = tokio::time::timeout(std::time::Duration::from_secs(20), read).await;
+        let read = tokio::time::timeout(Duration::from_secs(20), read).await;
         assert!(read.is_ok(), "the connection stays open after {:?}", octets.get(..40));
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with(starts), "{:?}: {answer}", octets.get(..40));
     }
     // Half-closed in the middle of a head: nothing to answer, and no connection is left.
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /hea").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut rest = Vec::new();
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
     assert!(ended.is_ok());
 }
 
@@ -102,12 +111,12 @@ async fn silent_connections_do_not_keep_others_out() {
     tokio::spawn(serve_tcp(listener, None, world.api.router()));
     let mut silent = Vec::new();
     for _ in 0..100 {
-        silent.push(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+        silent.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
     }
     // Those beyond what one address may hold are closed at once; the others stay, for a head may take its time.
     let mut closed = 0;
     for stream in &mut silent {
-        let ended = tokio::time::timeout(std::time::Duration::from_millis(20), stream.read_u8()).await;
+        let ended = tokio::time::timeout(Duration::from_millis(20), stream.read_u8()).await;
         closed += usize::from(ended.is_ok());
     }
     assert_eq!(closed, 100 - 64);
@@ -116,7 +125,96 @@ async fn silent_connections_do_not_keep_others_out() {
     let mut other = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
     other.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
-    let read =
-        tokio::time::timeout(std::time::Duration::from_secs(20), other.read_to_string(&mut answer)).await;
+    let read = tokio::time::timeout(Duration::from_secs(20), other.read_to_string(&mut answer)).await;
     assert!(read.is_ok() && answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A listener with little patience, and where it is.
+async fn impatient(world: &World) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let patience = Patience { handshake: Duration::from_millis(300), head: Duration::from_millis(300) };
+    tokio::spawn(serve_tcp_with(listener, None, world.api.router(), patience));
+    address
+}
+
+/// What comes until the connection ends, which must be soon.
+async fn until_the_end(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the connection stays open");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_ends_its_connection() {
+    let world = World::new(1);
+    let address = impatient(&world).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let began = Instant::now();
+    // An octet every now and then: no single wait is long.
+    let (mut reading, mut writing) = stream.split();
+    let trickle = async {
+        for octet in "GET /healthz HTTP/1.1\r\nx: ".bytes().chain(std::iter::repeat(b'y')) {
+            if writing.write_all(&[octet]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        () = trickle => {}
+        ended = tokio::time::timeout(Duration::from_secs(20), reading.read_to_end(&mut answer)) => {
+            assert!(ended.is_ok(), "the connection stays open");
+        }
+    }
+    assert!(began.elapsed() >= Duration::from_millis(300), "not before its time was over");
+    // One that is idle after an answer goes the same way.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(until_the_end(&mut stream).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_or_ends_half_way_ends_its_request_and_nothing_is_done() {
+    let mut world = World::new(20);
+    world.api.handler_time = Duration::from_millis(300);
+    let token = world.token(ApiRole::Admin, &[]);
+    let address = impatient(&world).await;
+    for path in ["/api/v1/tokens", "/api/v1/config/validate", "/api/v1/leases/198.18.1.1/reserve"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+             content-length: 100\r\n\r\n{{"
+        );
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(head.as_bytes()).await.unwrap();
+        let answer = until_the_end(&mut slow).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{path}: {answer}");
+        // Half-closed: what is there is not taken for all of it.
+        let mut half = TcpStream::connect(address).await.unwrap();
+        half.write_all(head.as_bytes()).await.unwrap();
+        half.shutdown().await.unwrap();
+        let answer = until_the_end(&mut half).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
+    }
+    let listed = ask(&world, "GET", "/api/v1/tokens", "").await.1;
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "no token was made: {listed}");
+    assert_eq!(ask(&world, "GET", "/api/v1/reservations/198.18.1.1", "").await.0, 404);
+}
+
+/// Who closes their half after a whole request has given up, as far as anybody can tell: no connection is left.
+#[tokio::test]
+async fn a_connection_half_closed_after_its_request_is_ended() {
+    let world = World::new(1);
+    let address = impatient(&world).await;
+    for path in ["/healthz", "/api/v1/events"] {
+        let token = world.token(ApiRole::Viewer, &[]);
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let answer = until_the_end(&mut stream).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
 }

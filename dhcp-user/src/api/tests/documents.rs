@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
+use serde_json::Value;
+
 use super::{Peer, World, answer, text};
 use crate::api::{
     access::rights::{Need, RIGHTS},
@@ -38,7 +40,7 @@ async fn the_description_is_made_once_and_not_sent_to_who_knows_it() {
     let first = get(None).await;
     let tag = first.headers()["etag"].to_str().unwrap().to_owned();
     assert_eq!(first.headers()["cache-control"], "no-cache");
-    let said: serde_json::Value = serde_json::from_str(&text(first).await).unwrap();
+    let said: Value = serde_json::from_str(&text(first).await).unwrap();
     assert_eq!(said, serde_json::to_value(description()).unwrap());
     for (known, status) in [(format!("\"x\", W/{tag}"), 304), ("\"x\"".to_owned(), 200)] {
         let again = get(Some(&known)).await;
@@ -80,4 +82,25 @@ fn the_table_of_roles_in_the_documents_is_the_one_in_the_code() {
     }
     let rows = page.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5).count();
     assert_eq!(rows, RIGHTS.len());
+}
+
+/// A value cannot be a string and an object: what the macro makes of a field that is described in its place.
+#[test]
+fn nothing_is_described_that_no_value_can_be() {
+    fn types(all: &[Value]) -> BTreeSet<&str> {
+        all.iter().filter_map(|part| part["type"].as_str()).collect()
+    }
+    fn look(at: &Value, path: &str) {
+        if let Some(all) = at["allOf"].as_array() {
+            assert!(types(all).len() <= 1, "{path}: {at}");
+        }
+        match at {
+            Value::Object(parts) => {
+                parts.iter().for_each(|(name, part)| look(part, &format!("{path}/{name}")));
+            }
+            Value::Array(parts) => parts.iter().for_each(|part| look(part, path)),
+            _ => {}
+        }
+    }
+    look(&serde_json::to_value(description()).unwrap(), "");
 }

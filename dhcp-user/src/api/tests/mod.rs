@@ -5,6 +5,7 @@ mod bounds;
 mod configuration;
 mod dashboards;
 mod documents;
+mod events;
 mod insight;
 mod reservations;
 mod resources;

@@ -158,39 +158,6 @@ async fn without_a_service_the_health_endpoints_say_so() {
 }
 
 #[tokio::test]
-async fn events_come_as_they_happen_and_are_resumed() {
-    let world = World::new(1);
-    let records: Vec<_> = (0..3).map(record).collect();
-    world.api.feed.leases(Timestamp::ZERO, records);
-    let resumed = Request::get("/api/v1/events").header("last-event-id", "1").body(Body::empty()).unwrap();
-    let mut stream = answer(&world.seen_by(Peer::Local), resumed).await.into_body();
-    let mut next = async || {
-        let frame = tokio::time::timeout(Duration::from_secs(10), stream.frame()).await.unwrap();
-        String::from_utf8(frame.unwrap().unwrap().into_data().unwrap().to_vec()).unwrap()
-    };
-    let event = next().await;
-    assert!(
-        event.contains("event: lease") && event.contains("id: 2") && event.contains("198.18.1.1"),
-        "{event}"
-    );
-    assert!(next().await.contains("id: 3"));
-    world.api.feed.leases(Timestamp::ZERO, vec![record(7)]);
-    let event = next().await;
-    assert!(event.contains("id: 4") && event.contains("198.18.1.7"), "{event}");
-
-    // Who may not see an address does not hear of it.
-    let token = world.token(ApiRole::Viewer, &["198.18.1.7/32"]);
-    let (mut parts, body) = request("GET", "/api/v1/events", Some(&token), "").into_parts();
-    parts.headers.insert("last-event-id", "0".parse().unwrap());
-    let mut stream = answer(&world.remote(), Request::from_parts(parts, body)).await.into_body();
-    let frame = tokio::time::timeout(Duration::from_secs(10), stream.frame()).await.unwrap();
-    let event = frame.unwrap().unwrap().into_data().unwrap();
-    assert!(String::from_utf8_lossy(&event).contains("id: 4"));
-    let wrong = Request::get("/api/v1/events").header("last-event-id", "x").body(Body::empty()).unwrap();
-    assert_eq!(answer(&world.seen_by(Peer::Local), wrong).await.status(), 400);
-}
-
-#[tokio::test]
 async fn metrics_name_reasons_pools_and_flushes() {
     let world = World::new(1);
     let (_, metrics) = ask(&world, "GET", "/metrics", "").await;

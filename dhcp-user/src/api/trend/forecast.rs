@@ -7,10 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-use crate::server::view::{PoolView, SubnetView};
+use crate::server::view::{Forecast, PoolView, SubnetView};
 
 /// Looks kept of each pool: an hour, a look a minute.
 const LOOKS_KEPT: usize = 61;
@@ -18,17 +15,6 @@ const LOOKS_KEPT: usize = 61;
 const SEEN_MIN: Duration = Duration::from_secs(600);
 /// Beyond so much there is none either: a week's guess from an hour is worth nothing.
 const FORECAST_MAX: Duration = Duration::from_secs(7 * 86_400);
-
-/// How a pool has filled lately, and when it will be full at that rate.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Forecast {
-    /// The time it is drawn from, seconds: at most the last hour.
-    pub seen_secs: u64,
-    /// How many addresses fewer are free than an hour before, at the rate of that time; negative if it empties.
-    pub taken_per_hour: f64,
-    /// Seconds until it is full at that rate; null if it does not fill, or not within a week.
-    pub full_in_secs: Option<u64>,
-}
 
 /// What has been seen of pools, by first and last address.
 #[derive(Debug, Default)]

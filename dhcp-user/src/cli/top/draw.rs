@@ -9,7 +9,10 @@ use ratatui::{
 };
 
 use super::model::{Rate, Screen};
-use crate::{server::view::PoolView, site::driver::status::SiteDetail};
+use crate::{
+    server::{feed::FeedEvent, view::PoolView},
+    site::driver::status::SiteDetail,
+};
 
 /// Below this many lines only the most important is drawn.
 const LINES_FEW: u16 = 24;
@@ -163,11 +166,12 @@ fn event_list(screen: &Screen) -> List<'_> {
     let items: Vec<Line<'_>> = screen
         .events
         .iter()
-        .map(|event| {
-            Line::from(format!(
+        .map(|event| match event {
+            FeedEvent::Lease(lease) => Line::from(format!(
                 "{:>8}  {:<15}  {:<11}  {}",
-                event.id, event.address, event.state, event.hw_address
-            ))
+                lease.id, lease.address, lease.state, lease.hw_address
+            )),
+            FeedEvent::Site(site) => Line::from(format!("{:>8}  {}", site.id, site.news.detail)).bold(),
         })
         .collect();
     List::new(items).block(Block::new().title(Line::from("Events").bold()))

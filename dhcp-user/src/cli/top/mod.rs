@@ -23,7 +23,7 @@ use self::model::{Sample, Screen};
 use super::{ask::wait, remote::Asking, sites::safe};
 use crate::{
     control::client::{AskError, Daemon},
-    server::feed::LeaseEvent,
+    server::feed::FeedEvent,
     site::driver::status::{SiteDetail, SiteList},
 };
 
@@ -33,6 +33,8 @@ const KEYS_EVERY: Duration = Duration::from_millis(100);
 const NEWS_MAX: usize = 256;
 /// The longest line of the event stream looked at, octets.
 const LINE_MAX: usize = 64 << 10;
+/// What happens, and what happened lately.
+const EVENTS: &str = "/api/v1/events?recent=64";
 /// Sites looked at.
 const SITES_MAX: usize = 16;
 /// The picture of `--once`, columns and lines.
@@ -54,7 +56,7 @@ pub(super) struct Top {
 /// Something to show.
 enum News {
     Sample(Box<Sample>),
-    Event(LeaseEvent),
+    Event(FeedEvent),
     Trouble(String),
 }
 
@@ -184,17 +186,20 @@ fn samples(daemon: &Daemon, every: Duration, news: &SyncSender<News>) {
 }
 
 fn events(daemon: &Daemon, news: &SyncSender<News>) {
+    let mut last = 0;
     loop {
         let mut line = Vec::new();
         let ended = wait(async {
-            let stream = daemon.stream("/api/v1/events", |octets| {
+            let stream = daemon.stream(EVENTS, |octets| {
                 for &octet in octets {
                     match octet {
                         b'\n' => {
-                            if let Some(event) = read_event(&line)
-                                && news.send(News::Event(event)).is_err()
-                            {
-                                return Err(std::io::Error::other("nobody watches"));
+                            // A stream begins with the latest: those seen on the one before are not shown again.
+                            if let Some(event) = read_event(&line).filter(|event| event.id() > last) {
+                                last = event.id();
+                                if news.send(News::Event(event)).is_err() {
+                                    return Err(std::io::Error::other("nobody watches"));
+                                }
                             }
                             line.clear();
                         }
@@ -216,7 +221,7 @@ fn events(daemon: &Daemon, news: &SyncSender<News>) {
 }
 
 /// The event in a line of the stream; `None` for its other lines.
-fn read_event(line: &[u8]) -> Option<LeaseEvent> {
+fn read_event(line: &[u8]) -> Option<FeedEvent> {
     serde_json::from_slice(line.strip_prefix(b"data:")?).ok()
 }
 

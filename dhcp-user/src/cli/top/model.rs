@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     server::{
-        feed::LeaseEvent,
+        feed::FeedEvent,
         view::{StatsView, SubnetView},
     },
     site::driver::status::SiteDetail,
@@ -50,8 +50,8 @@ pub struct Screen {
     pub now: Option<Sample>,
     /// Renewals a second, by the kernel and by the daemon, the oldest first.
     pub history: VecDeque<(u64, u64)>,
-    /// What happened to leases, the latest first.
-    pub events: VecDeque<LeaseEvent>,
+    /// What happened to leases and sites, the latest first.
+    pub events: VecDeque<FeedEvent>,
     /// What is wrong now.
     pub trouble: Option<String>,
 }
@@ -72,7 +72,7 @@ impl Screen {
     }
 
     /// Takes note of an event.
-    pub fn happened(&mut self, event: LeaseEvent) {
+    pub fn happened(&mut self, event: FeedEvent) {
         self.events.truncate(EVENTS_MAX - 1);
         self.events.push_front(event);
     }

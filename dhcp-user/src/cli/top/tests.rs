@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{model::EVENTS_MAX, *};
+use crate::server::feed::LeaseEvent;
 use crate::server::view::{DaemonStats, KernelStats, LimitsView, PoolView, StatsView, SubnetView};
 
 fn stats(answered: u64, passed: u64, acked: u64) -> StatsView {
@@ -73,8 +74,8 @@ fn screen(looks: &[(u64, u64, u64)]) -> Screen {
     screen
 }
 
-fn event(id: u64) -> LeaseEvent {
-    LeaseEvent {
+fn event(id: u64) -> FeedEvent {
+    FeedEvent::Lease(LeaseEvent {
         id,
         address: [198, 18, 1, 9].into(),
         state: "bound".to_owned(),
@@ -82,7 +83,7 @@ fn event(id: u64) -> LeaseEvent {
         hostname: None,
         at: String::new(),
         expires_at: String::new(),
-    }
+    })
 }
 
 #[test]
@@ -166,7 +167,12 @@ fn no_terminal_is_too_small_and_no_history_too_long() {
 #[test]
 fn lines_of_the_stream_are_told_apart() {
     let line = br#"data: {"id":7,"address":"198.18.0.7","state":"free","hw_address":"02:00:00:00:00:07","expires_at":"x"}"#;
-    assert_eq!(read_event(line).map(|event| event.id), Some(7));
+    assert_eq!(read_event(line).map(|event| event.id()), Some(7));
+    let line = br#"data: {"id":8,"at":"x","kind":"drained","site":"east","node":"e1","before":null,"now":null,"blocks":0,"detail":"e1 has handed on all that it held"}"#;
+    let mut screen = screen(&[(0, 0, 0)]);
+    screen.happened(read_event(line).unwrap());
+    let text = picture(&screen, (100, 40)).unwrap();
+    assert!(text.contains("       8  e1 has handed on all that it held"), "{text}");
     for other in [&b"event: lease"[..], b"data: 17", b": alive", b""] {
         assert!(read_event(other).is_none());
     }

@@ -1,4 +1,4 @@
-// What becomes of leases, the newest first. In a storm the page draws once a frame and keeps the last hundred.
+// What becomes of leases and sites, the newest first. In a storm the page draws once a frame and keeps the last hundred.
 
 import { at, make, timeOf } from "./dom.js";
 
@@ -31,6 +31,7 @@ export function events(open, signal) {
     add(kind, data) {
       if (kind === "missed") waiting.push({ missed: data });
       else if (kind === "lease") waiting.push(JSON.parse(data));
+      else if (kind === "site") waiting.push({ ...JSON.parse(data), ofSites: true });
       else return;
       if (waiting.length > KEPT) waiting = waiting.slice(-KEPT);
       if (!drawing) {
@@ -45,6 +46,12 @@ export function events(open, signal) {
 
 function row(event, open) {
   if (event.missed) return make("li", { className: "muted" }, `${event.missed} events were missed.`);
+  if (event.ofSites) {
+    return make("li", { className: "of-sites" },
+      make("span", { className: `dot ${mood(event)}` }),
+      make("span", { className: "detail" }, event.detail),
+      timeOf(event.at));
+  }
   const address = make("button", { type: "button", className: "link mono" }, event.address);
   address.addEventListener("click", () => open(event.address));
   return make("li", {},
@@ -53,4 +60,11 @@ function row(event, open) {
     address,
     make("span", { className: "client" }, event.hostname ?? event.hw_address),
     timeOf(event.at));
+}
+
+/** Whether what happened to sites is good, bad or neither, as the dots of leases say it. */
+function mood(event) {
+  if (["active", "up", "in"].includes(event.now) || event.kind === "opened") return "bound";
+  const bad = ["down", "cut", "out"].includes(event.now) || event.kind === "taken_over" || (event.kind === "leader" && !event.now);
+  return bad ? "quarantined" : "";
 }

@@ -31,7 +31,7 @@ session((me, signal) => {
   const list = events(found.open, signal);
   rates(me, signal);
   pools(signal);
-  sites(signal);
+  const sitesHappened = sites(signal);
   const live = (on) => {
     at("live").textContent = on ? "Live" : "Reconnecting";
     at("live").classList.toggle("off", !on);
@@ -39,6 +39,7 @@ session((me, signal) => {
   follow((kind, data) => {
     list.add(kind, data);
     if (kind === "lease") found.happened(JSON.parse(data));
+    if (kind === "site") sitesHappened();
   }, live, signal);
 });
 every(5000, ready, new AbortController().signal);
