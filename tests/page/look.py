@@ -19,6 +19,13 @@ SITES = {"sites": [
 ]}
 
 
+BEHIND = {**SITES["sites"][1], "reason": "silent for 30 s", "priority": 2, "expected_latency": 50, "members": [
+    {"name": "w1", "linked": False, "leads": False, "votes": True, "lag_updates": 1234, "lag_secs": 90}]}
+# What happened to them: no other node is needed to see how that is told.
+SITE_EVENT = {"id": 7, "at": "2024-12-01T10:00:30Z", "kind": "status", "site": "us-west", "node": None, "before": "suspect",
+              "now": "down", "blocks": None, "detail": "us-west is down: silent for 30 s"}
+
+
 class Reader:
     """A reader in a window of their own; whatever goes wrong in it is kept."""
 
@@ -173,9 +180,16 @@ def phone(browser, shots, token):
     reader = Reader(browser, shots, viewport={"width": 390, "height": 844}, device_scale_factor=2, color_scheme="light")
     page = reader.page
     page.route("**/api/v1/sites/status", lambda route: route.fulfill(json=SITES))
+    page.route("**/api/v1/sites/us-*", lambda route: route.fulfill(json=BEHIND))
+    # The first stream is of sites and ends; the page comes back, to the daemon's own.
+    told = f"event: site\nid: 7\ndata: {json.dumps(SITE_EVENT)}\n\n"
+    page.route("**/api/v1/events?*", lambda route: route.fulfill(content_type="text/event-stream", body=told), times=1)
     reader.sign_in(token)
     expect(page.locator("#sites-list li")).to_have_count(2)
     expect(page.locator("#sites-list li.bad")).to_contain_text("unreachable")
+    expect(page.locator("#sites-list li.bad")).to_contain_text("1,234 updates, 1 min 30 s")
+    expect(page.locator("#events-list li.of-sites")).to_contain_text("us-west is down: silent for 30 s")
+    expect(page.locator("#live")).to_have_text("Live")
     reader.find("")
     expect(page.locator("#results tbody tr")).to_have_count(2)
     wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")

@@ -16,6 +16,7 @@ pub mod https;
 pub mod lab;
 pub mod load;
 pub mod netns;
+pub mod one_relay;
 pub mod oracle;
 pub mod packet;
 mod packet_socket;

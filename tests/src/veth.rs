@@ -44,9 +44,23 @@ impl Veth {
     ///
     /// As [`Veth::new`].
     pub fn with_macs(a: (&NetNs, &str, [u8; 6]), b: (&NetNs, &str, [u8; 6])) -> Result<Self> {
+        Self::join(a, b, "")
+    }
+
+    /// As [`Veth::new`], with so many queues each way, for as many processors; else all share one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Veth::new`].
+    pub fn with_queues(a: &NetNs, a_name: &str, b: &NetNs, b_name: &str, queues: usize) -> Result<Self> {
+        let queues = format!("numtxqueues {queues} numrxqueues {queues}");
+        Self::join((a, a_name, [2, 0, 0, 0, 0, 0x0a]), (b, b_name, [2, 0, 0, 0, 0, 0x0b]), &queues)
+    }
+
+    fn join(a: (&NetNs, &str, [u8; 6]), b: (&NetNs, &str, [u8; 6]), queues: &str) -> Result<Self> {
         let ((a_ns, a_name, a_mac), (b_ns, b_name, b_mac)) = (a, b);
         a_ns.ip(&format!(
-            "link add {a_name} address {} type veth peer name {b_name} address {} netns {}",
+            "link add {a_name} address {} {queues} type veth peer name {b_name} address {} {queues} netns {}",
             colons(a_mac),
             colons(b_mac),
             b_ns.name()

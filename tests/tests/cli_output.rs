@@ -119,6 +119,30 @@ fn leases() {
     );
 }
 
+/// The same file twice, and one of which some is refused.
+#[test]
+fn imports() {
+    let world = World::new().expect("a fake service");
+    let entry = |n: u8, more: &str| {
+        format!(r#"{{"address": "198.18.250.{n}", "hw_address": "02:00:00:00:01:{n:02}"{more}}}"#)
+    };
+    let lines: Vec<_> = (10..13).map(|n| entry(n, r#", "hostname": "web""#)).collect();
+    world.file("lines.json", &lines.join("\n"));
+    let list = [entry(10, ""), entry(13, r#", "lease_secs": 0"#), entry(14, "")];
+    world.file("list.json", &format!(r#"{{"reservations": [{}]}}"#, list.join(", ")));
+    world.file("wrong.json", "[1]");
+    let commands: &[&[&str]] = &[
+        &["reservations", "import", "lines.json"],
+        &["reservations", "import", "lines.json"],
+        &["reservations", "import", "list.json"],
+        &["reservations", "import", "list.json", "--json"],
+        &["reservations", "import", "wrong.json"],
+        &["reservations", "import", "none.json"],
+        &["reservations", "list"],
+    ];
+    world.snapshot("import", commands);
+}
+
 /// What is wrong with a file is said by its own name, and is exit code 2.
 #[test]
 fn configurations() {

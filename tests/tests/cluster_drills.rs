@@ -1,9 +1,9 @@
 //! Real daemons, real frames and one ledger over all nodes: a node is lost or stands still, a site is cut off, one of two
-//! nodes is said to be down; whoever granted is lost at once. All others: `cargo xtask cluster --drill NAME`.
+//! nodes is said to be down; whoever granted is lost at once; nodes come and go. All others: `cargo xtask cluster --drill NAME`.
 
 use anyhow::Result;
 use dhcp_tests::cluster::{
-    drill::{Stage, links, machines, operator, sync},
+    drill::{Stage, links, machines, members, operator, pools, sync},
     traffic::Load,
 };
 
@@ -33,6 +33,20 @@ fn every_promise_is_kept_while_a_daemon_stands_still_and_a_site_is_cut_off() {
 }
 
 #[test]
+fn a_site_is_added_and_a_node_refused_replaced_and_removed_while_clients_go_on() {
+    let load = Load { clients_per_site: 8, renewals_per_s: 30, ..Load::default() };
+    let figures = members::run(&load).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", serde_json::to_string_pretty(&figures.figures).expect("figures are JSON"));
+}
+
+#[test]
+fn pools_are_changed_on_one_node_after_the_other_while_clients_go_on() {
+    let load = Load { clients_per_site: 12, renewals_per_s: 30, ..Load::default() };
+    let figures = pools::run(&load).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", serde_json::to_string_pretty(&figures.figures).expect("figures are JSON"));
+}
+
+#[test]
 fn an_operator_says_which_of_two_nodes_is_down() {
     let load = Load { clients_per_site: 12, renewals_per_s: 30, ..Load::default() };
     let figures = operator::partner_down(&load).unwrap_or_else(|error| panic!("{error:#}"));
@@ -40,7 +54,8 @@ fn an_operator_says_which_of_two_nodes_is_down() {
 }
 
 #[test]
-fn in_mode_sync_an_acknowledged_lease_survives_the_immediate_loss_of_who_granted_it() {
-    let figures = sync::run(2).unwrap_or_else(|error| panic!("{error:#}"));
+fn in_mode_sync_an_acknowledged_lease_survives_the_immediate_loss_of_who_granted_it_and_none_is_where_it_is_cut_off()
+ {
+    let figures = sync::run(1).unwrap_or_else(|error| panic!("{error:#}"));
     println!("{}", serde_json::to_string_pretty(&figures.figures).expect("figures are JSON"));
 }

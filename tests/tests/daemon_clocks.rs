@@ -1,6 +1,7 @@
 //! The wall clock is set by hours both ways, while the daemon runs, while it is away, and across a reboot: no promise
 //! changes, the kernel goes on answering, and the log says what was seen. The daemon has a wall clock of its own for that;
-//! the machine's is not touched.
+//! the machine's is not touched. And the machine sleeps, which counts as time: what a machine is that slept, a time
+//! namespace plays, where the boot clock has gone and the monotonic clock has not.
 
 use std::{
     net::Ipv4Addr,
@@ -16,6 +17,7 @@ use dhcp_tests::{
     lab::{self, Cable, Server, Stats, set},
     wait::wait_until,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 const LEASE_SECS: u64 = 600;
@@ -182,4 +184,73 @@ fn behind_after_a_reboot() {
     assert!((least..=LEASE_SECS).contains(&left), "{left} s left, not {least}");
     world.the_kernel_renews();
     world.a_stranger_is_served(3);
+}
+
+/// Words before a command line that let the boot clock, and no other, have gone `secs` more: as after a sleep.
+fn after_a_sleep(secs: u64) -> Vec<String> {
+    let secs = secs.to_string();
+    let words = ["unshare", "--time", "--boottime", &secs, "--fork", "--kill-child"];
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// Kills the daemon that the process `unshare` runs, and waits until it has let go of everything.
+fn kill_child(unshare: &mut Daemon) {
+    let id = unshare.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs");
+    let child = children.split_whitespace().next().and_then(|child| child.parse().ok());
+    let child = child.and_then(Pid::from_raw).unwrap_or_else(|| panic!("unshare runs nothing: {children:?}"));
+    kill_process(child, Signal::KILL).expect("it is ours");
+    // It waits for its child, whose first thread is gone before the last of them and before its sockets.
+    unshare.wait(SOON).expect("it ends with its child");
+}
+
+#[test]
+fn sleep_counts_as_time() {
+    const SLEPT_SECS: u64 = 400;
+    let server = Server::new().unwrap();
+    let cable = Cable::new(&server).unwrap();
+    let clock = FakeClock::new(server.folder.path()).unwrap();
+    let mut config = server.config();
+    set(&mut config, "/dhcp/lease_secs", json!(LEASE_SECS));
+    // The kernel program's clock is the machine's own, whatever namespace a process is in.
+    set(&mut config, "/dhcp/fastpath", json!({"enabled": false, "pin_path": server.pins.path()}));
+    let start = |slept_secs| {
+        let words = [after_a_sleep(slept_secs), clock.words()].concat();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Daemon::start_through(&server.ns, server.folder.path(), &config, &words).unwrap()
+    };
+    let mut daemon = start(0);
+    let address = client(&cable, 1).dora().unwrap().address;
+    let granted = Instant::now();
+    let sleep = |daemon: &mut Daemon, slept_secs: u64| {
+        kill_child(daemon);
+        // The wall clock goes on while a machine sleeps.
+        clock.set_off_by(slept_secs.cast_signed()).unwrap();
+        *daemon = start(slept_secs);
+    };
+    sleep(&mut daemon, SLEPT_SECS);
+    let log = daemon.log();
+    assert!(log.contains("resumed") && !log.contains("wall clock"), "all clocks agree: {log}");
+    let left = LEASE_SECS - SLEPT_SECS - granted.elapsed().as_secs();
+    let shown = lab::lease(&daemon, address).unwrap()["expires_in_secs"].as_u64().unwrap();
+    assert!((left - 2..=left + 1).contains(&shown), "{shown} s left, not {left}");
+    // Asleep for longer than that: it has run out, and with the time that clocks may differ by, is free.
+    sleep(&mut daemon, LEASE_SECS + 60);
+    lab::wait_lease(&daemon, address, SOON, "its end", |lease| lease["state"] == "free").unwrap();
+}
+
+/// The kernel program has the machine's boot clock: a daemon with another would publish promises that it does not keep.
+#[test]
+fn a_boot_clock_that_is_not_the_kernels_is_refused() {
+    let server = Server::new().unwrap();
+    let _cable = Cable::new(&server).unwrap();
+    let mut daemon =
+        Daemon::spawn_through(&server.ns, server.folder.path(), &server.config(), after_a_sleep(3_600))
+            .unwrap();
+    let status = daemon.wait(SOON).unwrap();
+    assert_eq!(status.code(), Some(1), "{}", daemon.log());
+    let log = daemon.log();
+    for words in ["is 3600 s off the machine's", "time namespace", "dhcp.fastpath.enabled false"] {
+        assert!(log.contains(words), "{words:?} is not in {log}");
+    }
 }

@@ -7,7 +7,8 @@ use dhcp_tests::{
     client::scripted::Scripted,
     cluster::{AGREED, Cluster, Node, pki},
     daemon::binary,
-    process,
+    lab::set,
+    process::{self, Process},
     wait::wait_until,
 };
 use serde_json::{Value, json};
@@ -23,6 +24,24 @@ fn wait_active(node: &Node) -> Value {
 
 fn lease_on(node: &Node, address: &str) -> Option<Value> {
     node.ask(&["leases", "show", address]).ok()
+}
+
+/// A node's stream of events: after this one, or with the latest.
+fn events(node: &Node, after: Option<u64>) -> Process {
+    let folder = node.server.folder.path();
+    let mut curl = Command::new("curl");
+    curl.args(["-sN", "--unix-socket"]).arg(folder.join("control.sock"));
+    curl.args(after.map(|id| format!("-HLast-Event-ID: {id}")));
+    curl.arg(format!("http://node/api/v1/events{}", if after.is_some() { "" } else { "?recent=1000" }));
+    Process::start(&mut curl, &folder.join(format!("events-{}.log", after.unwrap_or(0))))
+        .expect("curl starts")
+}
+
+/// The event in whose data this is.
+fn event_with(stream: &Process, text: &str) -> Value {
+    let output = stream.output();
+    let data = output.lines().filter_map(|line| line.strip_prefix("data: ")).find(|data| data.contains(text));
+    serde_json::from_str(data.expect("it was there")).expect("an event is JSON")
 }
 
 #[test]
@@ -70,9 +89,23 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
         }
     }
 
+    // Of which site's addresses a lease is, any of them can say.
+    for (at, address) in addresses.iter().enumerate() {
+        let (site, other) = (cluster.nodes[at].site.clone(), &cluster.nodes[(at + 1) % 3]);
+        other
+            .wait("the site's lease and no other", &["leases", "list", "--site", &site], |listed| {
+                let listed = listed.as_array().unwrap().iter().map(|lease| lease["address"].as_str());
+                listed.eq([Some(address.as_str())])
+            })
+            .unwrap();
+    }
+    let unknown = cluster.nodes[0].ask(&["leases", "list", "--site", "nowhere"]);
+    assert!(unknown.is_err_and(|error| format!("{error:#}").contains("nowhere")));
+
     // One is killed. The others say so, and go on: its client is served by another.
     let leader = cluster.nodes[0].ask(&["site", "sync"]).unwrap()["leader"].as_str().unwrap().to_owned();
     let gone = cluster.nodes.iter().position(|node| node.name == leader).unwrap();
+    let mut told = events(&cluster.nodes[(gone + 1) % 3], None);
     cluster.nodes[gone].daemon.take();
     let other = &cluster.nodes[(gone + 1) % 3];
     let site = cluster.nodes[gone].site.clone();
@@ -87,6 +120,19 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
             sync["role"] == "active" && sync["leader"].as_str().is_some_and(|name| name != leader)
         })
         .unwrap();
+    // Who follows the events hears of all that.
+    let (down, taken) = (format!("{site} is down: "), "\"kind\":\"taken_over\"".to_owned());
+    for text in [down.as_str(), "\"kind\":\"leader\"", taken.as_str()] {
+        told.wait_output(text, AGREED).unwrap();
+    }
+    let event = event_with(&told, &taken);
+    assert!(event["before"] == *leader && event["blocks"].as_u64() > Some(0), "{event:#}");
+    let event = event_with(&told, &down);
+    assert_eq!((&event["kind"], &event["now"]), (&"status".into(), &"down".into()), "{event:#}");
+    let mut resumed = events(other, Some(event["id"].as_u64().unwrap() - 1));
+    resumed.wait_output(&taken, AGREED).unwrap();
+    let first = resumed.output().lines().find_map(|line| line.strip_prefix("id: ").map(str::to_owned));
+    assert_eq!(first, Some(event["id"].to_string()), "not earlier ones");
     let client = u8::try_from(gone + 1).unwrap();
     let address = addresses[gone].parse().unwrap();
     let moved = Scripted::new(&other.cable.socket, client);
@@ -97,6 +143,7 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
     let late = Scripted::new(&other.cable.socket, 9).dora().unwrap().address.to_string();
     cluster.nodes[gone].start().unwrap();
     wait_active(&cluster.nodes[gone]);
+    told.wait_output(&format!("{site} is active: "), AGREED).unwrap();
     wait_until(AGREED, "the node that came back to know what it missed", || {
         lease_on(&cluster.nodes[gone], &late).is_some_and(|lease| lease["state"] == "bound")
     })
@@ -148,4 +195,25 @@ fn what_differs_is_refused_and_named_and_a_certificate_can_be_replaced() {
     cluster.nodes[0].wait("the cut to be noticed", &["site", "status"], down).unwrap();
     cluster.cut(1, false);
     wait_active(&cluster.nodes[0]);
+}
+
+#[test]
+fn without_encryption_nodes_talk_and_say_so_loudly() {
+    let mut cluster = Cluster::new(&[("a", 1), ("b", 1)], |config| {
+        set(config, "/dhcp/datacenter/multi_site/synchronization/encryption", json!(false));
+        set(config, "/dhcp/datacenter/multi_site/link/allow_unencrypted", json!(true));
+    })
+    .unwrap();
+    cluster.start().unwrap();
+    for node in &cluster.nodes {
+        wait_active(node);
+        assert!(node.log().contains("synchronization.encryption is OFF"), "{}", node.log());
+        assert_eq!(node.ask(&["site", "sync"]).unwrap()["certificate_expires_at"], Value::Null);
+    }
+    // Where the links can be reached from elsewhere, that must be asked for.
+    let node = &mut cluster.nodes[0];
+    node.daemon.take().unwrap().stop().unwrap();
+    set(&mut node.config, "/dhcp/datacenter/multi_site/link/allow_unencrypted", json!(false));
+    let refused = format!("{:#}", node.start().unwrap_err());
+    assert!(refused.contains("allow_unencrypted"), "{refused}");
 }

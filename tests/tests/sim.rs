@@ -8,7 +8,7 @@ const PLANTED_SEEDS: u64 = 300;
 
 fn campaign(count: u64, planted: Option<Planted>) -> Campaign {
     let seeds = Seeds { first: 0, count, time_max: None, stop_at_first: planted.is_some() };
-    Campaign { seeds, steps_max: u64::MAX, planted }
+    Campaign { seeds, steps_max: u64::MAX, planted, clients: None }
 }
 
 #[test]
@@ -18,6 +18,15 @@ fn a_thousand_seeds_break_no_promise() {
     assert_eq!(report.seeds, 1_000);
     // Nothing of that was idle.
     assert!(report.renewals_by_kernel > 50_000 && report.renewals_by_daemon > 25_000 && report.crashes > 500);
+}
+
+#[test]
+fn thousands_of_clients_at_a_time_break_no_promise() {
+    let mut campaign = campaign(3, None);
+    campaign.clients = Some(2_500);
+    let report = campaign.run();
+    assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+    assert!(report.steps > 300_000 && report.renewals_by_kernel > 1_000, "{report:#?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use dhcp_tests::sim::{
         campaign::{Campaign, Report},
         planted::Planted,
         run,
-        scenario::{DISKS_FROM, Scenario},
+        scenario::{DISKS_FROM, POOLS_FROM, Scenario},
     },
 };
 
@@ -38,6 +38,15 @@ fn three_sites_of_two_nodes_break_no_promise() {
 fn full_disks_and_batches_in_parts_break_no_promise() {
     let report = campaign(DISKS_FROM, 30, (3, 1), None);
     assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+}
+
+#[test]
+fn other_pools_break_no_promise() {
+    for (sites, nodes, count) in [(3, 1, 40), (2, 1, 20), (3, 2, 6)] {
+        let report = campaign(POOLS_FROM, count, (sites, nodes), None);
+        assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+        assert!(report.recuts * 4 > count, "{report:?}");
+    }
 }
 
 #[test]

@@ -123,7 +123,7 @@ pub fn stores() -> Vec<Vec<u8>> {
         expires: Timestamp(2),
         horizon: Timestamp(3),
         kept_until: Timestamp::ZERO,
-        forms: [Some(KnownForm { fingerprint: 1, answer: 2, echo_sum: 3 }), None],
+        forms: [Some(KnownForm { fingerprint: std::num::NonZeroU64::MIN, answer: 2, echo_sum: 3 }), None],
     };
     encode_lease(&record, &mut lease).expect("it is short");
     let entry = |kind: u8, key: u8, body: &[u8]| [&[kind, key, body.len() as u8], body].concat();

@@ -9,8 +9,8 @@ pub const TEMPLATE_MAX: usize = 640;
 pub struct Sequence {
     /// The next client in order, or the state of the xorshift generator (never 0 then).
     pub position: u64,
-    /// Number of clients less one, a power of two less one.
-    pub mask: u32,
+    /// Number of clients.
+    pub count: u32,
     /// 0 for one after the other, 1 for at random.
     pub random: u32,
     /// The address of client 0, as a number.

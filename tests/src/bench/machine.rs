@@ -42,17 +42,34 @@ impl Machine {
     }
 }
 
-/// Keeps the calling thread on the last processor it may use: the first usually has the machine's interrupts.
+/// The processors the calling thread may use, the last one first: the first usually has the machine's interrupts.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn processors() -> Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).rev().filter(|&cpu| allowed.is_set(cpu)).collect())
+}
+
+/// Keeps the calling thread on one processor.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn stay_on(processor: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    only.set(processor);
+    Ok(sched_setaffinity(None, &only)?)
+}
+
+/// Keeps the calling thread on the last processor it may use.
 ///
 /// # Errors
 ///
 /// When the kernel refuses.
 pub fn stay_on_last_processor() -> Result<usize> {
-    let allowed = sched_getaffinity(None)?;
-    let last =
-        (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu)).context("no processor may be used")?;
-    let mut only = CpuSet::new();
-    only.set(last);
-    sched_setaffinity(None, &only)?;
+    let last = *processors()?.first().context("no processor may be used")?;
+    stay_on(last)?;
     Ok(last)
 }

@@ -83,13 +83,22 @@ impl Programs {
         program(&mut self.object, name)
     }
 
-    /// Where every processor's next request comes from.
+    /// Where every processor's next request comes from: each goes through the same clients, but not together with another,
+    /// for a lease's line is written by its renewals.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
     pub fn start(&mut self, sequence: Sequence) -> Result<()> {
-        let values = PerCpuValues::try_from(vec![sequence; self.processors])?;
+        let of = |processor: u64| {
+            let apart = match sequence.random {
+                0 => u64::from(sequence.count) * processor / self.processors as u64,
+                // Another state of the generator, and never 0 where that was not.
+                _ => sequence.position.wrapping_mul(2 * processor),
+            };
+            Sequence { position: sequence.position.wrapping_add(apart), ..sequence }
+        };
+        let values = PerCpuValues::try_from((0..self.processors as u64).map(of).collect::<Vec<_>>())?;
         Ok(self.sequence.set(0, values, 0)?)
     }
 

@@ -12,6 +12,8 @@ use super::{
 /// Traffic over veth, medians.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traffic {
+    /// Processors that make, answer and check frames, each a share of them.
+    pub processors: usize,
     /// The bare reflector, frames a second.
     pub reflector_per_s: f64,
     /// The generator with its frames dropped at the far end's entry is not measured: this is the reflector's loss.
@@ -43,8 +45,8 @@ pub struct Report {
     pub verified_insns: u32,
     /// Machine code, octets.
     pub jited_octets: u32,
-    /// Traffic, if it was asked for.
-    pub traffic: Option<Traffic>,
+    /// Traffic, if it was asked for: on one processor, on two, and so on.
+    pub traffic: Vec<Traffic>,
     /// Leases published a second.
     pub published_per_s: f64,
     /// Where.
@@ -98,7 +100,7 @@ impl Report {
             "processor": self.processor,
             "runs": self.runs,
         });
-        if let (Some(traffic), Some(object)) = (&self.traffic, value.as_object_mut()) {
+        if let (Some(traffic), Some(object)) = (self.traffic.first(), value.as_object_mut()) {
             object.extend([
                 ("reflector_per_s".to_owned(), json!(traffic.reflector_per_s)),
                 ("renewals_per_s".to_owned(), json!(traffic.many_per_s)),
@@ -112,6 +114,19 @@ impl Report {
                         "renewals": traffic.many_lost,
                         "renewals_1k": traffic.few_lost,
                     }),
+                ),
+                (
+                    "by_processors".to_owned(),
+                    self.traffic
+                        .iter()
+                        .map(|on| {
+                            json!({
+                                "processors": on.processors, "reflector_per_s": on.reflector_per_s,
+                                "renewals_per_s": on.many_per_s, "renewals_1k_per_s": on.few_per_s,
+                                "lost": on.reflector_lost.max(on.few_lost).max(on.many_lost),
+                            })
+                        })
+                        .collect(),
                 ),
             ]);
         }
@@ -144,10 +159,13 @@ impl Report {
         lines.extend(self.by_leases.iter().map(|of| {
             renewal_line(&format!("renewal, {} leases at random", of.leases), &of.median, &of.least)
         }));
-        if let Some(traffic) = &self.traffic {
+        for traffic in &self.traffic {
             lines.extend([
                 String::new(),
-                format!("over veth, {FRAMES} frames a run; client and server on the one processor"),
+                format!(
+                    "over veth, {FRAMES} frames a run on each of {} processor(s), which make, answer and check them",
+                    traffic.processors
+                ),
                 "                                 per second  of reflector      lost".to_owned(),
                 rate_line("reflector", traffic.reflector_per_s, 1.0, traffic.reflector_lost),
                 rate_line(

@@ -7,12 +7,15 @@
 //! ```
 //!
 //! `BPF_PROG_TEST_RUN` makes the frames: it runs `generate` for each, which puts the next client's renewal in and sends
-//! it. veth hands frames to the far end's driver on the processor that sends them, so one processor does all the work of
-//! client and server; a frame that finds a queue full is lost and counted.
+//! it. veth hands frames to the far end's driver on the processor that sends them, in a queue of that processor's own, so
+//! each processor that takes part does all the work of client and server; a frame that finds a queue full is lost and counted.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use dhcp_common::abi::name;
 use dhcp_user::fastpath::kernel::KernelPath;
@@ -26,7 +29,7 @@ use crate::{netns::NetNs, veth::Veth, wait::wait_until};
 
 /// Frames the generator makes before it lets the queues drain; a veth queue holds 256.
 const BATCH: u32 = 64;
-/// Frames in one measurement.
+/// Frames of a processor in one measurement.
 pub const FRAMES: u32 = 1 << 20;
 
 /// The two cables.
@@ -50,15 +53,15 @@ pub struct Rate {
 }
 
 impl Cables {
-    /// Makes namespaces and veth pairs. The server's ends have the hardware address the requests are sent to.
+    /// Makes namespaces and veth pairs, with a queue for each of so many processors. The server's ends have the hardware address the requests are sent to.
     ///
     /// # Errors
     ///
     /// Without root or iproute2.
-    pub fn new() -> Result<Self> {
+    pub fn new(processors: usize) -> Result<Self> {
         let (server, client) = (NetNs::new("bench-server")?, NetNs::new("bench-client")?);
-        let renew = Veth::new(&server, "benchs0", &client, "benchc0")?;
-        let reflect = Veth::new(&server, "benchs1", &client, "benchc1")?;
+        let renew = Veth::with_queues(&server, "benchs0", &client, "benchc0", processors)?;
+        let reflect = Veth::with_queues(&server, "benchs1", &client, "benchc1", processors)?;
         Ok(Self { server, client, renew, reflect })
     }
 
@@ -87,7 +90,7 @@ impl Cables {
         })?
     }
 
-    /// Sends [`FRAMES`] renewals from the client's end `index` and counts what `came` back.
+    /// Has each of `processors` send [`FRAMES`] renewals from the client's end `index`, all at once, and counts what `came` back.
     ///
     /// # Errors
     ///
@@ -95,6 +98,7 @@ impl Cables {
     pub fn measure(
         &self,
         programs: &mut Programs,
+        processors: &[usize],
         index: u32,
         sequence: Sequence,
         frame: &[u8],
@@ -105,24 +109,37 @@ impl Cables {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context: Vec<u8> =
             [0, frame.len() as u32, 0, index, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let generate = programs.program("generate")?;
-        let elapsed = self.client.run(|| -> Result<Duration> {
-            machine::stay_on_last_processor()?;
-            let begun = Instant::now();
-            generate.test_run(TestRunOptions {
-                data_in: Some(frame),
-                ctx_in: Some(&context),
-                repeat: FRAMES,
-                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
-                ..TestRunOptions::default()
-            })?;
-            Ok(begun.elapsed())
-        })??;
+        let generate: &Xdp = programs.program("generate")?;
+        let one = |processor: usize| -> Result<(Instant, Instant)> {
+            self.client.run(|| {
+                machine::stay_on(processor)?;
+                let begun = Instant::now();
+                generate.test_run(TestRunOptions {
+                    data_in: Some(frame),
+                    ctx_in: Some(&context),
+                    repeat: FRAMES,
+                    attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                    ..TestRunOptions::default()
+                })?;
+                Ok((begun, Instant::now()))
+            })?
+        };
+        let elapsed = thread::scope(|scope| {
+            let running: Vec<_> =
+                processors.iter().map(|&processor| scope.spawn(move || one(processor))).collect();
+            let ended =
+                running.into_iter().map(|of| of.join().map_err(|_| anyhow!("a generator panicked"))?);
+            ended.collect::<Result<Vec<(Instant, Instant)>>>()
+        })?;
+        // From the first that began to the last that ended: nobody's waiting is left out.
+        let first = elapsed.iter().map(|(begun, _)| *begun).min().context("no processor takes part")?;
+        let elapsed = elapsed.iter().map(|(_, ended)| *ended - first).max().unwrap_or_default();
+        let sent = u64::from(FRAMES) * processors.len() as u64;
         let mut seen = 0;
         // What is still under way arrives within moments, or never.
         let _ = wait_until(Duration::from_millis(200), "the last frames", || {
             seen = programs.collected().map_or(0, |collected| came(&collected));
-            seen >= u64::from(FRAMES)
+            seen >= sent
         });
         let collected = programs.collected()?;
         let strangers = collected.answers + collected.reflected + collected.other - seen;
@@ -132,7 +149,7 @@ impl Cables {
             "{strangers} frames came back that are not what was asked for: {collected:?}"
         );
         ensure!(seen > 0, "nothing came back: {collected:?}");
-        let sent = f64::from(FRAMES);
+        let sent = sent as f64;
         Ok(Rate { per_s: seen as f64 / elapsed.as_secs_f64(), lost: (sent - seen as f64).max(0.0) / sent })
     }
 }

@@ -29,11 +29,11 @@ use super::{
     request::{LEASE_SECS, Request, SERVER_MAC},
 };
 
-/// Leases that are many: a power of two.
+/// Leases that are many.
 pub const MANY: u32 = 1 << 20;
-/// The most leases there is room for: a power of two.
-pub const MOST: u32 = 1 << 23;
-/// Leases that are few: a power of two.
+/// The most leases there is room for in 10.0.0.0/8 from [`FIRST`] on.
+pub const MOST: u32 = 12_000_000;
+/// Leases that are few.
 pub const FEW: u32 = 1 << 10;
 /// udhcpc's addresses. 198.18.0.0/15, set aside for benchmarks, has room for an eighth of a million only; these leave
 /// neither the maps nor the namespaces made here.
@@ -160,7 +160,7 @@ impl World {
                 .with_context(|| format!("for {address}"))?;
             let published = self.path.publish(&LeaseEntry {
                 horizon_boot_ns: u64::MAX,
-                fingerprints: [print, 0],
+                fingerprints: [print.get(), 0],
                 answers: [interned.index(), 0],
                 address: address.octets(),
                 generation: GENERATION,
@@ -178,7 +178,7 @@ impl World {
 pub const fn in_order(count: u32) -> Sequence {
     Sequence {
         position: 0,
-        mask: count - 1,
+        count,
         random: 0,
         first_address: u32::from_be_bytes(FIRST.octets()),
         template: UDHCPC,

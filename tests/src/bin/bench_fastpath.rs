@@ -25,7 +25,7 @@ struct Arguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Renewals at random of so many leases too, rounded up to powers of two; what the machine's memory allows.
+    /// Renewals at random of so many leases too; 64 octets of memory each.
     #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(world::MOST)))]
     leases: Vec<u32>,
@@ -52,12 +52,12 @@ const PROFILE_FOR: Duration = Duration::from_secs(10);
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let machine = machine::Machine::this()?;
+    let processors = machine::processors()?;
     let processor = machine::stay_on_last_processor()?;
     // Dropped in the reverse order: programs and maps, namespaces with the links, pins.
     let pins = Pins::new();
-    let cables = Cables::new()?;
-    let numbers: Vec<u32> = arguments.leases.iter().map(|leases| leases.next_power_of_two()).collect();
-    let leases = numbers.iter().copied().max().unwrap_or(MANY).max(MANY);
+    let cables = Cables::new(processors.len())?;
+    let leases = arguments.leases.iter().copied().max().unwrap_or(MANY).max(MANY);
     let mut world = World::new(&pins, &cables.renew.a.name, cables.renew.a.index, leases)?;
     let templates: Vec<_> = world.requests.iter().map(Request::template).collect();
     let slots = u32::try_from(world.path.layout().table().len())?;
@@ -75,12 +75,12 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let cost::Summary { median: costs, least } = cost::measure(&mut world, &mut programs, arguments.runs)?;
-    let by_leases = cost::measure_by_leases(&world, &mut programs, arguments.runs, &numbers)?;
+    let by_leases = cost::measure_by_leases(&world, &mut programs, arguments.runs, &arguments.leases)?;
     let traffic = if arguments.no_veth {
-        None
+        Vec::new()
     } else {
         cables.attach(&mut world.path, &mut programs)?;
-        Some(traffic(&cables, &world, &mut programs, arguments.runs)?)
+        traffic(&cables, &world, &mut programs, arguments.runs, &processors)?
     };
     let report = Report {
         costs,
@@ -102,12 +102,33 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn traffic(cables: &Cables, world: &World, programs: &mut Programs, runs: u32) -> Result<Traffic> {
+/// Traffic on one processor, and on more and more of them.
+fn traffic(
+    cables: &Cables,
+    world: &World,
+    programs: &mut Programs,
+    runs: u32,
+    processors: &[usize],
+) -> Result<Vec<Traffic>> {
+    (1..=processors.len())
+        .filter_map(|count| processors.get(..count))
+        .map(|together| traffic_on(cables, world, programs, runs, together))
+        .collect()
+}
+
+fn traffic_on(
+    cables: &Cables,
+    world: &World,
+    programs: &mut Programs,
+    runs: u32,
+    processors: &[usize],
+) -> Result<Traffic> {
     let frame = world.requests[UDHCPC as usize].of(0, FIRST);
     let mut taken: Vec<[Rate; 3]> = Vec::new();
     for run in 0..runs {
         let random = world::at_random(MANY, 0x2545_f491_4f6c_dd1d_u64.wrapping_mul(u64::from(run) + 1) | 1);
-        let mut measure = |index, sequence, came| cables.measure(programs, index, sequence, &frame, came);
+        let mut measure =
+            |index, sequence, came| cables.measure(programs, processors, index, sequence, &frame, came);
         taken.push([
             measure(cables.reflect.b.index, world::in_order(FEW), |seen| seen.reflected)?,
             measure(cables.renew.b.index, world::in_order(FEW), |seen| seen.answers)?,
@@ -116,6 +137,7 @@ fn traffic(cables: &Cables, world: &World, programs: &mut Programs, runs: u32) -
     }
     let middle = |of: &dyn Fn(&[Rate; 3]) -> f64| median(taken.iter().map(of).collect());
     Ok(Traffic {
+        processors: processors.len(),
         reflector_per_s: middle(&|[reflector, _, _]| reflector.per_s),
         reflector_lost: middle(&|[reflector, _, _]| reflector.lost),
         few_per_s: middle(&|[_, few, _]| few.per_s),

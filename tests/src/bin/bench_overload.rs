@@ -14,6 +14,7 @@ use dhcp_tests::{
         overload::{
             mixture::{Mixture, Offered, Seen},
             report::{Loaded, Report, drops},
+            share::Share,
             stage::Stage,
         },
     },
@@ -37,6 +38,9 @@ struct Arguments {
     /// Renewals a second that are compared.
     #[arg(long, default_value_t = 20_000)]
     renewals: u32,
+    /// How much of one processor the daemon may have, percent; 100 for all there are.
+    #[arg(long, default_value_t = 50)]
+    daemon_percent: u32,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -57,8 +61,11 @@ fn main() -> Result<()> {
     let stage = Stage::new()?;
     let time = Duration::from_secs(arguments.secs);
 
+    let percent = arguments.daemon_percent;
+    let shared = |daemon: &Daemon| (percent < 100).then(|| Share::new(daemon.id(), percent)).transpose();
     let mut daemon = stage.server.start(&stage.config(json!({"enabled": false})))?;
     stage.teach(&daemon)?;
+    let share = shared(&daemon)?;
     let mut mixture = stage.mixture(&arguments.object)?;
     let ceiling = send(&mut mixture, &stage.client, AS_MANY_AS_CAN_BE, 0, Duration::from_secs(2))?;
     let capacity = capacity(&mut mixture, &stage.client, &daemon)?;
@@ -97,10 +104,14 @@ fn main() -> Result<()> {
     };
     let without_limits = measure(&daemon, 0)?;
     daemon.stop()?;
+    drop(share);
     let mut daemon = stage.server.start(&stage.config(json!({})))?;
+    let share = shared(&daemon)?;
     let limited = measure(&daemon, 100)?;
     daemon.stop()?;
+    drop(share);
     let report = Report {
+        daemon_percent: percent,
         renewals_ceiling_per_s: ceiling.per_s(ceiling.acks),
         renewals_unloaded_per_s: unloaded.per_s(unloaded.acks),
         discover_capacity_per_s: capacity,

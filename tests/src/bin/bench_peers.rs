@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use dhcp_tests::{
     bench::machine::Machine,
@@ -57,8 +57,14 @@ fn main() -> Result<()> {
     for number in 1..=arguments.runs {
         let mut run = RunFigures::default();
         for &peer in &arguments.servers {
-            one(&arguments, peer, &mut run).with_context(|| format!("run {number}, {peer}"))?;
-            progress(number, peer, &run);
+            // What has been measured is not lost with a server that fails; it is told, and counted.
+            match one(&arguments, peer, &mut run) {
+                Ok(()) => progress(number, peer, &run),
+                Err(error) => {
+                    eprintln!("run {number}, {peer}: {error:?}");
+                    run.failed.push(peer);
+                }
+            }
         }
         runs.push(run);
     }
@@ -68,6 +74,8 @@ fn main() -> Result<()> {
     } else {
         print!("{}", report.table());
     }
+    let failed = report.failed();
+    ensure!(failed.is_empty(), "not measured in every run: {failed:?}");
     Ok(())
 }
 

@@ -219,7 +219,7 @@ fn batch(
     }
     let plain = replication::encode(&mut updates, now);
     for change in &changes {
-        log.acknowledged(RECEIVER, change.address, change.identity);
+        log.acknowledged(RECEIVER, change.address, change.seq, change.identity);
     }
     Ok((replication::compress(&plain)?, next, updates.len()))
 }

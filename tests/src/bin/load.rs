@@ -48,6 +48,9 @@ struct Arguments {
     /// As a relay agent, tell each client's circuit (option 82).
     #[arg(long, requires = "relay")]
     information: bool,
+    /// The server is told no routers: take replies without them.
+    #[arg(long)]
+    without_routers: bool,
     /// Put every frame into this VLAN.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4094))]
     vlan: Option<u16>,
@@ -88,6 +91,8 @@ struct Arguments {
 enum What {
     /// Renew leases again and again.
     Renew,
+    /// The same by broadcast, or through the relay agent, as clients do that the server has not answered.
+    Rebind,
     /// Ask for new leases, each client once.
     Dora,
     /// All come back at once after a power cut, with the addresses they remember, and ask until they are answered.
@@ -118,6 +123,9 @@ fn main() -> Result<()> {
         arguments.relay.map(|address| Relay { address, mac: end.mac, information: arguments.information });
     let way = Way { server: arguments.server, server_mac: arguments.server_mac, relay, vlan: arguments.vlan };
     let mut fleet = Fleet::new(way, arguments.clients)?;
+    if arguments.without_routers {
+        fleet = fleet.without_routers();
+    }
     let mut socket = BatchSocket::open(&ns, &arguments.interface)?;
     if let Some(first) = arguments.first {
         fleet.assume(first);
@@ -152,6 +160,7 @@ fn plan(arguments: &Arguments) -> Plan {
     Plan {
         begin: match arguments.what {
             What::Renew => Kind::Renew,
+            What::Rebind => Kind::Rebind,
             What::Dora => Kind::Discover,
             What::Storm => Kind::Reboot,
         },

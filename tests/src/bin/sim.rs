@@ -33,6 +33,9 @@ struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// So many clients in every seed, in place of some tens (of a single node).
+    #[arg(long, conflicts_with = "sites", value_parser = clap::value_parser!(u16).range(12..=20_000))]
+    clients: Option<u16>,
     /// So many sites instead of a single node.
     #[arg(long)]
     sites: Option<usize>,
@@ -97,7 +100,8 @@ impl Args {
 /// A single node.
 fn single(args: &Args) -> Result<ExitCode, ExitCode> {
     let planted = args.planted(&Planted::ALL, "")?;
-    let report = Campaign { seeds: args.seeds(), steps_max: args.steps, planted }.run();
+    let steps_max = if args.clients.is_some() { u64::MAX } else { args.steps };
+    let report = Campaign { seeds: args.seeds(), steps_max, planted, clients: args.clients }.run();
     Ok(args.show(&report, report.violated_seeds, print))
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask torture`: tortures a server and reports what broke; exits with 1 if anything did.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::Parser;
@@ -28,6 +28,9 @@ struct Args {
     /// Plant a deliberate fault, to see that it is found.
     #[arg(long)]
     planted: Option<Planted>,
+    /// The daemon of another build, an older release say: starts are from this one and from that, upgrades and downgrades.
+    #[arg(long, value_name = "PROGRAM")]
+    other: Option<PathBuf>,
     /// Print JSON on stdout; progress is on stderr.
     #[arg(long)]
     json: bool,
@@ -35,9 +38,9 @@ struct Args {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let Args { cycles, leases, seed, lease_secs, renewals_per_s, planted, json } = args;
+    let Args { cycles, leases, seed, lease_secs, renewals_per_s, planted, other, json } = args;
     let plan = Plan { cycles, leases, seed, lease_secs, renewals_per_s, planted, progress: true };
-    let report = torture::run(&plan)?;
+    let report = torture::run_between(&plan, other.as_deref())?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

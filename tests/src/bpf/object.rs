@@ -1,7 +1,7 @@
 //! The object file, relocated as a loader does it, but for maps that exist only here.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
     sync::Arc,
 };
@@ -13,6 +13,9 @@ use super::{
     machine::{Instruction, Machine},
     memory::{Array, Memory},
 };
+
+/// A call: of a helper, if its source register is 0.
+const CALL: u8 = 0x85;
 
 /// An object's programs and maps.
 pub struct Object {
@@ -96,6 +99,16 @@ impl Object {
     pub fn machine(&self, program: &str) -> Result<Machine> {
         let instructions = self.programs.get(program).with_context(|| format!("no program {program}"))?;
         Ok(Machine::new(Arc::clone(instructions), self.memory.clone()))
+    }
+
+    /// The kernel's helpers that a program calls, its functions included, by their numbers.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such program.
+    pub fn helpers(&self, program: &str) -> Result<BTreeSet<i64>> {
+        let instructions = self.programs.get(program).with_context(|| format!("no program {program}"))?;
+        Ok(instructions.iter().filter(|one| one.code == CALL && one.src == 0).map(|one| one.value).collect())
     }
 
     /// Names and numbers of instructions of all programs, the functions they call included.

@@ -166,6 +166,7 @@ impl Cluster {
                 number: *number,
                 server,
                 through: Vec::new(),
+                later: false,
             });
         }
         let mut paths = Vec::new();
@@ -198,14 +199,15 @@ impl Cluster {
         Self::apart(&GUIDE_SITES, latency_ms, adapt)
     }
 
-    /// Starts all daemons, side by side.
+    /// Starts all daemons that are to be there from the beginning, side by side.
     ///
     /// # Errors
     ///
     /// When one does not answer.
     pub fn start(&mut self) -> Result<()> {
-        self.nodes.iter_mut().try_for_each(Node::spawn)?;
-        self.nodes.iter_mut().try_for_each(Node::wait_ready)
+        let first = || |node: &&mut Node| !node.later;
+        self.nodes.iter_mut().filter(first()).try_for_each(Node::spawn)?;
+        self.nodes.iter_mut().filter(first()).try_for_each(Node::wait_ready)
     }
 
     /// Waits until every running node is in, and holds addresses to give out.

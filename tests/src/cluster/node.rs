@@ -35,6 +35,8 @@ pub struct Node {
     pub server: Server,
     /// Words before its daemon's command line, from its next start on: another clock, a slow disk.
     pub through: Vec<String>,
+    /// It is not there when the others begin.
+    pub later: bool,
 }
 
 impl Node {

@@ -25,6 +25,8 @@ pub struct Figures {
     pub retransmitted: u64,
     /// Replies received, right or wrong.
     pub received: u64,
+    /// ICMP messages received: the server asks whether addresses are in use.
+    pub probes: u64,
     /// Exchanges that were due and not begun because too many were under way.
     pub skipped: u64,
     /// Frames that the generator itself lost on the way in.
@@ -48,6 +50,7 @@ impl Default for Figures {
             sent: 0,
             retransmitted: 0,
             received: 0,
+            probes: 0,
             skipped: 0,
             receive_drops: 0,
             faults: BTreeMap::new(),
@@ -97,7 +100,7 @@ impl Figures {
         json!({
             "per_s": self.per_s(), "loss": self.loss(), "begun": self.begun, "done": self.done,
             "lost": self.lost, "sent": self.sent, "retransmitted": self.retransmitted,
-            "received": self.received, "skipped": self.skipped, "receive_drops": self.receive_drops,
+            "received": self.received, "probes": self.probes, "skipped": self.skipped, "receive_drops": self.receive_drops,
             "faults": faults, "elapsed_s": self.elapsed.as_secs_f64(),
             "latency_us": quantiles(&self.latency), "ack_latency_us": quantiles(&self.ack_latency),
         })

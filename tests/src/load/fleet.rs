@@ -19,7 +19,7 @@ use super::{
     message::{Kind, Letter, Letters, Way},
     pace::{Pace, Patience},
     plan::Plan,
-    reply::{Fault, Reply},
+    reply::{self, Fault, Reply},
 };
 
 /// The most clients of one run: what a transaction number has room for.
@@ -63,6 +63,7 @@ pub struct Fleet {
     clients: Vec<Client>,
     rng: SmallRng,
     epoch: Instant,
+    wants_routers: bool,
 }
 
 /// One run of a fleet.
@@ -92,7 +93,15 @@ impl Fleet {
             clients: vec![Client::NEW; count as usize],
             rng: SmallRng::seed_from_u64(2131),
             epoch: Instant::now(),
+            wants_routers: true,
         })
+    }
+
+    /// Takes replies without routers too: the server has been told none.
+    #[must_use]
+    pub const fn without_routers(mut self) -> Self {
+        self.wants_routers = false;
+        self
     }
 
     /// The addresses clients have, unspecified where they have none.
@@ -207,7 +216,8 @@ impl Run<'_> {
 
     /// New clients begin once each; the others go round and round.
     const fn all_begun(&self) -> bool {
-        let once = !matches!(self.plan.begin, Kind::Renew) || matches!(self.plan.pace, Pace::Storm);
+        let renews = matches!(self.plan.begin, Kind::Renew | Kind::Rebind);
+        let once = !renews || matches!(self.plan.pace, Pace::Storm);
         once && self.next >= self.plan.clients.1
     }
 
@@ -278,7 +288,7 @@ impl Run<'_> {
                     self.figures.lost += 1;
                 }
                 Patience::BackOff { .. } => {
-                    if waits != Kind::Renew && waits != Kind::Discover && client.asked >= ASKS_MAX {
+                    if matches!(waits, Kind::Request | Kind::Reboot) && client.asked >= ASKS_MAX {
                         client.waits = Some(Kind::Discover);
                         client.asked = 0;
                     }
@@ -328,6 +338,11 @@ impl Run<'_> {
     }
 
     fn take(&mut self, incoming: &Incoming<'_>, now: u64) {
+        // No reply: a server asks whether an address is in use before it offers it (RFC 2131 section 4.4.1).
+        if reply::is_icmp(incoming.frame) {
+            self.figures.probes += 1;
+            return;
+        }
         self.figures.received += 1;
         let reply = if self.plan.mirror {
             mirrored(incoming.frame)
@@ -345,7 +360,7 @@ impl Run<'_> {
             return Err(Fault::Unexpected);
         };
         if !self.plan.mirror {
-            let checked = reply.check(self.fleet.way.server);
+            let checked = reply.check(self.fleet.way.server, self.fleet.wants_routers);
             // Told that its address is not its own any more, a client begins anew (RFC 2131 section 4.4.5).
             if checked == Err(Fault::Nak) && matches!(self.plan.patience, Patience::BackOff { .. }) {
                 client.waits = Some(Kind::Discover);
@@ -354,6 +369,9 @@ impl Run<'_> {
                 self.due.push_back(reply.client);
             }
             checked?;
+            let relay = self.fleet.way.relay.filter(|_| waits != Kind::Renew);
+            let circuit = relay.filter(|relay| relay.information).map(|_| reply.client);
+            reply.check_relay(relay.map(|relay| relay.address), circuit)?;
             let due = if waits == Kind::Discover { 2 } else { 5 };
             if reply.kind != due {
                 return Err(Fault::Kind);
@@ -413,6 +431,8 @@ fn mirrored(frame: &[u8]) -> Result<Reply, Fault> {
         xid: u32::from_be_bytes(quad(4)?),
         address: quad(12)?.into(),
         server: Ipv4Addr::UNSPECIFIED,
+        relay: Ipv4Addr::UNSPECIFIED,
+        circuit: None,
         options: [0; 4],
     })
 }

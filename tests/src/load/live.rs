@@ -260,11 +260,11 @@ fn record(histogram: &mut Histogram<u64>, ns: u64, count: u64) {
     }
 }
 
-/// Checks the samples that came up.
+/// Checks the samples that came up; that the server tells routers is looked at by socket.
 fn take_samples(socket: &mut BatchSocket, server: Ipv4Addr, figures: &mut Figures) -> Result<()> {
     let mut checked = |incoming: super::batch_socket::Incoming<'_>| {
         let reply = Reply::parse(incoming.frame, incoming.checksum_pending);
-        if let Err(fault) = reply.and_then(|reply| reply.check(server)) {
+        if let Err(fault) = reply.and_then(|reply| reply.check(server, false)) {
             figures.fault(fault);
         }
     };

@@ -43,6 +43,8 @@ pub enum Kind {
     Request,
     /// May I go on with my address (RENEWING)?
     Renew,
+    /// The same to all servers (REBINDING): a broadcast, which a relay agent relays.
+    Rebind,
     /// I remember this address; is it still mine (INIT-REBOOT)?
     Reboot,
 }
@@ -70,6 +72,7 @@ pub struct Letters {
     discover: Template,
     request: Template,
     renew: Template,
+    rebind: Template,
     reboot: Template,
 }
 
@@ -81,6 +84,7 @@ impl Letters {
             discover: of(Kind::Discover),
             request: of(Kind::Request),
             renew: of(Kind::Renew),
+            rebind: of(Kind::Rebind),
             reboot: of(Kind::Reboot),
         }
     }
@@ -100,6 +104,7 @@ impl Letters {
             Kind::Discover => &self.discover,
             Kind::Request => &self.request,
             Kind::Renew => &self.renew,
+            Kind::Rebind => &self.rebind,
             Kind::Reboot => &self.reboot,
         }
     }
@@ -110,6 +115,8 @@ impl Letters {
 struct Template {
     frame: Vec<u8>,
     places: Places,
+    /// The client says that it has its address (`ciaddr`).
+    has_address: bool,
     /// The client's own address is the packet's source.
     from_client: bool,
     /// The client's own hardware address is the frame's source.
@@ -172,7 +179,9 @@ impl Template {
                 at => at + 2,
             },
         };
-        Self { frame, places, from_client: direct, from_client_mac: way.relay.is_none() }
+        let has_address = matches!(kind, Kind::Renew | Kind::Rebind);
+        let from_client = direct || has_address && way.relay.is_none();
+        Self { frame, places, has_address, from_client, from_client_mac: way.relay.is_none() }
     }
 
     fn write(&self, letter: &Letter, frame: &mut [u8; FRAME_MAX]) -> usize {
@@ -189,6 +198,8 @@ impl Template {
         put(frame, client_id, &mac);
         if self.from_client {
             put(frame, ip + 12, &address);
+        }
+        if self.has_address {
             put(frame, bootp + 12, &address);
         }
         for (at, octets) in
@@ -290,7 +301,7 @@ mod tests {
         for relay in [None, Some(RELAY)] {
             for vlan in [None, Some(7)] {
                 let way = Way { server: SERVER, server_mac: [2; 6], relay, vlan };
-                for kind in [Kind::Discover, Kind::Request, Kind::Renew, Kind::Reboot] {
+                for kind in [Kind::Discover, Kind::Request, Kind::Renew, Kind::Rebind, Kind::Reboot] {
                     let message = message(&way, kind);
                     let client = mac(0x0102_0304);
                     assert_eq!(message.chaddr[..6], client);
@@ -301,7 +312,12 @@ mod tests {
                     assert_eq!(has(50), matches!(kind, Kind::Request | Kind::Reboot));
                     assert_eq!(has(54), kind == Kind::Request);
                     let renews = kind == Kind::Renew;
-                    assert_eq!(!message.ciaddr.is_unspecified(), renews);
+                    assert_eq!(!message.ciaddr.is_unspecified(), renews || kind == Kind::Rebind);
+                    let from = match relay {
+                        Some(relay) if !renews => relay.address,
+                        _ => message.ciaddr,
+                    };
+                    assert_eq!(message.src, from, "{kind:?}");
                     assert_eq!(!message.giaddr.is_unspecified(), relay.is_some() && !renews);
                     assert_eq!(message.option(82).is_some(), relay.is_some() && !renews);
                     assert_eq!(message.src_mac, relay.map_or(client, |relay| relay.mac));

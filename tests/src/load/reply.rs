@@ -26,6 +26,10 @@ pub enum Fault {
     ServerId,
     /// An option is missing that must be there.
     Option,
+    /// The routers (option 3) are missing, though they were asked for: the server may not be told any.
+    NoRouters,
+    /// The relay agent's information (option 82) or its address is not what it put in (RFC 3046 section 2.2).
+    Relay,
     /// Option 61 is not the client's (RFC 6842).
     ClientId,
     /// A NAK.
@@ -47,13 +51,34 @@ pub struct Reply {
     pub address: Ipv4Addr,
     /// The server identifier.
     pub server: Ipv4Addr,
+    /// The relay agent it is for, or unspecified.
+    pub relay: Ipv4Addr,
+    /// The circuit it is for (option 82, of the form our relay agents write).
+    pub circuit: Option<u32>,
     /// One bit for each option there is.
     pub options: [u64; 4],
 }
 
-/// The options an OFFER or ACK must have: mask, router, lease time, message type, server identifier (RFC 2131 table 3;
-/// the first two as they were asked for and are configured).
-pub const REQUIRED: [u8; 5] = [1, 3, 51, 53, 54];
+/// The options an OFFER or ACK must have: mask, lease time, message type, server identifier (RFC 2131 table 3; the first
+/// as it was asked for).
+pub const REQUIRED: [u8; 4] = [1, 51, 53, 54];
+/// The routers, which clients ask for.
+const ROUTERS: u8 = 3;
+
+/// Whether a frame is an ICMP message, tagged or not.
+pub fn is_icmp(frame: &[u8]) -> bool {
+    let packet = ipv4_at(frame).and_then(|at| frame.get(at..)).unwrap_or_default();
+    packet.first().is_some_and(|octet| octet >> 4 == 4) && packet.get(9) == Some(&1)
+}
+
+/// Where in a frame, tagged or not, its IPv4 packet begins.
+fn ipv4_at(frame: &[u8]) -> Option<usize> {
+    match frame.get(12..14)? {
+        [0x08, 0x00] => Some(14),
+        [0x81, 0x00] if frame.get(16..18) == Some(&[0x08, 0x00]) => Some(18),
+        _ => None,
+    }
+}
 
 impl Reply {
     /// Takes a frame apart. `checksum_pending`: the sender's kernel left the UDP checksum to hardware.
@@ -62,12 +87,7 @@ impl Reply {
     ///
     /// The first thing that is wrong with it.
     pub fn parse(frame: &[u8], checksum_pending: bool) -> Result<Self, Fault> {
-        let ip = match frame.get(12..14) {
-            Some([0x08, 0x00]) => 14,
-            Some([0x81, 0x00]) if frame.get(16..18) == Some(&[0x08, 0x00]) => 18,
-            _ => return Err(Fault::Malformed),
-        };
-        let packet = frame.get(ip..).ok_or(Fault::Malformed)?;
+        let packet = ipv4_at(frame).and_then(|at| frame.get(at..)).ok_or(Fault::Malformed)?;
         let total = usize::from(u16_at(packet, 2)?);
         // Servers send no IPv4 options.
         if packet.first() != Some(&0x45) || packet.get(9) != Some(&17) {
@@ -94,6 +114,8 @@ impl Reply {
             xid: u32::from_be_bytes(quad(bootp, 4)?),
             address: quad(bootp, 16)?.into(),
             server: Ipv4Addr::UNSPECIFIED,
+            relay: quad(bootp, 24)?.into(),
+            circuit: None,
             options: [0; 4],
         };
         reply.read_options(bootp.get(240..).unwrap_or_default(), bootp.get(28..34).unwrap_or_default())?;
@@ -114,6 +136,7 @@ impl Reply {
                     match (code, value) {
                         (53, [kind]) => self.kind = *kind,
                         (54, &[a, b, c, d]) => self.server = [a, b, c, d].into(),
+                        (82, &[1, 4, a, b, c, d]) => self.circuit = Some(u32::from_be_bytes([a, b, c, d])),
                         (61, id) if id.first() != Some(&1) || id.get(1..) != Some(mac) => {
                             return Err(Fault::ClientId);
                         }
@@ -131,19 +154,35 @@ impl Reply {
         self.options.get(usize::from(code / 64)).is_some_and(|bits| bits & (1 << (code % 64)) != 0)
     }
 
-    /// Checks what any OFFER or ACK of `server` must say.
+    /// Checks what any OFFER or ACK of `server` must say; that there are routers in it, if it must name some.
     ///
     /// # Errors
     ///
     /// What is wrong.
-    pub fn check(&self, server: Ipv4Addr) -> Result<(), Fault> {
+    pub fn check(&self, server: Ipv4Addr, routers: bool) -> Result<(), Fault> {
         if self.kind == 6 {
             return Err(Fault::Nak);
         }
         if self.server != server {
             return Err(Fault::ServerId);
         }
-        if REQUIRED.iter().all(|&code| self.has(code)) { Ok(()) } else { Err(Fault::Option) }
+        if !REQUIRED.iter().all(|&code| self.has(code)) {
+            return Err(Fault::Option);
+        }
+        if routers && !self.has(ROUTERS) { Err(Fault::NoRouters) } else { Ok(()) }
+    }
+
+    /// Checks what the relay agent `relay` finds its own by: its address, and the circuit if it named one; nothing of
+    /// either in a reply that no relay agent is to pass on.
+    ///
+    /// # Errors
+    ///
+    /// That it is wrong.
+    pub fn check_relay(&self, relay: Option<Ipv4Addr>, circuit: Option<u32>) -> Result<(), Fault> {
+        let right = self.relay == relay.unwrap_or(Ipv4Addr::UNSPECIFIED)
+            && self.circuit == circuit
+            && self.has(82) == circuit.is_some();
+        if right { Ok(()) } else { Err(Fault::Relay) }
     }
 }
 
@@ -177,8 +216,8 @@ mod tests {
     fn a_right_reply_is_accepted_and_a_wrong_one_named() {
         let reply = Reply::parse(&ack().build(), false).unwrap();
         assert_eq!((reply.kind, reply.client, reply.xid), (5, 9, 77));
-        assert_eq!(reply.check(SERVER), Ok(()));
-        assert_eq!(reply.check(Ipv4Addr::LOCALHOST), Err(Fault::ServerId));
+        assert_eq!(reply.check(SERVER, true), Ok(()));
+        assert_eq!(reply.check(Ipv4Addr::LOCALHOST, true), Err(Fault::ServerId));
         let fault = |frame: &Frame| Reply::parse(&frame.build(), false).unwrap_err();
         assert_eq!(fault(&ack().udp_checksum(Checksum::Wrong)), Fault::UdpChecksum);
         assert_eq!(fault(&ack().op(1)), Fault::Malformed);
@@ -188,10 +227,35 @@ mod tests {
         spoilt[24] ^= 1;
         assert_eq!(Reply::parse(&spoilt, false), Err(Fault::HeaderChecksum));
         let bare = Frame::request(5, super::super::mac(9)).op(2).option(54, &SERVER.octets());
-        assert_eq!(Reply::parse(&bare.build(), false).unwrap().check(SERVER), Err(Fault::Option));
+        assert_eq!(Reply::parse(&bare.build(), false).unwrap().check(SERVER, true), Err(Fault::Option));
+        let no_routers = bare.option(1, &[255, 255, 0, 0]).option(51, &[0, 0, 14, 16]);
+        let no_routers = Reply::parse(&no_routers.build(), false).unwrap();
+        assert_eq!(no_routers.check(SERVER, true), Err(Fault::NoRouters));
+        assert_eq!(no_routers.check(SERVER, false), Ok(()));
         let whole = ack().build();
+        let mut echo = whole.clone();
+        echo[23] = 1;
+        assert!(is_icmp(&echo) && !is_icmp(&whole), "an ICMP message is told from a reply");
         for length in 0..whole.len() {
             assert!(Reply::parse(&whole[..length], false).is_err(), "{length} octets");
         }
+    }
+
+    #[test]
+    fn a_relay_agent_finds_its_own_again() {
+        let relay = Ipv4Addr::new(198, 19, 0, 1);
+        let direct = Reply::parse(&ack().build(), false).unwrap();
+        assert_eq!(direct.check_relay(None, None), Ok(()));
+        assert_eq!(direct.check_relay(Some(relay), None), Err(Fault::Relay));
+        let relayed = ack().giaddr(relay);
+        let plain = Reply::parse(&relayed.clone().build(), false).unwrap();
+        assert_eq!(plain.check_relay(Some(relay), None), Ok(()));
+        assert_eq!(plain.check_relay(Some(relay), Some(9)), Err(Fault::Relay));
+        let named = Reply::parse(&relayed.clone().option(82, &[1, 4, 0, 0, 0, 9]).build(), false).unwrap();
+        assert_eq!(named.check_relay(Some(relay), Some(9)), Ok(()));
+        assert_eq!(named.check_relay(Some(relay), Some(8)), Err(Fault::Relay));
+        assert_eq!(named.check_relay(Some(relay), None), Err(Fault::Relay), "nobody put it in");
+        let spoilt = Reply::parse(&relayed.option(82, &[1, 3, 0, 0, 9]).build(), false).unwrap();
+        assert_eq!(spoilt.check_relay(Some(relay), None), Err(Fault::Relay));
     }
 }

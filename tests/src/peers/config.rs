@@ -26,6 +26,10 @@ pub fn ours(folder: &Path, pins: &Path, pool: u32) -> Value {
         "control": {"socket": folder.join("control.sock")},
         "fastpath": {"pin_path": pins},
         "lease_secs": LEASE_SECS,
+        // As for the others: nobody asks whether addresses are in use, bounds anybody or keeps a log of who held what.
+        "conflict_detection": {"mode": "off"},
+        "limits": {"enabled": false},
+        "audit": {"enabled": false},
         "subnets": [{
             "subnet": SUBNET,
             "pools": [{"range": format!("{FIRST}-{}", last(pool))}],

@@ -1,10 +1,10 @@
 //! The highest rate a server keeps up with, how fast it answers at half of that, and what that costs.
 //!
 //! First so many exchanges at once as keep the server busy: what it then ends a second is about its best. Then open
-//! loops, which ask on whatever the server does: at that rate and below it, until less than one exchange in a thousand is
-//! lost. Then half of that.
+//! loops, which ask on whatever the server does: at that rate, and faster while less than one exchange in a thousand is lost
+//! or slower until that is so. Then half of that.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -27,10 +27,13 @@ use crate::load::{
 pub const LOSS_MAX: f64 = 0.001;
 /// How long a client waits before its exchange counts as lost: as long as a real one until it asks again.
 const PATIENCE: Patience = Patience::GiveUp(Duration::from_secs(4));
-/// Exchanges at once that keep a server busy without filling anybody's queues.
-const WINDOWS: [u32; 2] = [64, 512];
-/// Rates tried, as parts of what the closed loop gave.
-const STEPS: [f64; 8] = [1.1, 1.0, 0.9, 0.8, 0.7, 0.55, 0.4, 0.2];
+/// How long a server may take to get through what it was asked for in vain.
+const BACKLOG_MAX: Duration = Duration::from_secs(60);
+/// Exchanges at once: some servers are busy with few, some take many together; the best of them counts.
+const WINDOWS: [u32; 3] = [64, 512, 4096];
+/// Rates tried, as parts of what the closed loop gave: up while little is lost, else down until little is.
+const UP: [f64; 5] = [1.1, 1.25, 1.5, 1.75, 2.0];
+const DOWN: [f64; 7] = [1.0, 0.9, 0.8, 0.7, 0.55, 0.4, 0.2];
 
 /// One server's figures of one kind of exchange in one run.
 #[derive(Clone, Debug, Default)]
@@ -136,29 +139,57 @@ impl Crowd {
     ///
     /// When a reply is wrong, or hardly any comes.
     pub fn measure(&mut self, begin: Kind, running: &Running) -> Result<Measured> {
+        self.wait_answering(begin, running)?;
         let mut estimate = 0.0_f64;
         let mut last = Figures::default();
         for window in WINDOWS {
             let figures = self.run(begin, Pace::Window(window))?;
             sound(&figures, running.peer)?;
+            say(&format!("{window} at once"), &figures);
             estimate = estimate.max(figures.per_s());
             last = figures;
         }
         ensure!(estimate > 1.0, "{} answers hardly anything:\n{last}", running.peer);
-        let mut best = last;
-        for step in STEPS {
-            best = self.run(begin, Pace::Rate(estimate * step))?;
-            sound(&best, running.peer)?;
-            // What is lost at the lowest rate stands in the figures: some servers lose a few whatever is asked.
-            if best.loss() < LOSS_MAX {
+        let mut at = |step: f64| -> Result<Figures> {
+            let figures = self.run(begin, Pace::Rate(estimate * step))?;
+            sound(&figures, running.peer)?;
+            say(&format!("at {:.0} a second", estimate * step), &figures);
+            Ok(figures)
+        };
+        let mut best = None;
+        for step in UP {
+            let figures = at(step)?;
+            if !kept_up(&figures) {
                 break;
             }
+            best = Some(figures);
         }
+        // What is lost at the lowest rate stands in the figures: some servers lose a few whatever is asked.
+        for step in DOWN {
+            if best.as_ref().is_some_and(kept_up) {
+                break;
+            }
+            best = Some(at(step)?);
+        }
+        let best = best.unwrap_or(last);
         let before = Spent::now(running.id())?;
         let half = self.run(begin, Pace::Rate(best.per_s() / 2.0))?;
         let cost = Spent::now(running.id())?.since(&before);
         sound(&half, running.peer)?;
         Ok(Measured { best, half, cost })
+    }
+
+    /// Waits until a server that has been asked for more than it can do has got through what it has taken in.
+    fn wait_answering(&mut self, begin: Kind, running: &Running) -> Result<()> {
+        let end = Instant::now() + BACKLOG_MAX;
+        loop {
+            let figures = self.run(begin, Pace::Rate(10.0))?;
+            sound(&figures, running.peer)?;
+            if figures.loss() < 0.5 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "{} does not answer:\n{figures}", running.peer);
+        }
     }
 
     /// The same for renewals by live frames.
@@ -180,7 +211,7 @@ impl Crowd {
         let fastest = run(None)?;
         sound(&fastest, running.peer)?;
         let mut best = (fastest.loss() < LOSS_MAX).then(|| fastest.clone());
-        for step in STEPS {
+        for step in DOWN {
             if best.is_some() {
                 break;
             }
@@ -194,6 +225,17 @@ impl Crowd {
         let cost = Spent::now(running.id())?.since(&before);
         Ok(Measured { best, half, cost })
     }
+}
+
+/// Whether next to nothing was lost, and the generator asked as often as it was to: it leaves out what finds too much under
+/// way.
+fn kept_up(figures: &Figures) -> bool {
+    figures.loss() < LOSS_MAX && (figures.skipped as f64) < LOSS_MAX * figures.begun as f64
+}
+
+/// What a step gave, for whoever watches.
+fn say(what: &str, figures: &Figures) {
+    eprintln!("  {what}: {:.0} a second, {:.3} % lost", figures.per_s(), 100.0 * figures.loss());
 }
 
 /// A figure of wrong replies would be of nothing.

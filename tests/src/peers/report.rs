@@ -22,6 +22,8 @@ pub struct RunFigures {
     pub reflector_per_s: f64,
     /// perfdhcp's own figures, by server: new leases a second that it saw answered of those it asked for.
     pub perfdhcp: BTreeMap<Peer, Perfdhcp>,
+    /// Servers that could not be measured to the end.
+    pub failed: Vec<Peer>,
 }
 
 /// What perfdhcp says of a server.
@@ -47,6 +49,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// In how many runs which server could not be measured to the end.
+    pub fn failed(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for peer in self.runs.iter().flat_map(|run| &run.failed) {
+            *counts.entry(peer.name()).or_default() += 1;
+        }
+        counts
+    }
+
     fn middle(&self, of: impl Fn(&RunFigures) -> Option<f64>) -> Option<f64> {
         let figures: Vec<f64> = self.runs.iter().filter_map(of).collect();
         (!figures.is_empty()).then(|| median(figures))
@@ -113,6 +124,7 @@ impl Report {
             "reflector_per_s": self.middle(|run| Some(run.reflector_per_s)),
             "renewing_clients": self.renewing,
             "runs": self.runs.len(),
+            "failed": self.failed(),
             "machine": self.machine,
         })
     }

@@ -25,6 +25,8 @@ pub struct Campaign {
     pub steps_max: u64,
     /// A deliberate fault.
     pub planted: Option<Planted>,
+    /// So many clients in every seed, in place of as many as it says.
+    pub clients: Option<u16>,
 }
 
 /// What came of it.
@@ -86,7 +88,7 @@ impl Campaign {
     }
 
     fn scenario(&self, seed: u64) -> Scenario {
-        Scenario::new(seed, self.steps_max)
+        Scenario::of(seed, self.steps_max, self.clients)
     }
 }
 

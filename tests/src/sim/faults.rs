@@ -12,6 +12,10 @@ impl World {
     /// A fault of the scenario begins.
     pub(super) fn begin_fault(&mut self, number: usize) {
         let Some(&(_, fault)) = self.scenario.faults.get(number) else { return };
+        // To a machine that sleeps nothing happens but that its power may go.
+        if self.asleep() && !matches!(fault, Fault::PowerLoss { .. } | Fault::Partition { .. }) {
+            return;
+        }
         self.note(None, None, || format!("fault: {fault:?}"));
         // Nothing lasts into the calm.
         let until = |for_ns: u64| (self.now_ns + for_ns).min(self.scenario.calm_from_ns);
@@ -38,6 +42,11 @@ impl World {
                 if self.listener.is_some() {
                     self.inbox.push_back(Input::Reload(variant));
                 }
+            }
+            Fault::Suspend { for_ns } => {
+                let until_ns = until(for_ns);
+                self.conditions.slept_ns += until_ns.saturating_sub(self.now_ns);
+                self.conditions.asleep_until_ns = until_ns;
             }
             Fault::Hang { for_ns } => self.conditions.hang_until_ns = until(for_ns),
             Fault::Partition { by, rest, for_ns } => self.conditions.partition = (until(for_ns), by, rest),
@@ -66,6 +75,9 @@ impl World {
 
     fn die(&mut self, death: Death) {
         if self.listener.is_some() {
+            if death.power.is_some() {
+                self.conditions.asleep_until_ns = 0;
+            }
             self.death.get_or_insert(death);
         }
     }

@@ -186,10 +186,10 @@ pub struct Kernel {
 impl World {
     /// A frame comes in by the interface.
     pub(super) fn arrive(&mut self, frame: Vec<u8>) {
-        if !self.machine.up {
+        if !self.machine.up || self.asleep() {
             return;
         }
-        let boot_ns = self.boot_ns();
+        let boot_ns = self.program_ns();
         let stall_ns = self.stall_ns();
         let Some((id, maps)) = self.kernel.attached.and_then(|id| Some((id, self.kernel.maps.get(id)?)))
         else {

@@ -3,7 +3,7 @@
 //! tells the same story.
 //!
 //! * [`scenario`]: what a seed stands for; [`faults`]: what goes wrong in it.
-//! * [`world`]: everything outside the daemon, as its [`agenda`] has it; [`client`], [`crowd`], [`style`]: DHCP clients;
+//! * [`world`]: everything outside the daemon, as its [`agenda`] and `clocks` have it; [`client`], [`crowd`], [`style`]: DHCP clients;
 //!   [`network`]: the wire.
 //! * [`kernel`], [`store`]: maps, programs and disk as the daemon sees them; [`node`]: the daemon over them; [`start`]: what
 //!   it starts from; `reload`: it takes up another configuration.
@@ -14,6 +14,7 @@
 pub mod agenda;
 pub mod campaign;
 pub mod client;
+mod clocks;
 pub mod crowd;
 mod faults;
 pub mod kernel;
@@ -134,6 +135,7 @@ impl World {
         let calm_ns = self.scenario.calm_from_ns.max(self.now_ns + SEC);
         self.run_until((self.now_ns + death.down_ns).min(calm_ns), false);
         if death.power.is_some() {
+            self.conditions.slept_ns = 0;
             self.machine = world::Machine {
                 up: true,
                 booted_ns: self.now_ns,

@@ -18,13 +18,14 @@ use dhcp_user::{
 };
 
 use super::{
+    clocks::timestamp,
     kernel::SimMap,
     planted::Planted,
     reload::reload,
     scenario::{MS, SEC},
     start::{ANCHOR_EVERY_NS, Ended, SWEEP_EVERY_NS, found, surroundings},
     store::SimStore,
-    world::{Event, Input, Shadow, Shared, lock, timestamp},
+    world::{Event, Input, Shadow, Shared, lock},
 };
 
 /// How long until it is tried again when there was no room for it.

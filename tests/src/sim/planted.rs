@@ -24,13 +24,15 @@ pub enum Planted {
     FrameChangedOnPass,
     /// Leases are not withdrawn from the kernel, only forgotten.
     WithdrawIgnored,
+    /// The kernel program goes by a clock that stands still while the machine sleeps (`CLOCK_MONOTONIC`).
+    ClockStopsInSleep,
     /// Another configuration is taken up while programs over the maps before it may still be answering.
     ReloadWithoutWait,
 }
 
 impl Planted {
     /// All of them, with the names of the command line.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("publish-before-commit", Self::PublishBeforeCommit),
         ("reply-before-commit", Self::ReplyBeforeCommit),
         ("reuse-at-expiry", Self::ReuseAtExpiry),
@@ -41,6 +43,7 @@ impl Planted {
         ("lying-disk", Self::LyingDisk),
         ("frame-changed-on-pass", Self::FrameChangedOnPass),
         ("withdraw-ignored", Self::WithdrawIgnored),
+        ("clock-stops-in-sleep", Self::ClockStopsInSleep),
         ("reload-without-wait", Self::ReloadWithoutWait),
     ];
 }

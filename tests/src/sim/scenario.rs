@@ -78,6 +78,11 @@ pub enum Fault {
         /// For how long.
         for_ns: u64,
     },
+    /// The machine sleeps: program and daemon stand still and frames are lost, while the boot clock and everybody else go on.
+    Suspend {
+        /// For how long.
+        for_ns: u64,
+    },
     /// A part of the clients is cut off: every client whose number leaves `rest` when divided by `by`.
     Partition {
         /// Divisor.
@@ -161,8 +166,15 @@ pub const CALM_NS: u64 = 240 * SEC;
 impl Scenario {
     /// The scenario of a seed.
     pub fn new(seed: u64, steps_max: u64) -> Self {
+        Self::of(seed, steps_max, None)
+    }
+
+    /// The scenario of a seed, but that there are so many clients. Beyond some hundreds they are too many for the pools, and
+    /// for the table of answers perhaps; what they have is given from one to another all the time.
+    pub fn of(seed: u64, steps_max: u64, clients: Option<u16>) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let clients = rng.random_range(12..48_u16);
+        let drawn = rng.random_range(12..48_u16);
+        let clients = clients.unwrap_or(drawn);
         let lease_secs = [30, 40, 60, 90][rng.random_range(0..4)];
         // From plenty to a third of what is needed.
         let share = rng.random_range(35..130_u32);
@@ -305,6 +317,10 @@ fn draw_faults(rng: &mut SmallRng, lease_secs: u32, until_ns: u64) -> Vec<(u64, 
     for _ in 0..own.random_range(0..4) {
         let variant = own.random_range(0..16);
         faults.push((own.random_range(lease_ns / 4..until_ns), Fault::Reload { variant }));
+    }
+    if own.random_bool(0.25) {
+        let at_ns = own.random_range(lease_ns / 4..until_ns);
+        faults.push((at_ns, Fault::Suspend { for_ns: own.random_range(SEC..lease_ns * 4) }));
     }
     faults.sort_by_key(|(at, _)| *at);
     faults

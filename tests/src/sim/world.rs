@@ -9,25 +9,21 @@ use std::{
 
 use dhcp_common::abi::Control;
 use dhcp_user::{
-    config::model::Config,
-    fastpath::error::FastPathError,
-    lease::store::MemoryStore,
-    server::keeper::Withdrawal,
-    time::Timestamp,
-    timeline::{BootId, Timeline},
+    config::model::Config, fastpath::error::FastPathError, lease::store::MemoryStore,
+    server::keeper::Withdrawal, timeline::Timeline,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{
     agenda::Agenda,
     client::{Client, Deeds},
+    clocks::timestamp,
     crowd,
     kernel::{Kernel, KernelMaps},
     network,
     oracle::{Evidence, Oracle, Violation},
     planted::Planted,
     scenario::{Rates, SEC, Scenario},
-    start::WALL_NS,
 };
 use crate::parse::Message;
 
@@ -39,8 +35,6 @@ pub fn lock(shared: &Shared) -> MutexGuard<'_, World> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the boot clock shows at boot.
-const BOOT_NS: u64 = 10 * SEC;
 /// Frames that wait for the daemon at most.
 const INBOX_MAX: usize = 4_096;
 
@@ -134,6 +128,10 @@ pub struct Conditions {
     pub flush_fails: Option<bool>,
     /// The daemon stands still.
     pub hang_until_ns: u64,
+    /// The machine sleeps.
+    pub asleep_until_ns: u64,
+    /// How long it has slept, or will have when it wakes, in this boot.
+    pub slept_ns: u64,
     /// Clients cut off: divisor and rest.
     pub partition: (u64, u16, u16),
     /// Programs stand still in so many of a hundred cases, up to so long.
@@ -248,32 +246,6 @@ impl World {
         }
     }
 
-    /// The boot clock.
-    pub fn boot_ns(&self) -> u64 {
-        self.now_ns - self.machine.booted_ns + BOOT_NS
-    }
-
-    /// The wall clock.
-    pub fn wall_ns(&self) -> u64 {
-        (WALL_NS + self.now_ns).saturating_add_signed(self.machine.wall_error_ns)
-    }
-
-    /// What the machine says of which boot it is.
-    pub fn boot_id(&self) -> BootId {
-        // With this fault planted every daemon takes itself for the first of its boot, and asks the wall clock.
-        let forgetful = self.planted == Some(Planted::ClockStepShiftsHorizons);
-        let start = if forgetful { self.listener.unwrap_or(0) } else { 0 };
-        let mut id = [self.machine.boot; 16];
-        id[..4].copy_from_slice(&start.to_le_bytes());
-        BootId::new(id)
-    }
-
-    /// How wrong the wall clock was when it showed `wall_ns` at a moment of the boot clock.
-    pub fn wall_error_of(&self, boot_ns: u64, wall_ns: u64) -> i64 {
-        let right_ns = WALL_NS + self.machine.booted_ns + boot_ns.saturating_sub(BOOT_NS);
-        wall_ns.cast_signed() - right_ns.cast_signed()
-    }
-
     /// Whether nothing goes wrong any more.
     pub fn calm(&self) -> bool {
         self.now_ns >= self.scenario.calm_from_ns
@@ -303,22 +275,31 @@ impl World {
         self.agenda.put(at_ns.max(self.now_ns), event);
     }
 
-    /// Lets everything up to `until_ns` happen, or up to the daemon's death, a violation or, if asked, an input.
+    /// Lets everything up to `until_ns` happen, or up to the daemon's death, a violation or, if asked, an input. Who
+    /// waits for that on a machine that goes to sleep meanwhile waits at least until it wakes.
     pub fn run_until(&mut self, until_ns: u64, stop_at_input: bool) {
         loop {
-            if self.death.is_some() || self.over() || stop_at_input && !self.inbox.is_empty() {
+            let stop = stop_at_input && !self.inbox.is_empty() && !self.asleep();
+            if self.death.is_some() || self.over() || stop {
                 return;
             }
-            let Some((at_ns, event)) = self.agenda.next(until_ns) else { break };
+            let until_ns = until_ns.max(self.conditions.asleep_until_ns);
+            let Some((at_ns, event)) = self.agenda.next(until_ns) else {
+                self.now_ns = self.now_ns.max(until_ns);
+                return;
+            };
             self.now_ns = self.now_ns.max(at_ns);
             self.steps += 1;
             self.happen(event);
         }
-        self.now_ns = self.now_ns.max(until_ns);
     }
 
     fn happen(&mut self, event: Event) {
         match event {
+            // What goes on on a machine that sleeps goes on when it wakes.
+            Event::Finish(_) | Event::Graced(..) if self.asleep() => {
+                self.agenda.put(self.conditions.asleep_until_ns, event);
+            }
             Event::Arrive(frame) => self.arrive(frame),
             Event::Finish(run) => self.finish(run),
             Event::Fault(number) => self.begin_fault(number),
@@ -475,10 +456,4 @@ impl World {
         self.kernel.maps.push(KernelMaps::of(config, control));
         id
     }
-}
-
-/// A moment of true time on a daemon's timeline.
-pub fn timestamp(timeline: Option<Timeline>, booted_ns: u64, true_ns: u64) -> Timestamp {
-    let boot_ns = (true_ns + BOOT_NS).saturating_sub(booted_ns);
-    timeline.map_or(Timestamp::ZERO, |timeline| timeline.timestamp(boot_ns))
 }

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -29,7 +29,7 @@ pub struct Killer<'a> {
     shared: &'a Shared,
     plan: &'a Plan,
     rng: SmallRng,
-    /// The program, and a copy of it elsewhere.
+    /// The program, and another build or a copy of it elsewhere.
     programs: [PathBuf; 2],
     which: usize,
     daemon: Option<Daemon>,
@@ -39,16 +39,23 @@ pub struct Killer<'a> {
 }
 
 impl<'a> Killer<'a> {
-    /// Copies the daemon's program.
+    /// Copies the daemon's program, or the one in `other`.
     ///
     /// # Errors
     ///
     /// When there is none or it cannot be copied.
-    pub fn new(server: &'a Server, config: Value, shared: &'a Shared, plan: &'a Plan) -> Result<Self> {
+    pub fn new(
+        server: &'a Server,
+        config: Value,
+        shared: &'a Shared,
+        (plan, other): (&'a Plan, Option<&Path>),
+    ) -> Result<Self> {
         let first = daemon::binary()?;
         let second = server.folder.path().join("simple-dhcpd-datacenter-upgraded");
-        fs::copy(&first, &second)
-            .with_context(|| format!("cannot copy {} to {}", first.display(), second.display()))?;
+        let from = other.unwrap_or(&first);
+        fs::copy(from, &second)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), second.display()))?;
+        let other_build = fs::read(&first)? != fs::read(&second)?;
         Ok(Self {
             server,
             config,
@@ -59,7 +66,7 @@ impl<'a> Killer<'a> {
             which: 0,
             daemon: None,
             changed: false,
-            report: Report::default(),
+            report: Report { other_build, ..Report::default() },
         })
     }
 
@@ -152,6 +159,7 @@ impl<'a> Killer<'a> {
         (report.cycles, report.starts, report.start_ms_max) = (own.cycles, own.starts, own.start_ms_max);
         report.kills_while_starting = own.kills_while_starting;
         report.starts_from_other_file = own.starts_from_other_file;
+        report.other_build = own.other_build;
         (report.reloads, report.kills_while_reloading) = (own.reloads, own.kills_while_reloading);
         report.reload_blocked_ms_max = own.reload_blocked_ms_max;
     }

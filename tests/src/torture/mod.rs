@@ -11,6 +11,7 @@ pub mod ledger;
 pub(crate) mod played;
 
 use std::{
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -118,9 +119,10 @@ pub struct Report {
     pub starts: u64,
     /// Kills in the middle of a start.
     pub kills_while_starting: u64,
-    /// Starts from another file than the one before: the program behind the pinned link is swapped as by an upgrade, but
-    /// both files are copies of one build.
+    /// Starts from another file than the one before: the program behind the pinned link is swapped as by an upgrade.
     pub starts_from_other_file: u64,
+    /// Whether the other file is another build; else it is a copy.
+    pub other_build: bool,
     /// Changed configurations that a running daemon took up.
     pub reloads: u64,
     /// The longest that a service did nothing else meanwhile, milliseconds.
@@ -192,9 +194,18 @@ pub fn boot_ns() -> u64 {
 ///
 /// # Errors
 ///
+/// As [`run_between`].
+pub fn run(plan: &Plan) -> Result<Report> {
+    run_between(plan, None)
+}
+
+/// As [`run`], between this build of the daemon and the one in the file `other`.
+///
+/// # Errors
+///
 /// Without root, when the plan is out of bounds, or when the daemon does not come up. What is broken is no error but in
 /// the report.
-pub fn run(plan: &Plan) -> Result<Report> {
+pub fn run_between(plan: &Plan, other: Option<&Path>) -> Result<Report> {
     ensure!(
         (1..=LEASES_MAX).contains(&plan.leases),
         "{} leases are out of bounds; there may be 1 to {LEASES_MAX}",
@@ -218,7 +229,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     set(&mut config, "/dhcp/subnets/0/pools", json!([{ "range": range }]));
 
     let shared = Shared::default();
-    let mut killer = cycle::Killer::new(&server, config, &shared, plan)?;
+    let mut killer = cycle::Killer::new(&server, config, &shared, (plan, other))?;
     killer.start()?;
     let began = Instant::now();
     let mut report = thread::scope(|scope| -> Result<Report> {

@@ -38,6 +38,8 @@ pub struct Loaded {
 /// Everything measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// The most of one processor that the daemon may have, percent; 100 for all there are.
+    pub daemon_percent: u32,
     /// Renewals a second that one processor makes, answers and counts, and does nothing else.
     pub renewals_ceiling_per_s: f64,
     /// Renewals answered a second without a flood, at the rate of the comparison.
@@ -77,6 +79,7 @@ impl Report {
         let mut row = |name: &str, value: String| {
             let _ = writeln!(out, "{name:<44} {value}");
         };
+        row("of a processor the daemon has at most, %", self.daemon_percent.to_string());
         row("renewals a second, one processor's ceiling", format!("{:.0}", self.renewals_ceiling_per_s));
         row("renewals answered a second, no flood", format!("{:.0}", self.renewals_unloaded_per_s));
         row("DISCOVERs a second the daemon answers", format!("{:.0}", self.discover_capacity_per_s));

@@ -2,12 +2,15 @@
 //! ledger of what clients were promised. Tests run the short ones; `cargo xtask cluster --drill NAME` runs any.
 //!
 //! * [`machines`]: nodes that are lost, stand still, or are replaced. [`links`]: sites that are cut off or badly connected.
-//! * [`oddities`]: clocks that are apart, a disk that is slow. [`operator`]: what somebody does by hand. [`sync`]: mode `sync`.
+//! * [`oddities`]: clocks that are apart, a disk that is slow. [`operator`]: what somebody does by hand.
+//! * [`members`]: nodes and sites that come and go. [`pools`]: other pools. [`sync`]: mode `sync`.
 
 pub mod links;
 pub mod machines;
+pub mod members;
 pub mod oddities;
 pub mod operator;
+pub mod pools;
 pub mod sync;
 
 use std::{
@@ -57,6 +60,10 @@ pub enum Drill {
     SlowDisk,
     /// Sites are drained, drilled and resumed, a node's vote is taken away and given back.
     Operator,
+    /// A site is added, a node is refused for its configuration, replaced after its loss, removed.
+    Members,
+    /// A pool is made larger on all nodes, one after the other.
+    Pools,
     /// Of two nodes one is lost, and the operator says so.
     PartnerDown,
     /// Mode `sync`: whoever granted is lost at once.
@@ -81,6 +88,8 @@ pub struct Figures {
 pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
     match drill {
         Drill::PartnerDown => return operator::partner_down(load),
+        Drill::Members => return members::run(load),
+        Drill::Pools => return pools::run(load),
         Drill::Sync => return sync::run(5),
         _ => {}
     }
@@ -106,7 +115,7 @@ pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
         }
         Drill::SlowDisk => oddities::slow_disk(&mut stage, 3)?,
         Drill::Operator => operator::hand_over(&mut stage, 2)?,
-        Drill::PartnerDown | Drill::Sync => {}
+        Drill::Members | Drill::Pools | Drill::PartnerDown | Drill::Sync => {}
     }
     stage.finish()
 }
@@ -222,7 +231,20 @@ impl Stage {
             let all = seen.iter().map(|(held, _)| held).sum::<u64>() == self.blocks.len() as u64;
             Ok((all && seen.iter().all(|(_, closed)| *closed == 0)).then_some(()))
         });
-        found.with_context(|| format!("of {} blocks they hold (not open yet): {seen:?}", self.blocks.len()))
+        found.with_context(|| {
+            let blocks = self.blocks.len();
+            format!("of {blocks} blocks they hold (not open yet): {seen:?}\n{}", self.told())
+        })
+    }
+
+    /// What the running nodes tell of the sites and themselves, for whoever looks into a failure.
+    fn told(&self) -> String {
+        let running = self.cluster.nodes.iter().filter(|node| node.daemon.is_some());
+        let told = running.map(|node| {
+            let sync = node.get("sync").map_or_else(|error| error.to_string(), |sync| sync.to_string());
+            format!("{}: {sync}\n{}", node.name, node.log())
+        });
+        told.collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until a node is in and holds addresses.

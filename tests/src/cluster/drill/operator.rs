@@ -116,5 +116,12 @@ pub fn partner_down(load: &Load) -> Result<Figures> {
         stage.wait_active(node)?;
     }
     stage.note("partner_back_and_active", back);
+    // Both decide again, without anybody's doing: either may say of the other that it is down.
+    for node in &stage.cluster.nodes {
+        node.wait_get("both nodes to decide", "sync", |sync| {
+            sync["voters"].as_array().is_some_and(|voters| voters.len() == 2) && sync["votes"] == true
+        })?;
+    }
+    stage.note("partner_votes_again", back);
     stage.finish()
 }

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
 use super::{Figures, secs};
 use crate::{
-    cluster::{Cluster, Node},
+    cluster::{AGREED, Cluster, Node},
     lab::{SERVER, set},
     packet::Frame,
     parse::Message,
@@ -60,23 +60,67 @@ pub fn run(rounds: u8) -> Result<Figures> {
                 ensure!(known, "{} knows {address} as {lease}", node.name);
             }
         }
-        if round + 1 == rounds {
-            break;
-        }
         let back = Instant::now();
         cluster.nodes.get_mut(at).context("no such node")?.start()?;
         cluster.wait_in_step()?;
         figures.figures.insert("sync_back_and_active", secs(back));
     }
+    partition(&mut cluster, rounds, &mut figures)?;
     figures.figures.insert("sync_acknowledged", acknowledged.into());
     figures.figures.insert("sync_rounds", f64::from(rounds));
     figures.figures.insert("sync_all", secs(began));
     Ok(figures)
 }
 
+/// A node is cut off: nobody there is promised anything the others do not know of, and the others go on when it is out.
+fn partition(cluster: &mut Cluster, round: u8, figures: &mut Figures) -> Result<()> {
+    let (away, there) = (0, 1);
+    let began = Instant::now();
+    cluster.cut(away, true);
+    let node = |number: usize| cluster.nodes.get(number).context("no such node");
+    let mut said = false;
+    wait_for(AGREED, "the node to say that it is cut off", || {
+        // A client asks all the while: it may be offered an address, and is promised none.
+        if let Some(ack) = ask(node(away)?, round, 0)? {
+            bail!("{} was promised, and nobody else knows of it", ack.yiaddr);
+        }
+        let cut = node(away)?.get("sync")?["role"] == "cut";
+        // Once more after that.
+        Ok((std::mem::replace(&mut said, cut) && cut).then_some(()))
+    })?;
+    wait_for(AGREED, "a lease of those that are left", || ask(node(there)?, round, 1))?;
+    figures.figures.insert("sync_cut_others_go_on", secs(began));
+    let healed = Instant::now();
+    cluster.cut(away, false);
+    cluster.wait_in_step()?;
+    figures.figures.insert("sync_healed_and_active", secs(healed));
+    Ok(())
+}
+
+/// A client asks for an address until nothing more is said: what it was promised.
+fn ask(node: &Node, round: u8, client: u8) -> Result<Option<Message>> {
+    send(node, round, client, None)?;
+    while let Some(said) = reply(node, &[2, 5], round)? {
+        if said.kind() == 5 {
+            return Ok(Some(said));
+        }
+        send(node, round, client, Some(said.yiaddr))?;
+    }
+    Ok(None)
+}
+
+/// A client asks for an address, or selects the one it was offered.
+fn send(node: &Node, round: u8, client: u8, selected: Option<Ipv4Addr>) -> Result<()> {
+    let kind = if selected.is_some() { 3 } else { 1 };
+    let mut frame = Frame::request(kind, mac(round, client)).option(55, &[1, 3, 6]);
+    if let Some(address) = selected {
+        frame = frame.option(50, &address.octets()).option(54, &SERVER.octets());
+    }
+    node.cable.socket.send(&frame.xid(u32::from_be_bytes([9, kind, round, client])).build())
+}
+
 /// Clients ask all at once; with the first ACK the node is lost. All that was acknowledged until then.
 fn grant_and_lose(node: &mut Node, round: u8) -> Result<BTreeMap<Ipv4Addr, [u8; 6]>> {
-    let socket = &node.cable.socket;
     let mut offered = BTreeMap::new();
     let mut ask_at = Instant::now();
     wait_for(ANSWERS, "offers", || {
@@ -84,37 +128,32 @@ fn grant_and_lose(node: &mut Node, round: u8) -> Result<BTreeMap<Ipv4Addr, [u8; 
         if Instant::now() >= ask_at {
             ask_at = Instant::now() + ASK_AGAIN;
             for client in (0..CLIENTS).filter(|client| !offered.contains_key(client)) {
-                let xid = u32::from_be_bytes([9, 1, round, client]);
-                socket
-                    .send(&Frame::request(1, mac(round, client)).option(55, &[1, 3, 6]).xid(xid).build())?;
+                send(node, round, client, None)?;
             }
         }
-        if let Some(reply) = reply(node, 2, round)? {
+        if let Some(reply) = reply(node, &[2], round)? {
             offered.insert(reply.chaddr[5], reply.yiaddr);
         }
         Ok((offered.len() == usize::from(CLIENTS)).then_some(()))
     })?;
     for (client, address) in &offered {
-        let frame = Frame::request(3, mac(round, *client))
-            .option(50, &address.octets())
-            .option(54, &SERVER.octets())
-            .option(55, &[1, 3, 6]);
-        socket.send(&frame.xid(u32::from_be_bytes([9, 3, round, *client])).build())?;
+        send(node, round, *client, Some(*address))?;
     }
-    let first = wait_for(ANSWERS, "the first ACK", || reply(node, 5, round))?;
+    let first = wait_for(ANSWERS, "the first ACK", || reply(node, &[5], round))?;
     node.lose()?;
     let mut granted = BTreeMap::from([(first.yiaddr, mac(round, first.chaddr[5]))]);
     // What left before the loss is in the socket.
-    while let Some(ack) = reply(node, 5, round)? {
+    while let Some(ack) = reply(node, &[5], round)? {
         granted.insert(ack.yiaddr, mac(round, ack.chaddr[5]));
     }
     Ok(granted)
 }
 
-fn reply(node: &Node, kind: u8, round: u8) -> Result<Option<Message>> {
+fn reply(node: &Node, kinds: &[u8], round: u8) -> Result<Option<Message>> {
     node.cable.socket.receive_where(Duration::from_millis(100), |frame| {
         let reply = Message::parse(frame).ok()?;
-        let ours = reply.op == 2 && reply.kind() == kind && reply.chaddr.starts_with(&[2, 3, 0, 0, round]);
+        let ours =
+            reply.op == 2 && kinds.contains(&reply.kind()) && reply.chaddr.starts_with(&[2, 3, 0, 0, round]);
         ours.then_some(reply)
     })
 }

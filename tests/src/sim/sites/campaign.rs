@@ -53,6 +53,8 @@ pub struct Report {
     pub disks_lost: u64,
     /// Blocks taken over.
     pub takeovers: u64,
+    /// How often other pools became the cluster's.
+    pub recuts: u64,
     /// Blocks handed on.
     pub handed_on: u64,
     /// Updates taken up.
@@ -130,6 +132,7 @@ impl Report {
         self.crashes += outcome.crashes;
         self.disks_lost += outcome.disks_lost;
         self.takeovers += outcome.takeovers;
+        self.recuts += outcome.recuts;
         self.handed_on += outcome.handed_on;
         self.updates += outcome.updates;
     }

@@ -148,6 +148,8 @@ pub struct Machine {
     pub drift_ppm: i64,
     /// How far its wall clock is from the truth.
     pub wall_error_ns: i64,
+    /// Its configuration has the later pools.
+    pub later: bool,
     /// The timeline of its last daemon.
     pub timeline: Option<Timeline>,
     /// What its daemon is still to hear.
@@ -194,6 +196,7 @@ impl Machine {
             pinned: Vec::new(),
             drift_ppm,
             wall_error_ns,
+            later: false,
             timeline: None,
             inputs: VecDeque::new(),
             frames: VecDeque::new(),

@@ -36,6 +36,8 @@ pub struct Outcome {
     pub disks_lost: u64,
     /// How often a node's blocks were taken over.
     pub takeovers: u64,
+    /// How often other pools became the cluster's.
+    pub recuts: u64,
     /// Blocks handed on.
     pub handed_on: u64,
     /// Updates taken up.

@@ -16,6 +16,8 @@ use crate::sim::scenario::{MS, Rates, SEC, Scenario as OneNode};
 
 /// From this seed on disks are full now and then, and batches become durable in parts.
 pub const DISKS_FROM: u64 = 200;
+/// From this seed on the pools are changed now and then, on one node after the other.
+pub const POOLS_FROM: u64 = 400;
 
 /// Something that goes wrong with machines or links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub enum Fault {
     FullDisk { node: usize, commits: u32 },
     /// An operator takes a node out of service, and back.
     Drain { node: usize, for_ns: u64 },
+    /// A daemon is started anew with other pools.
+    OtherPools { node: usize, down_ns: u64 },
     /// One machine of two is gone, and an operator tells the other so after a while.
     PartnerDown { node: usize, told_after_ns: u64, down_ns: u64 },
 }
@@ -75,6 +79,8 @@ pub struct Scenario {
     pub batch_size: usize,
     /// What one flush of a machine's disk carries, where batches are to become durable in parts.
     pub flush_octets: Option<usize>,
+    /// How many addresses each pool has when they are changed.
+    pub pools_later: [u8; 2],
     /// Each machine's clock gains so many millionths.
     pub drift_ppm: Vec<i64>,
     /// What goes wrong, and when.
@@ -112,8 +118,24 @@ impl Scenario {
             let at_ns = disks.random_range(20 * SEC..calm_ns.max(21 * SEC));
             faults.push((at_ns, Fault::FullDisk { node, commits }));
         }
+        let mut pools = SmallRng::seed_from_u64(seed ^ 0x9001);
+        let fewer = pools.random_bool(0.25);
+        let pools_later = base.pools.map(|before| match fewer {
+            true => before.saturating_sub(pools.random_range(0..8)).max(6),
+            false => before.saturating_add(pools.random_range(0..40)).min(200),
+        });
+        if seed >= POOLS_FROM && pools.random_bool(0.5) {
+            let first_ns = pools.random_range(20 * SEC..calm_ns.max(21 * SEC));
+            let gap_ns = pools.random_range(SEC / 2..12 * SEC);
+            for (node, turn) in (0..nodes).zip(0..) {
+                let at_ns = (first_ns + gap_ns * turn).min(calm_ns);
+                let down_ns = pools.random_range(SEC / 2..3 * SEC);
+                faults.push((at_ns, Fault::OtherPools { node, down_ns }));
+            }
+        }
         faults.sort_by_key(|(at, _)| *at);
         Self {
+            pools_later,
             sites,
             nodes_per_site,
             mclt_secs,
@@ -139,9 +161,10 @@ impl Scenario {
         node / self.nodes_per_site.max(1)
     }
 
-    /// The configuration of all nodes.
-    pub fn config(&self) -> Arc<Config> {
-        Arc::new(self.base.config(0))
+    /// The configuration of a node, before or after the pools were changed there.
+    pub fn config(&self, later: bool) -> Arc<Config> {
+        let pools = if later { self.pools_later } else { self.base.pools };
+        Arc::new(OneNode { pools, ..self.base.clone() }.config(0))
     }
 
     /// A node's settings.

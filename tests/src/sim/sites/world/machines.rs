@@ -5,7 +5,8 @@ use super::*;
 impl World {
     pub(super) fn start(&mut self, node: usize) {
         let now_ns = self.now_ns;
-        let (config, mut settings) = (self.scenario.config(), self.scenario.settings(node));
+        let config = self.scenario.config(self.machines[node].later);
+        let mut settings = self.scenario.settings(node);
         // It takes its delegations to last for longer than the others would wait, did it not say so.
         let longer = match self.planted {
             Some(Planted::TakeOverEarly) => Some(900),

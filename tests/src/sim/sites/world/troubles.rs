@@ -66,6 +66,10 @@ impl World {
                 self.tell(node, Input::Order(Order::Drain));
                 self.schedule(until_ns, Event::Undrain(node));
             }
+            Fault::OtherPools { node, down_ns } => {
+                self.die(node, down_ns, false);
+                self.machines[node].later = true;
+            }
             Fault::PartnerDown { node, told_after_ns, down_ns } => {
                 // Off for certain is off until the operator says that it may be on again.
                 let told_ns = now_ns + told_after_ns;

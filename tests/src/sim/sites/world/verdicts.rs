@@ -22,18 +22,21 @@ impl World {
         for peer in audience {
             let machine = &self.machines[usize::from(peer.0)];
             let wanted = machine.timestamp(until_ns.saturating_sub(6 * SEC));
-            let held = {
+            let known = {
                 let disk = machine.disk.lock();
-                disk.store.durable().leases.get(&address).is_some_and(|lease| {
-                    let bound = lease.state == LeaseState::Bound;
-                    let theirs = lease.hardware.as_ethernet() == Some(client_mac(client));
-                    // It may have given the address back since.
-                    theirs && (!bound || lease.reach() >= wanted)
-                })
+                disk.store.durable().leases.get(&address).cloned()
             };
+            let held = known.as_ref().is_some_and(|lease| {
+                let bound = lease.state == LeaseState::Bound;
+                let theirs = lease.hardware.as_ethernet() == Some(client_mac(client));
+                // It may have given the address back since.
+                theirs && (!bound || lease.reach() >= wanted)
+            });
             if !held {
+                let known = known.map(|lease| (lease.state, lease.hardware, lease.reach()));
                 let what = format!(
-                    "node {node} promised {address} to client {client}, and node {} does not know",
+                    "node {node} promised {address} to client {client}, and node {} does not know: it has \
+                     {known:?}, not {wanted:?}",
                     peer.0
                 );
                 return self.violated("peers-know-before-ack", what, Some(address), &[client]);
@@ -53,7 +56,8 @@ impl World {
         let now = self.machines[node].timestamp(self.now_ns);
         let unheard = Span::from_secs(self.scenario.mclt_secs);
         let far = keeper.core.engine.leases().iter().filter(|lease| {
-            let held = authority.right(now, lease.address) == Right::Holder;
+            // What was taken out of all pools nobody promises any more.
+            let held = authority.holds(lease.address) && authority.right(now, lease.address) == Right::Holder;
             held && lease.state == LeaseState::Bound && lease.horizon > now + unheard + ALLOWANCE
         });
         let peers = || site.state().members_in().map(|peer| usize::from(peer.0)).filter(|peer| *peer != node);

@@ -71,7 +71,7 @@ impl World {
         // A promise is so many seconds of the clock that made it, which drifts.
         let drift = Span::from_millis(200);
         let to_timeline = |true_ns: u64| machine.timestamp(true_ns) - drift;
-        let config = self.scenario.config();
+        let config = self.scenario.config(self.machines[node].later);
         let disk = machine.disk.lock();
         let evidence = Evidence {
             durable: disk.store.durable(),

@@ -41,6 +41,10 @@ impl World {
             if !matches!(command, Command::Renew { .. }) {
                 self.note(|| format!("agreed: {command:?}"));
             }
+            if matches!(command, Command::Recut(_)) {
+                let mut state = self.consensus.state(self.consensus.len());
+                self.outcome.recuts += u64::from(state.apply(&command).is_ok());
+            }
             self.consensus.agree(command);
         } else if self.now_ns < until_ns {
             let again_ns = self.now_ns + self.rng.random_range(100 * MS..SEC);
@@ -49,7 +53,9 @@ impl World {
     }
 
     pub(super) fn open_between(&self, one: usize, other: usize) -> bool {
-        let pair = self.pairs.get(&(one.min(other), one.max(other)));
+        // Nodes with other pools do not greet.
+        let alike = self.machines[one].later == self.machines[other].later;
+        let pair = self.pairs.get(&(one.min(other), one.max(other))).filter(|_| alike);
         pair.is_some_and(|pair| pair.ways.iter().all(|way| way.is_open(self.now_ns)))
     }
 
@@ -105,7 +111,8 @@ impl World {
         let now_ns = self.now_ns;
         let keys: Vec<(usize, usize)> = self.pairs.keys().copied().collect();
         for (one, other) in keys {
-            let up = [one, other].iter().all(|node| self.machines[*node].runs(now_ns));
+            let alike = self.machines[one].later == self.machines[other].later;
+            let up = alike && [one, other].iter().all(|node| self.machines[*node].runs(now_ns));
             let Some(pair) = self.pairs.get_mut(&(one, other)) else { continue };
             if let Some(made) = pair.watch(now_ns, up) {
                 let (first, second) = (NodeId(one as u16), NodeId(other as u16));
