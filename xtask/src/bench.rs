@@ -31,6 +31,10 @@ enum Which {
     ///
     /// `--json`, `--clients N`, `--servers ours,kea`; `--help` says more.
     Storm(Passed),
+    /// 65,536 clients behind one relay agent come at once, then renew, straight and relayed.
+    ///
+    /// `--json`, `--clients N`, `--scale S`, `--secs S`; `--help` says more.
+    Relay(Passed),
     /// Whether 10,000 look-ups of leases a second through the API slow the renewals in the kernel.
     ///
     /// `--json`, `--lookups N`, `--connections N`, `--clients N`, `--secs S`, `--runs N`; `--help` says more.
@@ -62,6 +66,10 @@ struct OverloadArgs {
     /// Renewals a second, with and without the flood.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=500_000))]
     renewals: u32,
+    /// How much of one processor the daemon may have, percent, so that the generator's one can make ten times what it can
+    /// do; 100 for all there are.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(5..=100))]
+    daemon_percent: u32,
 }
 
 /// Words for the benchmark itself.
@@ -111,6 +119,7 @@ pub fn run(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
         Which::Overload(args) => overload(workspace, args),
         Which::Peers(passed) => beside_others(workspace, "bench_peers", &passed.args),
         Which::Storm(passed) => beside_others(workspace, "bench_storm", &passed.args),
+        Which::Relay(passed) => beside_the_daemon(workspace, "bench_relay", &passed.args),
         Which::Api(passed) => api(workspace, &passed.args),
         Which::Sync(args) => sync(workspace, args),
         Which::Gate(args) => gate::run(workspace, *args),
@@ -144,6 +153,15 @@ fn scale(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     ebpf::build(workspace)?;
     build_bin(workspace, "bench_scale")?;
     let mut command = as_root(&workspace.target.join("release/bench_scale"))?;
+    Err(command.args(args).exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
+}
+
+/// A benchmark that runs our daemon and takes nothing else.
+fn beside_the_daemon(workspace: &Workspace, name: &str, args: &[OsString]) -> Result<()> {
+    ebpf::build(workspace)?;
+    workspace.build_daemon(true)?;
+    build_bin(workspace, name)?;
+    let mut command = as_root(&workspace.target.join("release").join(name))?;
     Err(command.args(args).exec()).with_context(|| format!("cannot start `{}`", process::line(&command)))
 }
 
@@ -203,6 +221,7 @@ fn overload(workspace: &Workspace, args: &OverloadArgs) -> Result<()> {
     let mut command = as_root(&workspace.target.join("release/bench_overload"))?;
     command.arg("--object").arg(workspace.ebpf_bench_object());
     command.arg("--secs").arg(args.secs.to_string()).arg("--renewals").arg(args.renewals.to_string());
+    command.arg("--daemon-percent").arg(args.daemon_percent.to_string());
     if args.json {
         command.arg("--json");
     }

@@ -16,6 +16,7 @@ mod netif;
 mod peers;
 mod power_loss;
 mod process;
+mod progress;
 mod python;
 mod run;
 mod sim;

@@ -11,7 +11,7 @@ use crate::{ebpf, process, workspace::Workspace};
 #[derive(Args, Clone, Debug)]
 #[command(disable_help_flag = true)]
 pub struct SimArgs {
-    /// `--seeds N`, `--first S`, `--steps M`, `--seconds T`, `--json`, `--planted NAME|list`; `--help` says more.
+    /// `--seeds N`, `--first S`, `--steps M`, `--seconds T`, `--clients N`, `--json`, `--planted NAME|list`; `--help` says more.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<OsString>,
 }

@@ -12,7 +12,8 @@ use crate::{apt, ebpf, process, workspace::Workspace};
 #[derive(Args, Clone, Debug)]
 #[command(disable_help_flag = true)]
 pub struct TortureArgs {
-    /// `--cycles N`, `--leases N`, `--seed S`, `--lease-secs T`, `--renewals-per-s R`, `--planted FAULT`, `--json`; `--help` says more.
+    /// `--cycles N`, `--leases N`, `--seed S`, `--lease-secs T`, `--renewals-per-s R`, `--planted FAULT`,
+    /// `--other PROGRAM`, `--json`; `--help` says more.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<OsString>,
 }

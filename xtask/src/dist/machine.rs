@@ -12,14 +12,14 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{apt, process};
+use crate::{apt, process, progress::during};
 
 /// What making and booting it takes.
 const DEBIAN_PACKAGES: [&str; 3] = ["mmdebstrap", "systemd-container", "tar"];
 /// What is in it: an init, the tools a maintainer script calls, and a DHCP client.
 const INSIDE: &str = "systemd,systemd-sysv,init-system-helpers,iproute2,isc-dhcp-client";
-const SUITE: &str = "bookworm";
-const MIRROR: &str = "http://deb.debian.org/debian";
+pub(super) const SUITE: &str = "bookworm";
+pub(super) const MIRROR: &str = "http://deb.debian.org/debian";
 const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A booted machine.
@@ -182,12 +182,11 @@ impl Drop for Machine {
 fn make_archive(archive: &Path) -> Result<()> {
     eprintln!("dist: making a Debian {SUITE} (once, some minutes): {}", archive.display());
     let unfinished = archive.with_extension("unfinished.tar");
-    process::run(
-        Command::new("mmdebstrap")
-            .args(["--quiet", "--variant=apt", &format!("--include={INSIDE}"), SUITE])
-            .arg(&unfinished)
-            .arg(MIRROR),
-    )?;
+    let mut make = Command::new("mmdebstrap");
+    make.args(["--quiet", "--variant=apt", &format!("--include={INSIDE}"), SUITE])
+        .arg(&unfinished)
+        .arg(MIRROR);
+    during("making it", || process::run(&mut make))?;
     fs::rename(&unfinished, archive).with_context(|| format!("cannot rename to {}", archive.display()))
 }
 

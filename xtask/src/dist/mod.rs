@@ -1,9 +1,10 @@
 //! `cargo xtask dist`: what is handed to others. A Debian package ([`deb`]) of a staged tree ([`tree`]) with a bill of
 //! materials and the licences looked at ([`materials`]); `--check` lives its whole life in a throw-away Debian with a real
-//! systemd ([`check`] on a [`machine`]); `--reproducible` shows that the kernel program is the same from another folder.
+//! systemd ([`check`] on a [`machine`]); `--image` builds and tries the container image ([`image`]); `--reproducible` shows that the kernel program is the same from another folder.
 
 mod check;
 mod deb;
+mod image;
 mod machine;
 mod materials;
 mod reproducible;
@@ -16,7 +17,7 @@ use clap::Args;
 
 pub use self::materials::licences_if_installed;
 
-use crate::{ebpf, workspace::Workspace};
+use crate::{ebpf, progress::during, workspace::Workspace};
 
 /// What to hand over.
 #[derive(Args, Clone, Debug)]
@@ -25,8 +26,12 @@ pub struct DistArgs {
     /// network and some minutes).
     #[arg(long)]
     pub check: bool,
+    /// Build the container image by its recipe, on a Debian made here, and start its daemon (takes root, the network and some
+    /// minutes).
+    #[arg(long)]
+    pub image: bool,
     /// Only build the kernel program twice, in two places, and compare.
-    #[arg(long, conflicts_with_all = ["check", "dev"])]
+    #[arg(long, conflicts_with_all = ["check", "image", "dev"])]
     pub reproducible: bool,
     /// Package the unoptimised build, to try the packaging; licences and bill of materials are left out.
     #[arg(long)]
@@ -63,12 +68,19 @@ pub fn run(workspace: &Workspace, args: &DistArgs) -> Result<()> {
         materials::licences(workspace)?;
         Some(materials::bill(workspace)?)
     };
-    let made = |revision| deb::build(workspace, &daemon, revision, materials.as_deref());
+    let made = |revision| {
+        during(format!("packing revision {revision}"), || {
+            deb::build(workspace, &daemon, revision, materials.as_deref())
+        })
+    };
     let package = made(args.revision)?;
     println!("{}", package.display());
     if args.check {
         // The same again under a later version: what an upgrade does depends on versions only.
         check::run(workspace, &package, &made(args.revision + 1)?)?;
+    }
+    if args.image {
+        image::try_out(workspace, &package)?;
     }
     Ok(())
 }

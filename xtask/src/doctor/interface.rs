@@ -1,8 +1,12 @@
 //! What a network interface is good for: XDP in its driver, VLAN tags, queues.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+};
 
-use super::{Finding, State, ethtool, netdev};
+use super::{Finding, State, ethtool, netdev, queues};
 use crate::netif;
 
 /// The largest MTU most drivers take with an XDP program without fragments: a page less headroom and trailer.
@@ -19,13 +23,15 @@ pub fn findings(name: &str) -> Vec<Finding> {
         return vec![Finding::fault(State::Missing, AREA, "name", found, "`ip link` lists them")];
     };
     let driver = ethtool::driver(name).unwrap_or_else(|error| format!("unknown ({error})"));
-    vec![
+    let mut findings = vec![
         Finding::ok(AREA, "driver", driver),
         xdp(netdev::driver_has_xdp(index)),
         vlan(name, ethtool::strips_vlan(name)),
         mtu(name, read("mtu").and_then(|text| text.parse().ok())),
-        Finding::ok(AREA, "receive queues", queues(&folder).to_string()),
-    ]
+    ];
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    findings.extend(queues::findings(name, &folder, Path::new("/proc/irq"), processors));
+    findings
 }
 
 fn xdp(driver_has_it: io::Result<bool>) -> Finding {
@@ -82,11 +88,6 @@ fn mtu(name: &str, mtu: Option<u32>) -> Finding {
             Finding::fault(State::Warning, AREA, "MTU", "not readable", format!("ip link show dev {name}"))
         }
     }
-}
-
-fn queues(folder: &std::path::Path) -> usize {
-    let entries = fs::read_dir(folder.join("queues")).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("rx-")).count()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod ethtool;
 mod interface;
 mod kernel;
 mod netdev;
+mod queues;
 
 use std::process::ExitCode;
 
@@ -21,7 +22,7 @@ pub struct DoctorArgs {
     /// Print a JSON array of findings: `area`, `name`, `state` (ok, warning, missing), `found`, `fix`.
     #[arg(long)]
     json: bool,
-    /// Look at this network interface too: driver, XDP, VLAN offload, queues.
+    /// Look at this network interface too: driver, XDP, VLAN offload, queues and their interrupts.
     #[arg(long)]
     iface: Option<String>,
 }
@@ -101,7 +102,8 @@ fn print(findings: &[Finding]) {
         };
         println!("{mark}  {:9} {:20} {}", finding.area, finding.name, finding.found);
         if let Some(fix) = &finding.fix {
-            println!("{:40} fix: {fix}", "");
+            let word = if finding.state == State::Ok { "if need be" } else { "fix" };
+            println!("{:40} {word}: {fix}", "");
         }
     }
 }
