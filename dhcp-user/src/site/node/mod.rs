@@ -3,7 +3,8 @@
 //! the engine for, through the keeper.
 //!
 //! * [`settings`]: what is fixed while it runs; [`message`]: what nodes tell each other; [`view`]: what is shown of it.
-//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs;
+//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers, `ahead`:
+//!   those somebody waits for; `adopt`: theirs;
 //!   `recut`: other pools; `asked`: how clients ask for their renewals; `shared`: who has a site's addresses.
 //!
 //! **How it is driven.** The node lives in the keeper, in the service's thread. The driver, which has the links and the
@@ -18,6 +19,7 @@
 //!   A peer whose queue is full is disconnected.
 
 mod adopt;
+mod ahead;
 mod asked;
 mod delegate;
 mod hand_on;
@@ -150,9 +152,12 @@ pub struct Node {
     began: BTreeMap<NodeId, (u32, Milestone)>,
     unfounded_since: Option<Timestamp>,
     proposed: HashMap<&'static str, Timestamp>,
-    /// Leases whose horizons move when everybody has acknowledged a change, by address and by change.
+    /// Leases whose horizons move when everybody has acknowledged a change.
     awaiting: BTreeMap<Ipv4Addr, Waiting>,
-    awaiting_by_seq: BTreeMap<u64, Ipv4Addr>,
+    /// Changes that somebody waits for everybody to know: of those, and of leases whose replies are held.
+    pressing: BTreeMap<u64, Ipv4Addr>,
+    /// Some peer has acknowledged something since that was last looked at, and some have something ahead of its turn.
+    heard_ahead: bool,
     returned: BTreeMap<Ipv4Addr, Returned>,
     /// Until when nodes that were removed may still answer what they know of.
     struck_until: Timestamp,
@@ -217,7 +222,8 @@ impl Node {
             unfounded_since: None,
             proposed: HashMap::new(),
             awaiting: BTreeMap::new(),
-            awaiting_by_seq: BTreeMap::new(),
+            pressing: BTreeMap::new(),
+            heard_ahead: false,
             returned: BTreeMap::new(),
             struck_until: Timestamp::ZERO,
             incarnation: 0,

@@ -121,20 +121,21 @@ impl ChangeLog {
     pub fn after(&self, receiver: usize, cursor: Cursor, max: usize) -> (Vec<Changed>, Cursor) {
         let mut end = self.end();
         let mut found: Vec<Changed> = Vec::new();
-        for (&seq, &address) in self.by_seq.range(cursor.seq.saturating_add(1)..) {
+        for &address in self.by_seq.range(cursor.seq.saturating_add(1)..).map(|(_, address)| address) {
             if found.len() == max {
                 end.seq = found.last().map_or(cursor.seq, |last| last.seq);
                 break;
             }
-            let Some(entry) = self.by_address.get(&address) else { continue };
-            found.push(Changed {
-                address,
-                seq,
-                identity: entry.identity,
-                anew: entry.told & bit(receiver) == 0,
-            });
+            found.extend(self.change(receiver, address));
         }
         (found, end)
+    }
+
+    /// An address's last change, as a receiver is to be told of it.
+    pub fn change(&self, receiver: usize, address: Ipv4Addr) -> Option<Changed> {
+        let entry = self.by_address.get(&address)?;
+        let anew = entry.told & bit(receiver) == 0;
+        Some(Changed { address, seq: entry.seq, identity: entry.identity, anew })
     }
 
     /// What has changed after a change.
