@@ -29,7 +29,7 @@ use crate::{
             connection,
             greet::{accept, call},
             shaper::Shaper,
-            shared::{Identity, LinkEvent, Shared, Timing},
+            shared::{Cut, Identity, LinkEvent, Shared, Timing},
             terms::Terms,
         },
         roster::Roster,
@@ -83,6 +83,7 @@ impl Node {
             write_max: SOON,
             again_min: SOON,
             again_max: SOON,
+            lasted: SOON,
         };
         let start = Instant::now();
         let now = Arc::new(move || Timestamp(u64::try_from(start.elapsed().as_nanos()).unwrap()));
@@ -108,7 +109,7 @@ impl Node {
         self.council.stop().await;
         self.tasks.iter().for_each(JoinHandle::abort);
         for node in self.links.roster.others() {
-            self.links.cut(node.key);
+            self.links.cut(node.key, Cut::Behind);
         }
     }
 

@@ -78,6 +78,8 @@ pub struct NodeStatus {
     pub silent_secs: Option<u64>,
     /// Why there is no link.
     pub trouble: Option<String>,
+    /// How many links there have been to it since this node's start: another number is another link; null for this node.
+    pub links: Option<u64>,
     /// Blocks it holds.
     pub blocks_held: Option<u32>,
     /// Changes it has not acknowledged.
@@ -280,6 +282,7 @@ impl Seen<'_> {
                 .map(|round_trip| (round_trip.0 / 1_000) as f64 / 1_000.0),
             silent_secs: peer.and_then(|peer| peer.silent).map(|silent| silent.as_secs()),
             trouble: peer.filter(|peer| !peer.up).and_then(|peer| peer.trouble.clone()),
+            links: peer.map(|peer| peer.links),
             blocks_held: own.map(|view| view.blocks_held).or(viewed.map(|viewed| viewed.blocks_held)),
             lag_updates: viewed.map(|viewed| viewed.lag_updates),
             lag_secs: viewed.map(|viewed| viewed.lag_secs),
