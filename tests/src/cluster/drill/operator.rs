@@ -1,15 +1,18 @@
 //! What somebody does by hand, by the command line of the daemon, while clients go on.
 
-use std::time::Instant;
+use std::{process::Command, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Figures, LEASE_SECS, Stage};
 use crate::{
     client::scripted::Scripted,
     cluster::{AGREED, Cluster, traffic::Load},
+    daemon,
     lab::set,
+    process::Process,
     raw::RawSocket,
     wait::wait_until,
 };
@@ -31,6 +34,18 @@ pub fn hand_over(stage: &mut Stage, site: usize) -> Result<()> {
         "a drill without blocks: {report}"
     );
     let (handed_on, taken_back) = (figure("handed_on_secs"), figure("taken_back_secs"));
+    let to = report["handed_on_to"].as_object().context("to whom blocks went is not said")?;
+    let moved: u64 = to.values().filter_map(Value::as_u64).sum();
+    let elsewhere = |node: &String| !nodes.iter().any(|own| stage.cluster.nodes[*own].name == *node);
+    ensure!(Some(moved) >= report["blocks_before"].as_u64() && to.keys().all(elsewhere), "{report}");
+    let clients = &report["clients"];
+    ensure!(clients["of_node"] == *first.name && clients["refused"] == 0, "{report}");
+    ensure!(clients["renewals_answered"].as_u64() > Some(0), "nobody was renewed meanwhile: {report}");
+    for node in &nodes {
+        stage.wait_active(*node)?;
+    }
+    interrupted(stage, &name)?;
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
     first.ask(&["site", "drain", "--site", &name])?;
     let nothing_held =
         || nodes.iter().all(|node| stage.number(*node, "blocks_held").is_ok_and(|held| held == 0));
@@ -64,6 +79,25 @@ pub fn hand_over(stage: &mut Stage, site: usize) -> Result<()> {
     stage.figures.extend(handed_on.map(|secs| ("drill_handed_on", secs)));
     stage.figures.extend(taken_back.map(|secs| ("drill_taken_back", secs)));
     stage.note("operator_all", began);
+    Ok(())
+}
+
+/// Somebody loses patience with a drill: the site comes back all the same.
+fn interrupted(stage: &Stage, site: &str) -> Result<()> {
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
+    let folder = first.server.folder.path();
+    let mut command = Command::new(daemon::binary()?);
+    command.args(["site", "drill", "--site", site, "--socket"]).arg(folder.join("control.sock"));
+    let mut drill = Process::start(&mut command, &folder.join("drill.log"))?;
+    let nodes = stage.cluster.of_site(site);
+    let last = nodes.last().and_then(|last| stage.cluster.nodes.get(*last)).context("a site without nodes")?;
+    last.wait_get("the drill to begin", "sync", |sync| sync["role"] == "draining")?;
+    drill.signal(Signal::INT)?;
+    let status = drill.wait(AGREED)?;
+    ensure!(!status.success() && drill.output().contains("interrupted"), "{status}: {}", drill.output());
+    for node in nodes {
+        stage.wait_active(node)?;
+    }
     Ok(())
 }
 
