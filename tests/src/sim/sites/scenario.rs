@@ -197,6 +197,7 @@ impl Scenario {
             heirs: (0..self.sites).collect(),
             donors,
             shares_addresses: true,
+            named_donors: 0,
             balanced: self.base.seed.is_multiple_of(3),
         }
     }

@@ -167,6 +167,7 @@ impl Lab {
             failover_timeout: Span::from_secs(100_000),
             heirs: Vec::new(),
             donors: Vec::new(),
+            named_donors: 0,
             balanced: false,
             shares_addresses: false,
         }
