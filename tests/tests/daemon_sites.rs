@@ -79,7 +79,10 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
     let status = https(&["-H", &bearer]);
     assert!(is_active(&status) && status["sites"].as_array().unwrap().len() == 3, "{status}");
     assert!(status["sites"][1].as_object().unwrap().keys().eq(&names), "{status}");
-    assert!(status["sites"][1]["latency"].is_u64() && status["sites"][1]["last_sync"].is_string(), "{status}");
+    assert!(
+        status["sites"][1]["latency"].is_u64() && status["sites"][1]["last_sync"].is_string(),
+        "{status}"
+    );
 
     // Every node gets addresses to give out, and gives them to its clients; the others hear of it.
     for node in &cluster.nodes {
@@ -226,7 +229,9 @@ fn what_differs_is_refused_and_named_and_a_certificate_can_be_replaced() {
     // That was another link, and the loss of the first is counted and was told once.
     let again = links(&cluster);
     assert!(again.0.as_u64() > linked.0.as_u64() && again.1.as_u64() > linked.1.as_u64(), "{again:?}");
-    let lost = |sync: &Value| sync["failures"]["silent"].as_u64().unwrap_or(0) + sync["failures"]["broken"].as_u64().unwrap_or(0);
+    let lost = |sync: &Value| {
+        sync["failures"]["silent"].as_u64().unwrap_or(0) + sync["failures"]["broken"].as_u64().unwrap_or(0)
+    };
     assert!(lost(&cluster.nodes[0].ask(&["site", "sync"]).unwrap()) > 0);
     assert_eq!(cluster.nodes[0].log().matches("the link is lost").count(), 1, "{}", cluster.nodes[0].log());
 }

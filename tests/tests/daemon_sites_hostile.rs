@@ -90,7 +90,8 @@ impl<'a> Hostile<'a> {
     /// Waits until the node has counted so many failures of a kind.
     fn wait_failures(&self, kind: &str, count: u64) -> Result<()> {
         let what = format!("{count} of {kind}");
-        self.cluster.nodes[VICTIM].wait_get(&what, "sync", |sync| sync["failures"][kind].as_u64() == Some(count))?;
+        self.cluster.nodes[VICTIM]
+            .wait_get(&what, "sync", |sync| sync["failures"][kind].as_u64() == Some(count))?;
         Ok(())
     }
 }
@@ -126,7 +127,9 @@ fn wait_end(stream: &mut Stream) -> Result<()> {
         match stream.read(&mut some) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+            {
                 bail!("it goes on listening")
             }
             Err(_) => return Ok(()),

@@ -134,7 +134,8 @@ pub(super) fn run(name: &str, patience: Duration, asking: &Asking) -> Result<()>
         return print_json(&report);
     }
     let Report { site, blocks_before, handed_on_secs, blocks_after, taken_back_secs, clients, .. } = &report;
-    let to: Vec<String> = report.handed_on_to.iter().map(|(node, blocks)| format!("{blocks} to {node}")).collect();
+    let to: Vec<String> =
+        report.handed_on_to.iter().map(|(node, blocks)| format!("{blocks} to {node}")).collect();
     let to = to.join(", ");
     println!("{site}: {blocks_before} blocks handed on in {handed_on_secs:.1} s: {to}");
     println!("{site}: {blocks_after} blocks are back after {taken_back_secs:.1} s");
@@ -176,7 +177,15 @@ impl Drill {
         let served = self.served().await?.1.since(served);
         let clients = Clients { of_node, served };
         let site = site.clone();
-        Ok(Report { site, blocks_before, handed_on_secs, handed_on_to, blocks_after, taken_back_secs, clients })
+        Ok(Report {
+            site,
+            blocks_before,
+            handed_on_secs,
+            handed_on_to,
+            blocks_after,
+            taken_back_secs,
+            clients,
+        })
     }
 
     /// Waits until the site has handed on all it held: how long that took, and who has more blocks now.
@@ -255,7 +264,8 @@ impl Drill {
 
 /// What came of draining, if the site is back too; else all that went wrong.
 fn both<T>(site: &str, drained: Result<T>, resumed: Result<()>) -> Result<T> {
-    let by_hand = format!("{site} may be out of service still: say `site resume --site {site}` until it is told");
+    let by_hand =
+        format!("{site} may be out of service still: say `site resume --site {site}` until it is told");
     match (drained, resumed) {
         (Ok(found), Ok(())) => Ok(found),
         (Err(error), Ok(())) => Err(error.context(format!("{site} was told to come back"))),
@@ -270,13 +280,20 @@ mod tests {
 
     #[test]
     fn whatever_went_wrong_is_said() {
-        let text = |drained: Result<u8>, resumed| format!("{:#}", both("west", drained, resumed).unwrap_err());
+        let text =
+            |drained: Result<u8>, resumed| format!("{:#}", both("west", drained, resumed).unwrap_err());
         assert_eq!(both("west", Ok(1), Ok(())).unwrap(), 1);
         assert_eq!(text(Err(anyhow!("interrupted")), Ok(())), "west was told to come back: interrupted");
         let untold = text(Ok(1), Err(anyhow!("node b cannot be told")));
-        assert!(untold.contains("site resume --site west") && untold.ends_with("node b cannot be told"), "{untold}");
+        assert!(
+            untold.contains("site resume --site west") && untold.ends_with("node b cannot be told"),
+            "{untold}"
+        );
         let all = text(Err(anyhow!("too slow")), Err(anyhow!("no answer")));
-        assert!(all.contains("site resume") && all.contains("too slow") && all.contains("no answer"), "{all}");
+        assert!(
+            all.contains("site resume") && all.contains("too slow") && all.contains("no answer"),
+            "{all}"
+        );
     }
 
     #[test]

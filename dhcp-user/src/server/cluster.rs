@@ -148,7 +148,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             let waiting = self.held.waiting.iter_mut();
             for wait in waiting.filter(|wait| wait.upheavals == site.upheavals() && now < wait.until) {
                 let known = |reply: &Outgoing| reply.promises.is_some_and(|address| site.is_known(address));
-                let (known, unknown): (Vec<_>, Vec<_>) = std::mem::take(&mut wait.send).into_iter().partition(known);
+                let (known, unknown): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut wait.send).into_iter().partition(known);
                 self.held.replies = self.held.replies.saturating_sub(known.len());
                 aftermath.send.extend(known);
                 wait.send = unknown;

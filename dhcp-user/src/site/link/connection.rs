@@ -28,7 +28,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Runs a link until it ends; why it did.
 pub async fn run(shared: &Arc<Shared>, greeted: Greeted) -> LinkError {
     let Greeted { stream, assembler, peer, hello } = greeted;
-    let Some((link, Ends { queues, cut: mut to_cut })) = shared.adopt(peer) else { return LinkError::Replaced };
+    let Some((link, Ends { queues, cut: mut to_cut })) = shared.adopt(peer) else {
+        return LinkError::Replaced;
+    };
     let encrypted = shared.tls.is_some();
     // One that fails again and again is not announced each time it comes: when it has lasted.
     if !shared.counts.is_troubled(&hello.node) {

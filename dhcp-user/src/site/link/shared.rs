@@ -268,12 +268,7 @@ impl Shared {
         let (cut, to_cut) = mpsc::channel(1);
         let mut peer = self.peer(key)?;
         peer.links += 1;
-        let link = Link {
-            number: peer.links,
-            lanes: [control, urgent, bulk],
-            queued: Arc::default(),
-            cut,
-        };
+        let link = Link { number: peer.links, lanes: [control, urgent, bulk], queued: Arc::default(), cut };
         peer.link = Some(link.clone());
         peer.round_trip = RoundTrip::default();
         peer.heard = Some(Instant::now());

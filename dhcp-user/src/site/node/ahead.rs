@@ -67,7 +67,8 @@ impl Node {
         if now >= self.held_until || !std::mem::take(&mut self.heard_ahead) {
             return;
         }
-        let ahead: BTreeSet<Ipv4Addr> = self.peers.iter().flat_map(|peer| peer.ahead.keys()).copied().collect();
+        let ahead: BTreeSet<Ipv4Addr> =
+            self.peers.iter().flat_map(|peer| peer.ahead.keys()).copied().collect();
         for address in ahead {
             let Some(waiting) = self.awaiting.get(&address).copied() else { continue };
             if self.log.seq_of(address) == Some(waiting.seq) && self.is_known(address) {

@@ -132,7 +132,12 @@ impl Node {
                 // Those that were named come first in any case.
                 let by_free = self.settings.balanced && rank >= self.settings.named_donors;
                 let fewest = if by_free { u64::MAX - peer.free } else { 0 };
-                (rank.min(if by_free { self.settings.named_donors } else { usize::MAX }), fewest, rank, peer.node)
+                (
+                    rank.min(if by_free { self.settings.named_donors } else { usize::MAX }),
+                    fewest,
+                    rank,
+                    peer.node,
+                )
             })
             .collect();
         donors.sort_unstable();

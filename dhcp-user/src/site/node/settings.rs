@@ -168,9 +168,17 @@ mod tests {
         for (allocation, order, balanced) in [
             (r#""strategy": "geographic", "prefer_local": true, "fallback_sites": ["d"]"#, "cd|ab", false),
             (r#""strategy": "geographic", "prefer_local": false"#, "|acdb", false),
-            (r#""strategy": "geographic", "prefer_local": false, "fallback_sites": ["c", "b"]"#, "b|acd", false),
+            (
+                r#""strategy": "geographic", "prefer_local": false, "fallback_sites": ["c", "b"]"#,
+                "b|acd",
+                false,
+            ),
             (r#""strategy": "priority", "prefer_local": true"#, "c|bad", false),
-            (r#""strategy": "priority", "prefer_local": false, "fallback_sites": ["a", "d"]"#, "ad|bc", false),
+            (
+                r#""strategy": "priority", "prefer_local": false, "fallback_sites": ["a", "d"]"#,
+                "ad|bc",
+                false,
+            ),
             (r#""strategy": "balanced", "prefer_local": false"#, "|bcad", true),
             (r#""strategy": "balanced", "fallback_sites": ["d", "d"]"#, "cd|ba", true),
         ] {

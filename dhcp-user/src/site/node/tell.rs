@@ -275,7 +275,9 @@ impl Node {
         for change in self.changes_ahead(index, end.seq) {
             sent_ahead = change.seq;
             let update = self.update_of(engine, node, &change).filter(|(update, _)| update.epoch != 0);
-            let Some((update, identity)) = update.filter(|_| !unsaved.contains(change.address)) else { continue };
+            let Some((update, identity)) = update.filter(|_| !unsaved.contains(change.address)) else {
+                continue;
+            };
             octets_max += update.octets_max();
             if octets_max > BATCH_OCTETS_MAX {
                 break;

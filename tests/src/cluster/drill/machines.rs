@@ -92,7 +92,10 @@ fn lose(stage: &mut Stage, gone: &[usize], names: &Names) -> Result<()> {
     stage.wait_hold_all(&others)?;
     let opened = killed.elapsed();
     stage.note(names.blocks_open, killed);
-    ensure!(opened <= open_within, "the lost blocks are open after {opened:?} only, not within {open_within:?}");
+    ensure!(
+        opened <= open_within,
+        "the lost blocks are open after {opened:?} only, not within {open_within:?}"
+    );
     // More clients than are there: some get addresses of the lost blocks.
     stage.traffic.more(site, 40);
     let blocks = stage.blocks.clone();
@@ -111,7 +114,10 @@ fn lose(stage: &mut Stage, gone: &[usize], names: &Names) -> Result<()> {
     stage.figures.insert(names.renewal_wait_ms_max, report.renewal_wait_ms_max as f64);
     // Each of the site's nodes may be asked in vain first.
     let wait_max = ASKS_NEXT * u32::try_from(site_nodes)? + ANSWER_SLACK;
-    ensure!(waited <= wait_max, "a client waited {waited:?} for the answer to its renewal, not {wait_max:?} at most");
+    ensure!(
+        waited <= wait_max,
+        "a client waited {waited:?} for the answer to its renewal, not {wait_max:?} at most"
+    );
     let back = Instant::now();
     for node in gone {
         stage.cluster.nodes.get_mut(*node).context("no such node")?.start()?;

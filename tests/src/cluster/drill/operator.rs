@@ -36,8 +36,12 @@ pub fn hand_over(stage: &mut Stage, site: usize) -> Result<()> {
     let (handed_on, taken_back) = (figure("handed_on_secs"), figure("taken_back_secs"));
     let to = report["handed_on_to"].as_object().context("to whom blocks went is not said")?;
     let moved: u64 = to.values().filter_map(Value::as_u64).sum();
-    let elsewhere = |node: &String| !nodes.iter().any(|own| stage.cluster.nodes[*own].name == *node);
-    ensure!(Some(moved) >= report["blocks_before"].as_u64() && to.keys().all(elsewhere), "{report}");
+    let own = stage.cluster.nodes.iter().filter(|node| node.site == name);
+    let own: Vec<&String> = own.map(|node| &node.name).collect();
+    ensure!(
+        Some(moved) >= report["blocks_before"].as_u64() && to.keys().all(|node| !own.contains(&node)),
+        "not all of it went to other sites: {report}"
+    );
     let clients = &report["clients"];
     ensure!(clients["of_node"] == *first.name && clients["refused"] == 0, "{report}");
     ensure!(clients["renewals_answered"].as_u64() > Some(0), "nobody was renewed meanwhile: {report}");
@@ -90,7 +94,8 @@ fn interrupted(stage: &Stage, site: &str) -> Result<()> {
     command.args(["site", "drill", "--site", site, "--socket"]).arg(folder.join("control.sock"));
     let mut drill = Process::start(&mut command, &folder.join("drill.log"))?;
     let nodes = stage.cluster.of_site(site);
-    let last = nodes.last().and_then(|last| stage.cluster.nodes.get(*last)).context("a site without nodes")?;
+    let last =
+        nodes.last().and_then(|last| stage.cluster.nodes.get(*last)).context("a site without nodes")?;
     last.wait_get("the drill to begin", "sync", |sync| sync["role"] == "draining")?;
     drill.signal(Signal::INT)?;
     let status = drill.wait(AGREED)?;

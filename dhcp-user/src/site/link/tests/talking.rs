@@ -116,9 +116,13 @@ async fn how_a_link_ended_is_counted_always_and_told_once() {
     let nonsense: &[u8] = &[9, 9, 0, 0];
     let cut_short: &[u8] = &[2, 1, 0, 9, 3];
     let untold: &[u8] = &[0, 1, 0, 2, 0, 0];
-    for (octets, kind, times) in
-        [(nonsense, "nonsense", 1), (nonsense, "nonsense", 2), (cut_short, "truncated", 1), (untold, "nonsense", 3), (&[], "closed", 1)]
-    {
+    for (octets, kind, times) in [
+        (nonsense, "nonsense", 1),
+        (nonsense, "nonsense", 2),
+        (cut_short, "truncated", 1),
+        (untold, "nonsense", 3),
+        (&[], "closed", 1),
+    ] {
         let (one, two) = duplex(1 << 16);
         let (called, accepted) = greet_over(&a, &b, one, two).await;
         let (called, mut hostile) = (called.unwrap(), accepted.unwrap().stream);

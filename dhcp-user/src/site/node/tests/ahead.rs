@@ -181,6 +181,9 @@ fn what_goes_ahead_is_a_small_part_of_a_batch() {
     assert_eq!(all, [ip(10), ip(11)], "in the order in which they began to wait");
     assert_eq!(node.changes_ahead(0, node.log_end()), []);
     let node = lab.nodes[0].site.as_mut().unwrap();
-    node.pressing.extend((1..400).map(|seq| (seq, node.log.after(0, Cursor { seq: seq - 1, ..node.log.end() }, 1).0[0].address)));
+    node.pressing.extend(
+        (1..400)
+            .map(|seq| (seq, node.log.after(0, Cursor { seq: seq - 1, ..node.log.end() }, 1).0[0].address)),
+    );
     assert_eq!(node.changes_ahead(0, 0).len(), AHEAD_MAX);
 }
