@@ -290,7 +290,7 @@ impl Shared {
     pub fn cut(&self, node: NodeKey, why: Cut) {
         if let Some(link) = self.peer(node).and_then(|peer| peer.link.clone()) {
             // If it is full the link is being cut already.
-            drop(link.cut.try_send(why));
+            let _ = link.cut.try_send(why);
         }
     }
 
