@@ -180,7 +180,7 @@ mod tests {
                 false,
             ),
             (r#""strategy": "balanced", "prefer_local": false"#, "|bcad", true),
-            (r#""strategy": "balanced", "fallback_sites": ["d", "d"]"#, "cd|ba", true),
+            (r#""strategy": "balanced", "fallback_sites": ["d"]"#, "cd|ba", true),
         ] {
             let settings = settings(&format!(r#""allocation": {{{allocation}}}"#));
             let named = |site: &usize| settings.sites[*site].name.as_str();

@@ -3,10 +3,13 @@
 
 use super::*;
 
+/// No horizon waits to be acknowledged: that would be another change.
+const LONG_MCLT: Span = Span::from_secs(3_600);
+
 /// The change a reply waited for is passed by a peer that was told of another one only.
 #[test]
 fn a_reply_waits_for_the_change_that_its_lease_became_part_of() {
-    let mut lab = Lab::new(2, 1);
+    let mut lab = Lab::with_mclt(2, 1, LONG_MCLT);
     lab.nodes[0].site.as_mut().unwrap().settings.mode = SyncMode::Sync;
     let (x, y) = (ip(10), ip(11));
     let before = lab.sent.len();
@@ -39,12 +42,12 @@ fn a_reply_waits_for_the_change_that_its_lease_became_part_of() {
 /// before had told: what the new one says of it first must not take that back.
 #[test]
 fn a_holder_that_knows_less_takes_nothing_back_before_it_has_heard() {
-    let mut lab = Lab::new(3, 1_000);
+    let mut lab = Lab::with_mclt(3, 1_000, LONG_MCLT);
     let x = ip(10);
     lab.ask(0, 1, x);
     lab.run(10);
     lab.deaf = Some(2);
-    lab.now = lab.now + Span::from_secs(300);
+    lab.now = lab.now + Span::from_secs(500);
     lab.renew(0, 1, x);
     lab.run(3);
     lab.now = lab.now + Span::from_secs(200);
