@@ -66,6 +66,8 @@ pub enum Drill {
     Pools,
     /// Of two nodes one is lost, and the operator says so.
     PartnerDown,
+    /// Of two sites of two nodes one is lost, and the operator says so; then the other.
+    PartnerDownSite,
     /// Mode `sync`: whoever granted is lost at once.
     Sync,
 }
@@ -88,6 +90,7 @@ pub struct Figures {
 pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
     match drill {
         Drill::PartnerDown => return operator::partner_down(load),
+        Drill::PartnerDownSite => return operator::site_partner_down(load),
         Drill::Members => return members::run(load),
         Drill::Pools => return pools::run(load),
         Drill::Sync => return sync::run(5),
@@ -115,7 +118,7 @@ pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
         }
         Drill::SlowDisk => oddities::slow_disk(&mut stage, 3)?,
         Drill::Operator => operator::hand_over(&mut stage, 2)?,
-        Drill::Members | Drill::Pools | Drill::PartnerDown | Drill::Sync => {}
+        Drill::Members | Drill::Pools | Drill::PartnerDown | Drill::PartnerDownSite | Drill::Sync => {}
     }
     stage.finish()
 }
