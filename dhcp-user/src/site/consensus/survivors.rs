@@ -246,17 +246,17 @@ impl Council {
                 last = Err("the nodes that are left do not know the same others: try again".to_owned());
                 continue;
             }
-            last = self.decide_without(&without, term + 1).await;
-            if last.is_ok() {
-                return self.wait_led(&without).await;
+            match self.decide_without(&without, term + 1).await {
+                Ok(entry) => return self.wait_led(&without, entry).await,
+                Err(error) => last = Err(error),
             }
             sleep(self.election_max() / 4).await;
         }
         last
     }
 
-    /// Elects a leader for one entry: that those who are left decide.
-    async fn decide_without(&self, without: &Without, term: u64) -> Result<(), String> {
+    /// Elects a leader for one entry: that those who are left decide. The index of that entry.
+    async fn decide_without(&self, without: &Without, term: u64) -> Result<u64, String> {
         // It is no node, and no other leader: what it says is said by nobody else under the same name.
         let leader: u64 = rand::random();
         let vote = Vote::new_committed(term, leader);
@@ -295,7 +295,7 @@ impl Council {
             longest_log = self.name_of(longest),
             "those that are left decide from now on, as an operator says"
         );
-        Ok(())
+        Ok(index)
     }
 
     /// Asks a node, which may be this one: then it is done `here`.
@@ -315,8 +315,9 @@ impl Council {
         answer.map_err(|error| format!("{}: {error}", self.name_of(node)))
     }
 
-    /// Waits until one of those who are left leads, and this node knows that the lost do not decide.
-    async fn wait_led(&self, without: &Without) -> Result<(), String> {
+    /// Waits until one of those who are left leads, and this node knows that the lost do not decide, and of all that was agreed on before
+    /// that: what is said of the lost from then on is said of what they did last.
+    async fn wait_led(&self, without: &Without, entry: u64) -> Result<(), String> {
         let end = Instant::now() + LEADING_MIN.max(self.election_max() * ELECTIONS);
         loop {
             let led = {
@@ -324,7 +325,9 @@ impl Council {
                 let metrics = metrics.borrow();
                 let decides = |node: &NodeKey| metrics.membership_config.membership().voter_ids().any(|id| id == node.0);
                 let leader = metrics.current_leader.map(NodeKey);
-                leader.is_some_and(|leader| without.left.contains(&leader)) && !without.lost.iter().any(decides)
+                let led = leader.is_some_and(|leader| without.left.contains(&leader));
+                let applied = metrics.last_applied.is_some_and(|applied| applied.index >= entry);
+                led && applied && !without.lost.iter().any(decides)
             };
             if led {
                 return Ok(());
