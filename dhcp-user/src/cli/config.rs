@@ -96,7 +96,8 @@ pub(super) fn check(file: &Path, json: bool) -> u8 {
     if !json {
         return check_config(file);
     }
-    let empty = Checked { file, good: true, holds: None, warnings: Vec::new(), faults: Vec::new(), more: None };
+    let empty =
+        Checked { file, good: true, holds: None, warnings: Vec::new(), faults: Vec::new(), more: None };
     let bad = |faults, more| Checked { file, good: false, holds: None, warnings: Vec::new(), faults, more };
     let checked = match config::load(file) {
         Ok(config) => {

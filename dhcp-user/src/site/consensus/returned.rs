@@ -48,7 +48,9 @@ impl Council {
             // Whatever comes of it, it is tried again after a while only.
             returned.0.remove(&node);
             match self.change(MemberChange::Add { name: name.clone() }).await {
-                Ok(()) => tracing::warn!(node = name, "a node that was said to be lost is back, and decides again"),
+                Ok(()) => {
+                    tracing::warn!(node = name, "a node that was said to be lost is back, and decides again")
+                }
                 Err(error) => tracing::warn!(node = name, error, "a node is back and has no vote yet"),
             }
         }

@@ -31,11 +31,7 @@ use openraft::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{
-    LogId, Types,
-    calls::Question,
-    council::Council,
-};
+use super::{LogId, Types, calls::Question, council::Council};
 use crate::site::{majority::Remaining, roster::NodeKey};
 
 /// How long the others are waited for, each time they are asked.
@@ -99,7 +95,9 @@ impl Left {
             }
         }
         match half {
-            true => Self::Half(deciders.iter().flatten().filter(|node| !lost.contains(node)).copied().collect()),
+            true => {
+                Self::Half(deciders.iter().flatten().filter(|node| !lost.contains(node)).copied().collect())
+            }
             false => Self::Majority,
         }
     }
@@ -118,7 +116,9 @@ fn unanimous(left: &BTreeSet<NodeKey>) -> Vec<BTreeSet<u64>> {
 /// Whether these are what [`unanimous`] makes of the last of them.
 fn are_unanimous(sets: &[BTreeSet<u64>]) -> bool {
     let Some((together, each)) = sets.split_last() else { return false };
-    each.len() > 1 && each.len() == together.len() && each.iter().all(|set| set.len() == 1 && set.is_subset(together))
+    each.len() > 1
+        && each.len() == together.len()
+        && each.iter().all(|set| set.len() == 1 && set.is_subset(together))
 }
 
 fn accepted(answer: &AppendEntriesResponse<u64>) -> Result<(), String> {
@@ -162,18 +162,24 @@ impl Council {
     fn may_go_on(&self, without: &Without) -> Result<(), String> {
         let me = self.me();
         if !without.left.contains(&me.key) {
-            return Err(format!("{} does not decide: ask one of the nodes that do (`site sync`: voters)", me.name));
+            return Err(format!(
+                "{} does not decide: ask one of the nodes that do (`site sync`: voters)",
+                me.name
+            ));
         }
         if !self.standing().votes {
             return Err(format!(
-                "{} lost what it knew of the others' decisions and has not been told everything since: it counts for nothing",
+                "{} is new, or lost its disk, and has not been told everything yet: it does not count",
                 me.name
             ));
         }
         let linked = |node: &&NodeKey| **node == me.key || self.links.number(**node).is_some();
         if let Some(there) = without.lost.iter().find(linked) {
             let there = self.name_of(*there);
-            return Err(format!("{there} is linked with {}: it is not down. Stop it, or drain its site", me.name));
+            return Err(format!(
+                "{there} is linked with {}: it is not down. Stop it, or drain its site",
+                me.name
+            ));
         }
         if let Some(missing) = without.left.iter().find(|node| !linked(node)) {
             let missing = self.name_of(*missing);
@@ -272,7 +278,8 @@ impl Council {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow();
             let listed = metrics.membership_config.membership().nodes();
-            let mut nodes: BTreeMap<u64, BasicNode> = listed.map(|(key, node)| (*key, node.clone())).collect();
+            let mut nodes: BTreeMap<u64, BasicNode> =
+                listed.map(|(key, node)| (*key, node.clone())).collect();
             for node in &without.left {
                 nodes.entry(node.0).or_insert_with(|| BasicNode { addr: self.name_of(*node) });
             }
@@ -323,7 +330,9 @@ impl Council {
             let led = {
                 let metrics = self.raft().metrics();
                 let metrics = metrics.borrow();
-                let decides = |node: &NodeKey| metrics.membership_config.membership().voter_ids().any(|id| id == node.0);
+                let decides = |node: &NodeKey| {
+                    metrics.membership_config.membership().voter_ids().any(|id| id == node.0)
+                };
                 let leader = metrics.current_leader.map(NodeKey);
                 let led = leader.is_some_and(|leader| without.left.contains(&leader));
                 let applied = metrics.last_applied.is_some_and(|applied| applied.index >= entry);
@@ -333,7 +342,10 @@ impl Council {
                 return Ok(());
             }
             if Instant::now() >= end {
-                return Err("those that are left have not elected a leader yet, and go on trying: see `site sync`".to_owned());
+                return Err(
+                    "those that are left have not elected a leader yet, and go on trying: see `site sync`"
+                        .to_owned(),
+                );
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -395,7 +407,11 @@ mod tests {
         assert!(are_unanimous(&sets));
         assert_eq!(unanimous(&set(&[7])), [BTreeSet::from([7])]);
         // What other changes pass through, and where they end.
-        for others in [vec![[1].into(), BTreeSet::from([1, 2])], vec![[1, 2].into()], vec![[1, 2].into(), [1, 2, 3].into()]] {
+        for others in [
+            vec![[1].into(), BTreeSet::from([1, 2])],
+            vec![[1, 2].into()],
+            vec![[1, 2].into(), [1, 2, 3].into()],
+        ] {
             assert!(!are_unanimous(&others), "{others:?}");
         }
         assert!(!are_unanimous(&[]));

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     config::{self, Config},
     site::{
-        delegation::{Command, NodeId, Void},
+        delegation::{Command, NodeId, Presence, Void},
         link::{
             connection,
             greet::{accept, call},
@@ -381,6 +381,8 @@ async fn begun(count: usize, folder: &Path) -> Vec<Option<Node>> {
         nodes.iter().all(|node| node.council.machine().cluster().id.is_some()) && leader(&all).is_some()
     })
     .await;
+    // Whoever was told of the cluster before it began itself votes a little later.
+    until("all to vote", || nodes.iter().all(|node| node.council.standing().votes)).await;
     nodes.into_iter().map(Some).collect()
 }
 
@@ -416,7 +418,17 @@ async fn all_in(council: &Council, nodes: &[u16]) {
 
 async fn join(council: &Council, node: NodeId, those_in: &[NodeId]) {
     assert_eq!(decided(council, Entry::Blocks(Command::Join { node })).await, Outcome::Done);
-    let attempt = council.machine().cluster().delegations.member(node).unwrap().attempt;
+    let mut attempt = 0;
+    until("the node to join as far as is known here", || {
+        let cluster = council.machine().cluster();
+        let joining = cluster
+            .delegations
+            .member(node)
+            .filter(|member| matches!(member.presence, Presence::Joining { .. }));
+        attempt = joining.map_or(0, |member| member.attempt);
+        attempt > 0
+    })
+    .await;
     for by in those_in {
         let confirm = Command::Confirm { node, attempt, by: *by };
         assert_eq!(decided(council, Entry::Blocks(confirm)).await, Outcome::Done);
@@ -449,7 +461,8 @@ async fn half_of_the_nodes_go_on_from_the_longest_log_and_take_the_others_back()
     all_in(&nodes[0].as_ref().unwrap().council, &[0, 1, 2, 3]).await;
     let led = leader(&nodes.iter().flatten().collect::<Vec<_>>()).unwrap();
     let [behind, ahead, other] = [1, 2, 3].map(|n| (led + n) % 4);
-    let node = |nodes: &[Option<Node>], n: usize| nodes[n].as_ref().map(|node| Arc::clone(&node.council)).unwrap();
+    let node =
+        |nodes: &[Option<Node>], n: usize| nodes[n].as_ref().map(|node| Arc::clone(&node.council)).unwrap();
     until("everybody to have everything", || {
         let commands = nodes[led].as_ref().unwrap().commands();
         nodes.iter().flatten().all(|node| node.commands() == commands)
@@ -460,7 +473,8 @@ async fn half_of_the_nodes_go_on_from_the_longest_log_and_take_the_others_back()
         part(nodes[behind].as_ref().unwrap(), nodes[n].as_ref().unwrap()).await;
     }
     assert_eq!(decided(&node(&nodes, led), Entry::Blocks(renew(7))).await, Outcome::Done);
-    until("those that are left to have it", || nodes[ahead].as_ref().unwrap().commands().contains(&renew(7))).await;
+    until("those that are left to have it", || nodes[ahead].as_ref().unwrap().commands().contains(&renew(7)))
+        .await;
     assert!(!nodes[behind].as_ref().unwrap().commands().contains(&renew(7)));
     let lost = [gone_key(led), gone_key(other)].into();
     // All that are left must be linked, and none of the lost.
@@ -472,8 +486,10 @@ async fn half_of_the_nodes_go_on_from_the_longest_log_and_take_the_others_back()
     lose(&mut nodes, &[led, other]).await;
     node(&nodes, behind).go_on_without(&lost).await.unwrap();
     let left = [behind, ahead];
-    until("those that are left to decide", || left.iter().all(|n| voters(nodes[*n].as_ref().unwrap()) == names(&left)))
-        .await;
+    until("those that are left to decide", || {
+        left.iter().all(|n| voters(nodes[*n].as_ref().unwrap()) == names(&left))
+    })
+    .await;
     assert_eq!(decided(&node(&nodes, behind), Entry::Blocks(renew(8))).await, Outcome::Done);
     until("both to have everything", || {
         let commands = left.map(|n| nodes[n].as_ref().unwrap().commands());
@@ -481,12 +497,16 @@ async fn half_of_the_nodes_go_on_from_the_longest_log_and_take_the_others_back()
     })
     .await;
 
-    // The lost ones are back, and linked with one of the others alone: by what they know these three are a majority.
+    // The lost ones are back, and linked alone with the one of the others that does not lead: by what they know these three are a
+    // majority.
+    let leads = |n: &usize| nodes[*n].as_ref().unwrap().council.leads();
+    until("one of those that are left to lead", || left.iter().any(leads)).await;
+    let quiet = left.into_iter().find(|n| !leads(n)).unwrap();
     let [one, two] = [restart(led, 4, folder.path()).await, restart(other, 4, folder.path()).await];
     part(nodes[behind].as_ref().unwrap(), nodes[ahead].as_ref().unwrap()).await;
     connect(&one, &two).await;
-    connect(&one, nodes[behind].as_ref().unwrap()).await;
-    connect(&two, nodes[behind].as_ref().unwrap()).await;
+    connect(&one, nodes[quiet].as_ref().unwrap()).await;
+    connect(&two, nodes[quiet].as_ref().unwrap()).await;
     let term = one.council.standing().term.max(two.council.standing().term);
     until("them to have tried elections", || {
         one.council.standing().term.max(two.council.standing().term) > term + 1
@@ -497,8 +517,9 @@ async fn half_of_the_nodes_go_on_from_the_longest_log_and_take_the_others_back()
 
     // All are linked again: they are told everything, and decide nothing.
     connect(nodes[behind].as_ref().unwrap(), nodes[ahead].as_ref().unwrap()).await;
-    connect(&one, nodes[ahead].as_ref().unwrap()).await;
-    connect(&two, nodes[ahead].as_ref().unwrap()).await;
+    let loud = if quiet == ahead { behind } else { ahead };
+    connect(&one, nodes[loud].as_ref().unwrap()).await;
+    connect(&two, nodes[loud].as_ref().unwrap()).await;
     let council = node(&nodes, ahead);
     until("them to be told everything", || {
         [&one, &two].iter().all(|node| node.commands().contains(&renew(8)) && voters(node) == names(&left))
@@ -518,7 +539,8 @@ async fn half_of_the_nodes_go_on_from_the_longest_log_and_take_the_others_back()
     }
     let those_in = left.map(|n| number(&council, n));
     join(&council, number(&council, led), &those_in).await;
-    until("it to decide again", || voters(nodes[ahead].as_ref().unwrap()) == names(&[behind, ahead, led])).await;
+    until("it to decide again", || voters(nodes[ahead].as_ref().unwrap()) == names(&[behind, ahead, led]))
+        .await;
     until("it to know that", || voters(&one) == names(&[behind, ahead, led])).await;
     let deciders = nodes[ahead].as_ref().unwrap();
     assert!(deciders.links.number(gone_key(other)).is_some(), "it was there all the time");
@@ -532,7 +554,8 @@ async fn three_of_six_go_on_and_two_of_them_are_a_majority_then() {
     let mut nodes = begun(6, folder.path()).await;
     lose(&mut nodes, &[3, 4, 5]).await;
     let lost = [3, 4, 5].map(gone_key).into();
-    let council = |n: usize, nodes: &[Option<Node>]| nodes[n].as_ref().map(|node| Arc::clone(&node.council)).unwrap();
+    let council =
+        |n: usize, nodes: &[Option<Node>]| nodes[n].as_ref().map(|node| Arc::clone(&node.council)).unwrap();
     council(1, &nodes).go_on_without(&lost).await.unwrap();
     until("a majority of three to decide", || {
         nodes.iter().flatten().all(|node| {

@@ -121,7 +121,12 @@ impl Sites {
         let unknown = || OrderError::Unknown { what: "node", name: name.to_owned() };
         let node = others.find(|node| node.name.eq_ignore_ascii_case(name)).cloned().ok_or_else(unknown)?;
         let site = self.site_name(node.site).to_owned();
-        self.lost(&node.name, &[&node], &format!(". If all of its site is lost: `site partner-down --site {site}`")).await
+        self.lost(
+            &node.name,
+            &[&node],
+            &format!(". If all of its site is lost: `site partner-down --site {site}`"),
+        )
+        .await
     }
 
     /// An operator says that a whole site is down: its blocks are taken over. If those that are left are exactly half of those
@@ -132,7 +137,8 @@ impl Sites {
     pub async fn site_down(self: &Arc<Self>, name: &str) -> Result<(), OrderError> {
         let at = self.site_at(name)?;
         if self.links.roster.me().site == at {
-            let message = format!("this node is of site {name}, and it is up: ask a node of a site that is left");
+            let message =
+                format!("this node is of site {name}, and it is up: ask a node of a site that is left");
             return Err(OrderError::Unsafe(message));
         }
         let nodes: Vec<&Node> = self.links.roster.nodes().iter().filter(|node| node.site == at).collect();
@@ -176,7 +182,10 @@ impl Sites {
                 ));
             }
         }
-        tracing::warn!(lost = what, "what it holds is taken over, of three nodes and more when its delegations have ended");
+        tracing::warn!(
+            lost = what,
+            "what it holds is taken over, of three nodes and more when its delegations have ended"
+        );
         for node in nodes {
             // One that has no number has never held anything.
             if let Some(number) = self.council.machine().cluster().number(node.key) {

@@ -163,7 +163,10 @@ fn refuse_what_is_not_down(stage: &Stage) -> Result<()> {
     }
     let sync = first.get("sync")?;
     let warned = sync["problems"].to_string().contains("site partner-down --site b");
-    ensure!(sync["automatic_failover"] == false && warned, "no warning that a lost site is half of all: {sync}");
+    ensure!(
+        sync["automatic_failover"] == false && warned,
+        "no warning that a lost site is half of all: {sync}"
+    );
     Ok(())
 }
 
@@ -197,7 +200,8 @@ fn lose_site(stage: &mut Stage, lost: usize, left: usize) -> Result<()> {
     stage.traffic.more(lost, 10);
     stage.traffic.more(left, 10);
     stage.traffic.wait_all_bound(AGREED)?;
-    let answered = |report: &Report| left_nodes.iter().map(|node| report.node(*node).renewals_answered).sum::<u64>();
+    let answered =
+        |report: &Report| left_nodes.iter().map(|node| report.node(*node).renewals_answered).sum::<u64>();
     let at_least = answered(&before) + 40;
     stage.traffic.wait(AGREED, "renewals to go on", |now| answered(now) > at_least)?;
     stage.note(if lost == 1 { "site_down_all_bound" } else { "other_site_down_all_bound" }, began);

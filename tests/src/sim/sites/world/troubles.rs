@@ -73,9 +73,8 @@ impl World {
                 }
             }
             Fault::SiteDown { site, cut_off, told_after_ns, down_ns } => {
-                let lost: Vec<usize> = (0..self.machines.len())
-                    .filter(|node| self.scenario.site_of(*node) == site)
-                    .collect();
+                let lost: Vec<usize> =
+                    (0..self.machines.len()).filter(|node| self.scenario.site_of(*node) == site).collect();
                 if cut_off {
                     self.cut_off(site, until(down_ns));
                 } else {
