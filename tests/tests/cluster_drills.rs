@@ -1,6 +1,6 @@
 //! Real daemons, real frames and one ledger over all nodes: a node or a site is lost or stands still, a site is cut off, for
-//! good, for a moment, or in one direction; clocks are apart, a disk is slow, links come and go; one of two nodes is said to be
-//! down; whoever granted is lost at once; nodes come and go. All others: `cargo xtask cluster --drill NAME`.
+//! good, for a moment, or in one direction; clocks are apart, a disk is slow, links come and go; one of two nodes, or of two sites, is
+//! said to be down; whoever granted is lost at once; nodes come and go. All others: `cargo xtask cluster --drill NAME`.
 
 use std::time::Duration;
 
@@ -80,6 +80,13 @@ fn pools_are_changed_on_one_node_after_the_other_while_clients_go_on() {
 fn an_operator_says_which_of_two_nodes_is_down() {
     let load = Load { clients_per_site: 12, renewals_per_s: 30, ..Load::default() };
     let figures = operator::partner_down(&load).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", serde_json::to_string_pretty(&figures.figures).expect("figures are JSON"));
+}
+
+#[test]
+fn an_operator_says_which_of_two_sites_is_lost_and_then_the_other() {
+    let load = Load { clients_per_site: 12, renewals_per_s: 30, ..Load::default() };
+    let figures = operator::site_partner_down(&load).unwrap_or_else(|error| panic!("{error:#}"));
     println!("{}", serde_json::to_string_pretty(&figures.figures).expect("figures are JSON"));
 }
 

@@ -35,8 +35,16 @@ use crate::{
         service::Event,
         start::{Started, start},
     },
-    site::driver::{self, Ends},
+    site::{
+        driver::{self, Ends},
+        majority,
+    },
 };
+
+/// What an operator should know of a configuration that is good.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    config.multi_site.as_ref().map(majority::warnings).unwrap_or_default()
+}
 
 /// Checks a configuration file.
 pub fn check_config(path: &Path) -> u8 {
@@ -50,6 +58,9 @@ pub fn check_config(path: &Path) -> u8 {
                 config.interfaces.len(),
                 config.subnets.len(),
             );
+            for warning in warnings(&config) {
+                eprintln!("warning: {warning}");
+            }
             0
         }
         Err(error) => {
@@ -93,6 +104,9 @@ pub fn run(path: &Path, log_json: bool) -> u8 {
             return EXIT_USAGE;
         }
     };
+    for warning in warnings(&config) {
+        tracing::warn!("{warning}");
+    }
     match serve(path, &config, &text) {
         Ok(()) => 0,
         Err(error) => {

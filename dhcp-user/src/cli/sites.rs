@@ -58,10 +58,15 @@ pub(super) enum Site {
         #[command(flatten)]
         asking: Asking,
     },
-    /// Say that a node is down for certain, so that its addresses are taken over: where there are two, or failover is off.
+    /// Say that a node, or a whole site, is down for certain, so that its addresses are taken over: where no majority is left to do
+    /// that by itself, or failover is off.
     PartnerDown {
         /// The node that is down.
-        node: String,
+        #[arg(required_unless_present = "site", conflicts_with = "site")]
+        node: Option<String>,
+        /// The site that is down, all of it.
+        #[arg(long)]
+        site: Option<String>,
         /// It is certain: it is off, or cut from every client.
         #[arg(long)]
         certain: bool,
@@ -103,14 +108,26 @@ pub(super) fn run(command: Site) -> Result<()> {
         Site::Drain { name, asking } => tell(&format!("sites/{}/drain", safe(&name)?), None, &asking),
         Site::Resume { name, asking } => tell(&format!("sites/{}/resume", safe(&name)?), None, &asking),
         Site::Drill { name, patience, asking } => drill::run(&name, Duration::from_secs(patience), &asking),
-        Site::PartnerDown { node, certain, asking } => {
-            ensure!(
-                certain,
-                "if {node} is not down, and two nodes are all there are, both will give the same addresses to different \
-                 clients. Make sure it is off, or cut from every client, then say --certain"
-            );
-            tell("sync/partner-down", Some(&json!({"node": node})), &asking)
-        }
+        Site::PartnerDown { node, site, certain, asking } => match (node, site) {
+            (None, Some(site)) => {
+                ensure!(
+                    certain,
+                    "if {site} is not down, but only cut off, and somebody there says the same of the sites that are left, both will \
+                     give the same addresses to different clients. Make sure that all of its nodes are off, or that nobody says that \
+                     there, then say --certain"
+                );
+                tell(&format!("sites/{}/partner-down", safe(&site)?), None, &asking)
+            }
+            (node, _) => {
+                let node = node.unwrap_or_default();
+                ensure!(
+                    certain,
+                    "if {node} is not down, and two nodes are all there are, both will give the same addresses to different \
+                     clients. Make sure it is off, or cut from every client, then say --certain"
+                );
+                tell("sync/partner-down", Some(&json!({"node": node})), &asking)
+            }
+        },
         Site::Member { command: Member::Add { node, asking } } => {
             member(&Method::POST, "sync/members", Some(&json!({"node": node})), &node, &asking)
         }

@@ -149,6 +149,22 @@ pub(super) async fn partner_down(
     accepted(vec![sites.me().name.clone()])
 }
 
+/// Says that a whole site is down for certain: its blocks are taken over when what it holds has ended. If it is half of the nodes,
+/// those that are left decide without it from then on: if it is not down, and somebody there says the same of those that are
+/// left, addresses will be given to two clients.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sites/{name}/partner-down",
+    tag = "sites",
+    params(("name" = String, Path, description = "The site's name")),
+    responses((status = 202, body = Told), (status = "default", body = Problem))
+)]
+pub(super) async fn site_down(State(api): State<Api>, Segment(name): Segment<String>) -> Accepted {
+    let sites = sites(&api)?;
+    sites.site_down(&name).await.map_err(|error| refused(&error))?;
+    accepted(vec![sites.me().name.clone()])
+}
+
 /// Gives a node a vote in the cluster; it must be running and in the configuration of all nodes.
 #[utoipa::path(
     post,

@@ -11,6 +11,7 @@ use crate::{
     site::{
         consensus::council,
         link::{shared::PeerStatus, tls::Tls},
+        majority::{self, Remaining},
         node::{
             View,
             view::{PeerView, Role, Standing},
@@ -115,8 +116,10 @@ pub struct SyncDetail {
     pub voters: Vec<String>,
     /// Whether this node may vote.
     pub votes: bool,
-    /// Whether a majority is left if one of the voters fails; with fewer than three nothing moves by itself.
+    /// Whether addresses move by themselves whichever one site is lost: failover is enabled and a majority of the voters is left.
     pub automatic_failover: bool,
+    /// The sites without which there is no majority of the voters: if one of these is lost nothing moves by itself.
+    pub sites_without_failover: Vec<String>,
     /// The last entry applied here.
     pub applied_index: u64,
     /// The highest epoch of any block.
@@ -344,7 +347,10 @@ impl Sites {
         let (plain, packed) = (links.counts.plain.load(Relaxed), links.counts.packed.load(Relaxed));
         let hex = |id: [u8; 16]| id.iter().map(|octet| format!("{octet:02x}")).collect();
         let ends = self.certificate_ends_secs().and_then(|secs| u64::try_from(secs).ok());
-        let automatic_failover = section.failover.enabled && council.voters.len() >= 3;
+        let sites_without_failover: Vec<String> =
+            self.without_majority(section, &council).map(|(site, _)| site.to_owned()).collect();
+        let enough = council.voters.len() >= 3 && sites_without_failover.is_empty();
+        let automatic_failover = section.failover.enabled && enough;
         Some(SyncDetail {
             node: me.name.clone(),
             site: section.local_site.clone(),
@@ -360,6 +366,7 @@ impl Sites {
             voters: council.voters,
             votes: council.votes,
             automatic_failover,
+            sites_without_failover,
             applied_index: council.applied_index,
             epoch: view.map(|view| view.epoch),
             blocks: view.map(|view| view.blocks),
@@ -377,6 +384,23 @@ impl Sites {
             dropped_messages: links.counts.dropped.load(Relaxed),
             certificate_expires_at: ends.map(|secs| utc(Timestamp::ZERO + Span::from_secs(secs))),
             failures: links.counts.failures(),
+        })
+    }
+
+    /// The sites whose loss leaves no majority of those that decide, and what it leaves.
+    fn without_majority<'a>(
+        &'a self,
+        section: &'a MultiSite,
+        council: &'a council::Standing,
+    ) -> impl Iterator<Item = (&'a str, Remaining)> {
+        let of_site = |at: usize| {
+            let nodes = self.links.roster.nodes().iter().filter(move |node| node.site == at);
+            nodes.filter(|node| council.voters.contains(&node.name)).count()
+        };
+        let all = council.voters.len();
+        section.sites.iter().enumerate().filter_map(move |(at, site)| {
+            let remaining = Remaining::of(all.saturating_sub(of_site(at)), all);
+            (all > 0 && remaining != Remaining::Majority).then_some((&*site.name, remaining))
         })
     }
 
@@ -398,6 +422,9 @@ impl Sites {
         if section.failover.enabled && council.voters.len() < 3 {
             let message = "fewer than three nodes decide: nothing moves by itself; `site partner-down` moves it by hand";
             problems.push(message.to_owned());
+        } else if section.failover.enabled {
+            let warned = self.without_majority(section, council);
+            problems.extend(warned.filter_map(|(site, remaining)| majority::warning(site, remaining)));
         }
         if !council.votes {
             problems.push("this node does not vote yet: it has not been told everything".to_owned());

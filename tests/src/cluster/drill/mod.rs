@@ -69,6 +69,8 @@ pub enum Drill {
     Pools,
     /// Of two nodes one is lost, and the operator says so.
     PartnerDown,
+    /// Of two sites of two nodes one is lost, and the operator says so; then the other.
+    PartnerDownSite,
     /// Mode `sync`: whoever granted is lost at once.
     Sync,
 }
@@ -91,6 +93,7 @@ pub struct Figures {
 pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
     match drill {
         Drill::PartnerDown => return operator::partner_down(load),
+        Drill::PartnerDownSite => return operator::site_partner_down(load),
         Drill::Members => return members::run(load),
         Drill::Pools => return pools::run(load),
         Drill::Sync => return sync::run(5),
@@ -122,7 +125,7 @@ pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
         }
         Drill::SlowDisk => oddities::slow_disk(&mut stage, 3)?,
         Drill::Operator => operator::hand_over(&mut stage, 2)?,
-        Drill::Members | Drill::Pools | Drill::PartnerDown | Drill::Sync => {}
+        Drill::Members | Drill::Pools | Drill::PartnerDown | Drill::PartnerDownSite | Drill::Sync => {}
     }
     stage.finish()
 }
