@@ -19,10 +19,10 @@ fn a_reply_waits_for_the_change_that_its_lease_became_part_of() {
     // One change a batch: the first is that of y, the second that of x.
     let way = lab.ways.get_mut(&(0, 1)).unwrap();
     let is_updates = |message: &Message| matches!(message, Message::Updates { .. });
-    let rest: Vec<Message> = way.extract_if(.., |message| is_updates(message)).collect();
+    let (rest, others): (Vec<Message>, Vec<Message>) = way.drain(..).partition(is_updates);
     assert_eq!(rest.len(), 2);
     let mut rest = rest.into_iter();
-    way.extend(rest.next());
+    way.extend(others.into_iter().chain(rest.next()));
     lab.deliver(1);
     lab.turn(1);
     lab.deliver(0);
