@@ -14,7 +14,7 @@ use crate::{
         majority::{self, Remaining},
         node::{
             View,
-            view::{PeerView, Role, Standing},
+            view::{PeerView, Standing},
         },
         roster::Node,
     },
@@ -429,22 +429,8 @@ impl Sites {
         if !council.votes {
             problems.push("this node does not vote yet: it has not been told everything".to_owned());
         }
-        match view.map(|view| view.role) {
-            Some(Role::Differs) => {
-                let message = "this node's pools are not the cluster's: it gives no addresses out. They become the \
-                               cluster's when a majority has been started with them; else put the old ones back";
-                problems.push(message.to_owned());
-            }
-            Some(Role::HasLeases) => problems.push(
-                "this node has leases from before there was a cluster, and others may give their addresses away: only one \
-                 node may begin with leases; let these end elsewhere, and start it with an empty store"
-                    .to_owned(),
-            ),
-            Some(Role::Cut) => {
-                problems.push("cut off from the majority: no addresses are given to new clients".to_owned());
-            }
-            _ => {}
-        }
+        let trouble = view.and_then(|view| view.role.trouble());
+        problems.extend(trouble.map(str::to_owned));
         if let Some(trouble) = self.reservations_trouble() {
             problems.push(format!("reservations that are agreed on are not in force here yet: {trouble}"));
         }

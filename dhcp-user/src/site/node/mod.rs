@@ -40,14 +40,14 @@ use std::{
 pub use membership::ClusterId;
 pub use message::Message;
 pub use settings::{Place, Settings, SiteFacts};
-pub use view::View;
+pub use view::{Role, View};
 
 use self::{
     hand_on::Moving,
     membership::Mark,
     peer::{Arrived, Peer},
     tell::{Returned, Waiting},
-    view::{Counts, PeerView, Role, Standing},
+    view::{Counts, PeerView, Standing},
 };
 use super::{
     delegation::{Command, Delegations, NodeId, Presence},
@@ -391,7 +391,7 @@ impl Node {
         let peers = self.peers.iter().map(|peer| {
             let place = self.settings.place(peer.node);
             let site = place.and_then(|place| self.settings.sites.get(place.site));
-            let lag = self.log.lag(Cursor { seq: peer.acked, ..end }, 1_000_000);
+            let lag = self.log.lag_at_most(Cursor { seq: peer.acked, ..end });
             PeerView {
                 node: peer.node.0,
                 name: place.map(|place| place.name.clone()).unwrap_or_default(),
@@ -406,7 +406,7 @@ impl Node {
                 suspect: self.is_suspect(now, peer.node),
                 blocks_held: count(held_by(peer.node)),
                 free: peer.free,
-                lag_updates: lag as u64,
+                lag_updates: lag,
                 lag_secs: peer.behind_since.filter(|_| lag > 0).map_or(0, |since| now.since(since).as_secs()),
                 last_sync: peer.last_sync,
                 latency: peer.latency,
