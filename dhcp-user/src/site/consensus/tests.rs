@@ -403,7 +403,7 @@ async fn restart(n: usize, count: usize, folder: &Path) -> Node {
 
 async fn part(a: &Node, b: &Node) {
     let (one, other) = (a.links.roster.me().key, b.links.roster.me().key);
-    a.links.cut(other);
+    a.links.cut(other, Cut::Behind);
     until("both to be parted", || a.links.number(other).is_none() && b.links.number(one).is_none()).await;
 }
 
