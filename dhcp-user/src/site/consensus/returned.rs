@@ -49,7 +49,7 @@ impl Council {
             returned.0.remove(&node);
             match self.change(MemberChange::Add { name: name.clone() }).await {
                 Ok(()) => {
-                    tracing::warn!(node = name, "a node that was said to be lost is back, and decides again")
+                    tracing::warn!(node = name, "a node that was said to be lost is back, and decides again");
                 }
                 Err(error) => tracing::warn!(node = name, error, "a node is back and has no vote yet"),
             }
