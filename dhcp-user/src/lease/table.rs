@@ -192,7 +192,10 @@ impl LeaseTable {
     ) -> impl Iterator<Item = &'a LeaseRecord> + use<'a> {
         let hardware = *hardware;
         let keys = [ClientKey::Hardware(hardware), handles::usual_id(&hardware)];
-        let by_key = keys.into_iter().flat_map(move |key| self.with_client_hash(self.hasher.hash_one(key)));
+        let by_key = keys.into_iter().flat_map(move |key| {
+            let hash = self.hasher.hash_one(&key);
+            self.with_client_hash(hash).filter(move |record| record.client == key)
+        });
         let by_handle = self.with_handle(&Handle::Hardware(&hardware));
         by_key.chain(by_handle).filter(move |record| record.hardware == hardware && indexed(record))
     }

@@ -4,6 +4,7 @@
 
 mod addressed;
 pub mod audit;
+pub mod by_network;
 pub mod capture;
 pub mod config;
 pub mod events;

@@ -63,7 +63,7 @@ fn scrape() -> String {
     stats.audit = Some(AuditCounts::default());
     let figures = Figures {
         stats,
-        subnets: desk::subnets(&config, |_, _| 3),
+        subnets: desk::subnets(&config, std::net::Ipv4Addr::UNSPECIFIED, |_, _| 3).subnets.into(),
         flushes: FlushSnapshot::default(),
         latency: Latency::default().snapshot(),
         certificate_expires_secs: Some(1),
