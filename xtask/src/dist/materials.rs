@@ -130,7 +130,7 @@ pub fn bill(workspace: &Workspace) -> Result<PathBuf> {
         fs::remove_file(made).with_context(|| format!("cannot remove {}", made.display()))?;
     }
     let (daemon, kernel) = bills?;
-    let whole = joined(daemon, kernel, page_library(&notices::vendored(workspace)?))?;
+    let whole = joined(daemon, &kernel, page_library(&notices::vendored(workspace)?))?;
     let bill = folder(workspace).join("sbom.cdx.json");
     fs::create_dir_all(folder(workspace)).context("cannot make target/dist")?;
     fs::write(&bill, format!("{whole:#}\n")).with_context(|| format!("cannot write {}", bill.display()))?;
@@ -149,7 +149,7 @@ fn page_library(library: &Vendored) -> Value {
 }
 
 /// The daemon's bill with that of the kernel program it carries, and what the page is drawn with.
-fn joined(mut daemon: Value, kernel: Value, page: Value) -> Result<Value> {
+fn joined(mut daemon: Value, kernel: &Value, page: Value) -> Result<Value> {
     let program = kernel.pointer("/metadata/component").cloned().context("a bill of nothing")?;
     let daemon_ref = daemon.pointer("/metadata/component/bom-ref").cloned().context("a bill of nothing")?;
     let carried = [&program, &page].map(|one| one.get("bom-ref").cloned().unwrap_or_default());
@@ -161,7 +161,7 @@ fn joined(mut daemon: Value, kernel: Value, page: Value) -> Result<Value> {
         let mut all = listed(&daemon, key);
         let known: HashSet<_> = all.iter().filter_map(|one| Some(one.get(name)?.to_string())).collect();
         let is_new = |one: &Value| one.get(name).is_none_or(|name| !known.contains(&name.to_string()));
-        all.extend(listed(&kernel, key).into_iter().chain(more).filter(is_new));
+        all.extend(listed(kernel, key).into_iter().chain(more).filter(is_new));
         if key == "dependencies" {
             let of_daemon = all.iter_mut().find(|one| one.get("ref") == Some(&daemon_ref));
             let on = of_daemon.and_then(|one| one.get_mut("dependsOn")?.as_array_mut());
@@ -186,7 +186,7 @@ mod tests {
         };
         let library = json!({"bom-ref": "pkg:npm/uplot@1"});
         let whole =
-            joined(bill("daemon", &["serde", "common"]), bill("kernel", &["common", "aya-ebpf"]), library);
+            joined(bill("daemon", &["serde", "common"]), &bill("kernel", &["common", "aya-ebpf"]), library);
         let whole = whole.unwrap();
         let names: Vec<_> = whole["components"]
             .as_array()

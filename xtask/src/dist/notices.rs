@@ -132,11 +132,7 @@ fn linked(workspace: &Workspace, selection: &[&str]) -> Result<BTreeSet<String>>
 }
 
 /// The same of the kernel program.
-///
-/// # Errors
-///
-/// When cargo does not say.
-pub fn linked_for_kernel(workspace: &Workspace) -> Result<BTreeSet<String>> {
+fn linked_for_kernel(workspace: &Workspace) -> Result<BTreeSet<String>> {
     linked(workspace, &["-p", "dhcp-ebpf", "--target", "bpfel-unknown-none"])
 }
 

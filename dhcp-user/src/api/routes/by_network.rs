@@ -30,13 +30,13 @@ impl Page {
 
     /// What is on the page of all that there is, which is in order, and the cursor of the next one. `network` tells of
     /// each where it is.
-    pub(super) fn of<'a, T>(
+    pub(super) fn of<T>(
         self,
         limit: usize,
-        all: &'a [T],
+        all: &[T],
         network: impl Fn(&T) -> Ipv4Addr,
         may_see: impl Fn(&T) -> bool,
-    ) -> (Vec<&'a T>, Option<Ipv4Addr>) {
+    ) -> (Vec<&T>, Option<Ipv4Addr>) {
         let before = self.after.map_or(0, |after| all.partition_point(|one| network(one) <= after));
         let rest = all.get(before..).unwrap_or_default();
         let mut seen = rest.iter().filter(|one| may_see(one)).peekable();

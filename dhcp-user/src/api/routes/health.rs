@@ -77,7 +77,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
         }
         None => None,
     };
-    let readiness = Readiness::of(health, !api.flushes.snapshot().failing, sites);
+    let readiness = Readiness::of(health.as_ref(), !api.flushes.snapshot().failing, sites);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }
@@ -85,9 +85,9 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
 impl Readiness {
     /// By what the service says of its parts, whether its store works, and, with sites, what the node does there as far as
     /// that is known.
-    fn of(health: Result<ServiceHealth, Problem>, store: bool, sites: Option<Option<Role>>) -> Self {
+    fn of(health: Result<&ServiceHealth, &Problem>, store: bool, sites: Option<Option<Role>>) -> Self {
         let mut problems = Vec::new();
-        let fast_path = health.as_ref().is_ok_and(|health| {
+        let fast_path = health.is_ok_and(|health| {
             let (has, wants) = (health.fast_path_attached, health.fast_path_wanted);
             if has < wants {
                 problems.push(format!("the kernel program runs on {has} of {wants} interfaces"));
@@ -95,8 +95,8 @@ impl Readiness {
             problems.extend(health.problems.iter().cloned());
             has >= wants
         });
-        let interfaces = health.as_ref().is_ok_and(|health| health.interfaces_lost == 0);
-        if let Err(problem) = &health {
+        let interfaces = health.is_ok_and(|health| health.interfaces_lost == 0);
+        if let Err(problem) = health {
             problems.push(problem.detail.clone());
         }
         if !store {
@@ -147,7 +147,7 @@ mod tests {
             store_refusals: 0,
             commits: 0,
         };
-        let of = |sites| Readiness::of(Ok(health.clone()), true, sites);
+        let of = |sites| Readiness::of(Ok(&health), true, sites);
         assert!(of(None).ready && of(None).problems.is_empty());
         for (role, ready) in [
             (Role::Active, true),
@@ -164,10 +164,10 @@ mod tests {
             assert_eq!((found.ready, found.sites, found.problems.is_empty()), (ready, Some(role), ready));
         }
         assert!(!of(Some(None)).ready);
-        let gone = Readiness::of(Err(Problem::unavailable("gone")), true, None);
+        let gone = Readiness::of(Err(&Problem::unavailable("gone")), true, None);
         assert!(!gone.ready && !gone.service && gone.problems == ["gone"]);
-        assert!(!Readiness::of(Ok(health.clone()), false, None).ready);
-        let lost = ServiceHealth { interfaces_lost: 1, ..health };
-        assert!(!Readiness::of(Ok(lost), true, None).ready);
+        assert!(!Readiness::of(Ok(&health), false, None).ready);
+        let lost = ServiceHealth { interfaces_lost: 1, ..health.clone() };
+        assert!(!Readiness::of(Ok(&lost), true, None).ready);
     }
 }

@@ -26,7 +26,7 @@ async fn pages_join_to_all_leases_and_ask_the_service_for_little_at_a_time() {
 
 #[tokio::test]
 async fn a_filter_that_little_passes_ends_in_a_cursor_and_not_in_endless_work() {
-    let world = World::new(300_000);
+    let world = World::new(140_000);
     let (_, page) = ask(&world, "GET", "/api/v1/leases?hostname=nobody", "").await;
     assert_eq!(page["leases"].as_array().unwrap().len(), 0);
     assert!(page["next"].is_string());

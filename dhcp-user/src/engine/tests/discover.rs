@@ -5,7 +5,10 @@ use super::*;
 fn reserve(config: &mut Config, subnet: usize, address: Ipv4Addr, identity: HostIdentity) {
     let policy = Arc::new(Policy { lease_default_secs: 1_800, ..policy() });
     let hostname = Some("printer".to_owned());
-    config.subnets[subnet].reservations.push(Reservation { address, identity, hostname, policy, made: None });
+    let reservations = &mut config.subnets[subnet].reservations;
+    reservations.push(Reservation { address, identity, hostname, policy, made: None });
+    // As a configuration has them.
+    reservations.sort_by_key(|reservation| reservation.address);
 }
 
 #[test]
