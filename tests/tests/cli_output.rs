@@ -240,6 +240,8 @@ fn sites() {
             &["site", "drain", "--site", "east"],
             &["site", "drill", "--site", "east"],
             &["site", "partner-down", "node2"],
+            &["site", "partner-down", "--site", "east"],
+            &["site", "partner-down", "--site", "east", "--certain"],
             &["site", "member", "remove", "node2"],
         ],
     );

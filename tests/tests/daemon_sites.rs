@@ -65,6 +65,24 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
         process::stdout(Command::new(binary().unwrap()).arg("--site-status").arg("--socket").arg(&socket))
             .unwrap();
     assert!(table.contains("eu-central") && table.lines().count() == 4, "{table}");
+    let json = cluster.nodes[0].ask(&["--site-status"]).unwrap();
+    assert!(is_active(&json) && json["sites"][1].as_object().unwrap().keys().eq(&names), "{json}");
+    // Over HTTPS, as the guide asks for it, for whoever has a token that may look.
+    let token = cluster.nodes[0].ask(&["token", "create", "sites", "--role", "viewer"]).unwrap();
+    let bearer = format!("Authorization: Bearer {}", token["token"].as_str().unwrap());
+    let https = |with: &[&str]| {
+        let mut curl = cluster.nodes[0].server.ns.command("curl");
+        curl.args(["-ks", "--max-time", "20"]).args(with).arg("https://127.0.0.1:8081/api/v1/sites/status");
+        serde_json::from_str::<Value>(&process::stdout(&mut curl).unwrap()).unwrap()
+    };
+    assert_eq!(https(&[])["status"], 401);
+    let status = https(&["-H", &bearer]);
+    assert!(is_active(&status) && status["sites"].as_array().unwrap().len() == 3, "{status}");
+    assert!(status["sites"][1].as_object().unwrap().keys().eq(&names), "{status}");
+    assert!(
+        status["sites"][1]["latency"].is_u64() && status["sites"][1]["last_sync"].is_string(),
+        "{status}"
+    );
 
     // Every node gets addresses to give out, and gives them to its clients; the others hear of it.
     for node in &cluster.nodes {
@@ -179,7 +197,14 @@ fn what_differs_is_refused_and_named_and_a_certificate_can_be_replaced() {
     assert_eq!(sync["automatic_failover"], false);
     assert!(sync["problems"].to_string().contains("partner-down"), "{sync}");
 
-    // A new certificate is taken up without a break.
+    // A new certificate is taken up without a break: the link is the one that was there before.
+    let links = |cluster: &Cluster| {
+        let to_b = cluster.nodes[0].get("sites/b").unwrap()["members"][0]["links"].clone();
+        let to_a = cluster.nodes[1].get("sites/a").unwrap()["members"][0]["links"].clone();
+        assert!(to_a.as_u64() > Some(0) && to_b.as_u64() > Some(0), "{to_a} {to_b}");
+        (to_a, to_b)
+    };
+    let (linked, failures) = (links(&cluster), sync["failures"].clone());
     let ends = sync["certificate_expires_at"].clone();
     let state = cluster.nodes[0].server.folder.path().join("sites").display().to_string();
     let name = cluster.nodes[0].name.clone();
@@ -187,7 +212,13 @@ fn what_differs_is_refused_and_named_and_a_certificate_can_be_replaced() {
     let sync = cluster.nodes[0]
         .wait("the new certificate", &["site", "sync"], |sync| sync["certificate_expires_at"] != ends)
         .unwrap();
-    assert_eq!(sync["failures"]["closed"], Value::Null, "no link was lost: {sync}");
+    // It goes on: something came over it after the change.
+    let received = sync["received_octets"].as_u64();
+    let sync = cluster.nodes[0]
+        .wait("more to come", &["site", "sync"], |sync| sync["received_octets"].as_u64() > received)
+        .unwrap();
+    assert_eq!(links(&cluster), linked, "no link was lost: {sync}");
+    assert_eq!(sync["failures"], failures, "{sync}");
 
     // Cut apart, they notice; healed, they link again.
     cluster.cut(1, true);
@@ -195,6 +226,14 @@ fn what_differs_is_refused_and_named_and_a_certificate_can_be_replaced() {
     cluster.nodes[0].wait("the cut to be noticed", &["site", "status"], down).unwrap();
     cluster.cut(1, false);
     wait_active(&cluster.nodes[0]);
+    // That was another link, and the loss of the first is counted and was told once.
+    let again = links(&cluster);
+    assert!(again.0.as_u64() > linked.0.as_u64() && again.1.as_u64() > linked.1.as_u64(), "{again:?}");
+    let lost = |sync: &Value| {
+        sync["failures"]["silent"].as_u64().unwrap_or(0) + sync["failures"]["broken"].as_u64().unwrap_or(0)
+    };
+    assert!(lost(&cluster.nodes[0].ask(&["site", "sync"]).unwrap()) > 0);
+    assert_eq!(cluster.nodes[0].log().matches("the link is lost").count(), 1, "{}", cluster.nodes[0].log());
 }
 
 #[test]

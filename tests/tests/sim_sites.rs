@@ -56,6 +56,13 @@ fn two_sites_break_no_promise_when_an_operator_says_that_one_is_down() {
     assert!(report.takeovers > 20 && report.renewals_by_kernel > 5_000, "{report:?}");
 }
 
+#[test]
+fn two_sites_of_two_nodes_break_no_promise_when_an_operator_says_that_one_is_lost() {
+    let report = campaign(0, 30, (2, 2), None);
+    assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+    assert!(report.takeovers > 20 && report.renewals_by_kernel > 2_000, "{report:?}");
+}
+
 /// As while settings are changed on one node after the other: some hold on for longer than the others would wait.
 #[test]
 fn nodes_with_other_settings_break_no_promise() {

@@ -50,12 +50,14 @@ pub struct Fake {
     pub hostname: fn(u32) -> String,
     /// How many pages of leases it was asked for.
     pub pages: Arc<AtomicUsize>,
+    /// How often it was asked for what many look at.
+    pub looks: Arc<AtomicUsize>,
 }
 
 impl Fake {
     /// So many leases, of hosts with these names.
     pub fn new(leases: u32, hostname: fn(u32) -> String) -> Self {
-        Self { leases, hostname, pages: Arc::default() }
+        Self { leases, hostname, pages: Arc::default(), looks: Arc::default() }
     }
 
     /// An API in front of it, under the configuration that `text` says; its files are in `folder`. The service's thread
@@ -117,6 +119,9 @@ impl Fake {
     }
 
     fn answer(&self, table: &mut LeaseTable, config: &Config, query: Query) {
+        if matches!(query, Query::Health(_) | Query::Subnets(..) | Query::Sites(_)) {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+        }
         match query {
             Query::Page(wanted, to) => {
                 self.pages.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +130,7 @@ impl Fake {
             }
             Query::Lease(address, to) => drop(to.send(table.get(address).map(view))),
             Query::Stats(to) => drop(to.send(stats())),
-            Query::Subnets(to) => drop(to.send(desk::subnets(config, |_, _| 3))),
+            Query::Subnets(from, to) => drop(to.send(desk::subnets(config, from, |_, _| 3))),
             Query::Health(to) => {
                 let health = ServiceHealth {
                     fast_path_wanted: 1,
@@ -153,7 +158,7 @@ impl Fake {
 }
 
 fn view(lease: &LeaseRecord) -> LeaseView {
-    LeaseView::new(lease, Timestamp::ZERO, false, None)
+    LeaseView::new(lease, false, Timestamp::ZERO, false, None)
 }
 
 fn changed(table: &mut LeaseTable, change: &Change) -> Result<LeaseView, ActError> {
@@ -171,6 +176,15 @@ fn changed(table: &mut LeaseTable, change: &Change) -> Result<LeaseView, ActErro
 }
 
 fn reserved(table: &LeaseTable, reserve: &Reserve) -> Result<(), ReserveError> {
+    let named = |lease: &LeaseRecord| {
+        let identities = reserve.changes.iter().flat_map(|change| [&change.before, &change.after]);
+        identities.flatten().any(|identity| is_of(lease, identity))
+    };
+    let mut elsewhere =
+        table.iter().filter(|lease| !reserve.within.iter().any(|prefix| prefix.contains(&lease.address)));
+    if !reserve.within.is_empty() && elsewhere.any(|lease| lease.state == LeaseState::Bound && named(lease)) {
+        return Err(ReserveError::Elsewhere);
+    }
     for change in &reserve.changes {
         let Some(identity) = change.after.as_ref().filter(|_| !reserve.even_if_held) else { continue };
         let held = table.get(change.address).filter(|lease| lease.state == LeaseState::Bound);

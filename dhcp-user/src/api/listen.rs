@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    access::{caller::Peer, limits::source},
+    access::{caller::Peer, limits::source, local_user::LocalUser},
     tls::{Tls, common_name},
 };
 
@@ -156,8 +156,9 @@ pub async fn serve_local(listener: UnixListener, router: Router) {
                 let router = router.clone();
                 tokio::spawn(async move {
                     let _permit = permit;
-                    if let Err(error) = serve_one(stream, router, Peer::Local, Patience::default().head).await
-                    {
+                    let user = stream.peer_cred().ok().map(|user| LocalUser::new(user.uid()));
+                    let served = serve_one(stream, router, Peer::Local(user), Patience::default().head).await;
+                    if let Err(error) = served {
                         tracing::debug!(%error, "a local connection ended badly");
                     }
                 });

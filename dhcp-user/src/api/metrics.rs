@@ -27,7 +27,7 @@ pub struct Figures {
     /// Counters of kernel and daemon.
     pub stats: StatsView,
     /// Subnets with their pools.
-    pub subnets: Vec<SubnetView>,
+    pub subnets: std::sync::Arc<[SubnetView]>,
     /// The store's flushes.
     pub flushes: FlushSnapshot,
     /// Messages by how long they took the daemon, and the microseconds altogether.

@@ -4,10 +4,11 @@
 //! * [`access`]: callers, the table of rights, tokens, limits, and the gate all requests go through.
 //! * [`page`]: the status page. [`trend`]: how figures moved before anybody looked.
 //! * [`capture`]: captures as files. [`of_site`]: which addresses are a site's.
-//! * [`changes`]: who changed what. [`problem`]: errors as RFC 9457 has them. [`turn`]: whole configurations, judged one at a time.
+//! * [`changes`]: who changed what; [`hangup`]: the one change that does not come by a request. [`problem`]: errors as RFC 9457 has them. [`turn`]: whole configurations, judged one at a time.
 //! * [`tls`]: the certificate, made, loaded and reloaded. [`listen`]: connections and their bounds.
 //! * [`site_news`]: what happens to sites, noticed every second.
-//! * [`scrape`]: figures for Prometheus, made once for all who ask.
+//! * [`views`]: what many look at, and [`scrape`]: figures for Prometheus, each made once for all who ask ([`kept`]).
+//! * [`room`]: how much memory answers may hold together.
 //! * [`start`]: all of it for a running service.
 
 pub mod access;
@@ -16,12 +17,15 @@ pub mod capture;
 pub mod changes;
 #[doc(hidden)]
 pub mod fake;
+pub mod hangup;
 mod histogram;
+pub mod kept;
 pub mod listen;
 pub mod metrics;
 pub mod of_site;
 pub mod page;
 pub mod problem;
+pub mod room;
 pub mod routes;
 pub mod scrape;
 pub mod site_news;
@@ -29,6 +33,7 @@ pub mod start;
 pub mod tls;
 pub mod trend;
 pub mod turn;
+pub mod views;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -45,11 +50,14 @@ use self::{
     },
     ask::ServiceHandle,
     changes::Changes,
+    problem::Problem,
+    room::{Held, Room},
     routes::history::Readers,
     scrape::Scrape,
     tls::Expiry,
     trend::Trend,
     turn::Turns,
+    views::Views,
 };
 use crate::{
     lease::store::FlushTimes,
@@ -63,6 +71,11 @@ use crate::{
 
 /// The largest body taken, octets; but for configurations, which may be as long as their file.
 pub const BODY_MAX: usize = 1 << 20;
+
+/// Room for all long answers together, octets: a few of the longest, or hundreds of pages of the usual length.
+const ANSWERS_ROOM: usize = 64 << 20;
+/// How long a request waits for room for its answer.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the endpoints work with.
 #[derive(Clone, Debug)]
@@ -97,8 +110,12 @@ pub struct Api {
     pub latency: Arc<Latency>,
     /// Requests so far.
     pub requests: Arc<AtomicU64>,
+    /// What many look at, as it was a moment ago.
+    pub views: Views,
     /// The figures for Prometheus, as they were a moment ago.
     pub scrape: Scrape,
+    /// For answers that are long.
+    pub room: Room,
     /// The longest a handler may take until its answer begins.
     pub handler_time: Duration,
     /// Held while a capture is on: there is one at a time.
@@ -120,6 +137,7 @@ impl Api {
         let now = Instant::now();
         let rate = RequestRate::new(in_force.config().api.requests_per_sec, now);
         Self {
+            views: Views::new(service.clone()),
             service,
             feed,
             flushes,
@@ -136,10 +154,20 @@ impl Api {
             latency: Arc::default(),
             requests: Arc::default(),
             scrape: Scrape::default(),
+            room: Room::new(ANSWERS_ROOM, ROOM_PATIENCE),
             handler_time: access::gate::HANDLER_TIME,
             capturing: Arc::default(),
             sites: None,
         }
+    }
+
+    /// Room for an answer of about so many octets, kept until its reader has taken it.
+    ///
+    /// # Errors
+    /// 503 if others hold it for too long.
+    pub async fn room_for(&self, octets: usize) -> Result<Held, Problem> {
+        let held = self.room.take(octets).await;
+        held.map_err(|_| Problem::unavailable("too many long answers are being read: ask for less, or again"))
     }
 
     /// All endpoints, behind the gate. Requests must carry an [`access::caller::Peer`].

@@ -1,18 +1,16 @@
 //! Which addresses are a site's: those of the blocks that its nodes hold, as the cluster last agreed here. An address
 //! outside of every pool is no site's.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::net::Ipv4Addr;
 
 use axum::http::StatusCode;
 
 use super::{Api, problem::Problem};
 use crate::{
     config::model::MultiSite,
+    server::desk::Ranges,
     site::{blocks::Blocks, consensus::cluster::Cluster, roster::NodeKey},
 };
-
-/// Addresses from one to another, ascending and disjoint.
-pub type Ranges = Arc<[(Ipv4Addr, Ipv4Addr)]>;
 
 /// The addresses of a site, at this moment.
 ///

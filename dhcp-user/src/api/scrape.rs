@@ -1,58 +1,48 @@
-//! The figures for Prometheus, kept for a moment: however many ask and however often, the service's thread counts its pools once a
-//! second, and one text is made.
+//! The figures for Prometheus, kept for a moment: however many ask and however often, one text is made a second.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use axum::http::StatusCode;
-use tokio::sync::Mutex;
+use axum::{body::Bytes, http::StatusCode};
 
-use super::{Api, metrics, problem::Problem};
+use super::{Api, kept::Kept, metrics, problem::Problem};
 use crate::server::service::Query;
 
 /// How old figures may be.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// When a text was made, and it.
-type Kept = Option<(Instant, Arc<str>)>;
-
 /// The latest text.
-#[derive(Clone, Debug, Default)]
-pub struct Scrape(Arc<Mutex<Kept>>);
+#[derive(Clone, Debug)]
+pub struct Scrape(Kept<Bytes>);
+
+impl Default for Scrape {
+    fn default() -> Self {
+        Self(Kept::new(KEPT))
+    }
+}
 
 impl Scrape {
-    /// The text, made now or a moment ago. Those who ask meanwhile wait for it.
+    /// The text, made now or a moment ago, shared by all who read it.
     ///
     /// # Errors
-    /// 503 if the service does not answer; then the next one asks anew.
-    pub async fn text(&self, api: &Api) -> Result<Arc<str>, Problem> {
-        let mut kept = self.0.lock().await;
-        if let Some((made, text)) = &*kept
-            && made.elapsed() < KEPT
-        {
-            return Ok(Arc::clone(text));
-        }
-        let text: Arc<str> = make(api).await?.into();
-        *kept = Some((Instant::now(), Arc::clone(&text)));
-        Ok(text)
+    /// 503 if the service does not answer.
+    pub async fn text(&self, api: &Api) -> Result<Bytes, Problem> {
+        self.0.get(async || make(api).await.map(Bytes::from)).await
     }
 }
 
 async fn make(api: &Api) -> Result<String, Problem> {
     let figures = metrics::Figures {
-        stats: api.service.ask(Query::Stats).await?,
-        subnets: api.service.ask(Query::Subnets).await?,
+        stats: api.service.ask_for_itself(Query::Stats).await?,
+        subnets: api.views.subnets().await?,
         flushes: api.flushes.snapshot(),
         latency: api.latency.snapshot(),
         certificate_expires_secs: api.expiry.secs(),
         changes_lost: api.changes.lost(),
         requests: api.requests.load(std::sync::atomic::Ordering::Relaxed),
         refused_busy: api.service.refused(),
-        health: api.service.ask(Query::Health).await?,
+        health: api.views.health().await?,
         sites: match &api.sites {
-            Some(sites) => metrics::SiteFigures::of(sites, api.service.ask(Query::Sites).await?.as_ref()),
+            Some(sites) => metrics::SiteFigures::of(sites, api.views.sites().await?.as_ref().as_ref()),
             None => None,
         },
     };

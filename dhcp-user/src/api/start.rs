@@ -81,6 +81,11 @@ pub fn prepare(api: &model::Api) -> Result<Prepared, ApiError> {
 }
 
 impl Prepared {
+    /// The record of changes.
+    pub fn changes(&self) -> Changes {
+        self.changes.clone()
+    }
+
     /// Serves on the local socket and, as configured, over the network, in front of a service; returns at once.
     pub fn serve(self, started: Behind, local: UnixListener) {
         let Self { tokens, changes, expiry, tls } = self;
@@ -88,9 +93,9 @@ impl Prepared {
         let in_force = reloader.in_force().clone();
         let api = Api::new(service, feed, flushes, in_force, tokens, changes);
         let api = Api { expiry, latency, sites, reloader: Some(reloader), ..api };
-        tokio::spawn(api.trend.clone().follow(api.service.clone()));
+        tokio::spawn(api.trend.clone().follow(api.service.clone(), api.views.clone()));
         if let Some(sites) = &api.sites {
-            tokio::spawn(site_news::follow(Arc::clone(sites), api.service.clone(), Arc::clone(&api.feed)));
+            tokio::spawn(site_news::follow(Arc::clone(sites), api.views.clone(), Arc::clone(&api.feed)));
         }
         let router = api.router();
         tokio::spawn(serve_local(local, router.clone()));

@@ -15,10 +15,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Api, problem::Problem};
+use super::{
+    Api,
+    problem::Problem,
+    room::{Held, Room},
+};
 
-/// Room for all bodies together, KiB: three of the longest.
-const ROOM_KIB: usize = 48 << 10;
+/// Room for all bodies together, octets: three of the longest.
+const ROOM: usize = 48 << 20;
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// When to come back, seconds.
@@ -28,13 +32,13 @@ const RETRY_SECS: u64 = 2;
 #[derive(Clone, Debug)]
 pub struct Turns {
     one: Arc<Semaphore>,
-    room: Arc<Semaphore>,
+    room: Room,
     patience: Duration,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self::new(ROOM_KIB, PATIENCE)
+        Self::new(ROOM, PATIENCE)
     }
 }
 
@@ -43,9 +47,9 @@ impl Default for Turns {
 pub struct Turn(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl Turns {
-    /// With room for so many KiB, and so long a wait for a turn.
-    pub fn new(room_kib: usize, patience: Duration) -> Self {
-        Self { one: Arc::new(Semaphore::new(1)), room: Arc::new(Semaphore::new(room_kib)), patience }
+    /// With room for so many octets, and so long a wait for a turn.
+    pub fn new(room: usize, patience: Duration) -> Self {
+        Self { one: Arc::new(Semaphore::new(1)), room: Room::new(room, patience), patience }
     }
 
     /// A turn, when everybody before had theirs.
@@ -69,7 +73,8 @@ fn again(detail: &str) -> Problem {
 pub struct WholeText {
     text: String,
     /// Grows with the text.
-    room: Option<OwnedSemaphorePermit>,
+    #[expect(dead_code, reason = "held")]
+    held: Held,
 }
 
 impl WholeText {
@@ -77,10 +82,11 @@ impl WholeText {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
 
-    /// The text, and its room.
-    pub fn into_parts(self) -> (String, Option<OwnedSemaphorePermit>) {
-        (self.text, self.room)
+impl AsRef<str> for WholeText {
+    fn as_ref(&self) -> &str {
+        &self.text
     }
 }
 
@@ -89,34 +95,17 @@ impl FromRequest<Api> for WholeText {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         let mut body = request.into_limited_body();
-        let (mut octets, mut room) = (Vec::new(), None);
+        let (mut octets, mut held) = (Vec::new(), Held::default());
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(unreadable)?.into_data() else { continue };
-            grow(&mut room, octets.len() + data.len(), &api.turns.room)?;
+            let refused = |_| again("too many configurations are being sent or judged: try again");
+            api.turns.room.grow(&mut held, octets.len() + data.len()).map_err(refused)?;
             octets.extend_from_slice(&data);
         }
         let text = String::from_utf8(octets)
             .map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))?;
-        Ok(Self { text, room })
+        Ok(Self { text, held })
     }
-}
-
-/// Takes room for as many octets as there are now.
-fn grow(
-    held: &mut Option<OwnedSemaphorePermit>,
-    octets: usize,
-    room: &Arc<Semaphore>,
-) -> Result<(), Problem> {
-    let wanted = octets.div_ceil(1_024);
-    let more = wanted.saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
-    let more = u32::try_from(more).unwrap_or(u32::MAX);
-    let refused = |_| again("too many configurations are being sent or judged: try again");
-    let more = Arc::clone(room).try_acquire_many_owned(more).map_err(refused)?;
-    match held {
-        Some(held) => held.merge(more),
-        None => *held = Some(more),
-    }
-    Ok(())
 }
 
 fn unreadable(error: axum::Error) -> Problem {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{
     EXIT_USAGE, Wrong,
     ask::{print_json, wait},
-    daemon::check_config,
+    daemon::{check_config, warnings},
     progress::Progress,
     remote::Asking,
 };
@@ -81,6 +81,9 @@ struct Checked<'a> {
     good: bool,
     #[serde(flatten)]
     holds: Option<ConfigSummary>,
+    /// What an operator should know, though nothing is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<Fault>,
     /// Faults beyond those listed.
@@ -93,16 +96,13 @@ pub(super) fn check(file: &Path, json: bool) -> u8 {
     if !json {
         return check_config(file);
     }
-    let (good, bad) =
-        (Checked { file, good: true, holds: None, faults: Vec::new(), more: None }, |faults, more| Checked {
-            file,
-            good: false,
-            holds: None,
-            faults,
-            more,
-        });
+    let empty =
+        Checked { file, good: true, holds: None, warnings: Vec::new(), faults: Vec::new(), more: None };
+    let bad = |faults, more| Checked { file, good: false, holds: None, warnings: Vec::new(), faults, more };
     let checked = match config::load(file) {
-        Ok(config) => Checked { holds: Some(ConfigSummary::of(&config)), ..good },
+        Ok(config) => {
+            Checked { holds: Some(ConfigSummary::of(&config)), warnings: warnings(&config), ..empty }
+        }
         Err(ConfigError::Invalid(problems)) => {
             let faults: Vec<_> = problems.faults().collect();
             let more = problems.count() - faults.len();

@@ -23,6 +23,7 @@ use super::EXIT_USAGE;
 use crate::{
     api::{
         ask::ServiceHandle,
+        hangup,
         start::{Behind, prepare},
     },
     config::{self, Config, ConfigError},
@@ -31,12 +32,20 @@ use crate::{
     lease::store::make_ready,
     privilege::manager,
     server::{
-        reload::{Reloaded, Reloader, applied},
+        reload::{Reloader, applied},
         service::Event,
         start::{Started, start},
     },
-    site::driver::{self, Ends},
+    site::{
+        driver::{self, Ends},
+        majority,
+    },
 };
+
+/// What an operator should know of a configuration that is good.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    config.multi_site.as_ref().map(majority::warnings).unwrap_or_default()
+}
 
 /// Checks a configuration file.
 pub fn check_config(path: &Path) -> u8 {
@@ -50,6 +59,9 @@ pub fn check_config(path: &Path) -> u8 {
                 config.interfaces.len(),
                 config.subnets.len(),
             );
+            for warning in warnings(&config) {
+                eprintln!("warning: {warning}");
+            }
             0
         }
         Err(error) => {
@@ -93,6 +105,9 @@ pub fn run(path: &Path, log_json: bool) -> u8 {
             return EXIT_USAGE;
         }
     };
+    for warning in warnings(&config) {
+        tracing::warn!("{warning}");
+    }
     match serve(path, &config, &text) {
         Ok(()) => 0,
         Err(error) => {
@@ -201,6 +216,7 @@ fn serve(path: &Path, config: &Config, text: &str) -> Result<()> {
             reloader: Arc::clone(&reloader),
             sites,
         };
+        let changes = api.changes();
         api.serve(behind, UnixListener::from_std(listener)?);
         tracing::info!(control = %control_socket.display(), "serving");
         manager::ready();
@@ -210,7 +226,7 @@ fn serve(path: &Path, config: &Config, text: &str) -> Result<()> {
             tokio::select! {
                 _ = interrupt.recv() => stop(&events),
                 _ = terminate.recv() => stop(&events),
-                _ = hangup.recv() => drop(tokio::spawn(reload(Arc::clone(&reloader)))),
+                _ = hangup.recv() => drop(tokio::spawn(hangup::reload(Arc::clone(&reloader), changes.clone()))),
                 () = watchdog.wait() => watchdog.tell(),
                 ended = &mut end => break ended,
             }
@@ -220,15 +236,6 @@ fn serve(path: &Path, config: &Config, text: &str) -> Result<()> {
         }
         ended.context("the service's thread died")?.context("stopped")
     })
-}
-
-/// Takes up the configuration file, and says how that went.
-async fn reload(reloader: Arc<Reloader>) {
-    match reloader.reload().await {
-        Ok(Reloaded { changed: true, .. }) => {}
-        Ok(_) => tracing::info!("reloaded: the configuration is as it was"),
-        Err(error) => tracing::error!("not reloaded, the configuration stays as it was: {error}"),
-    }
 }
 
 fn stop(events: &SyncSender<Event>) {

@@ -13,8 +13,9 @@ use super::{
     remote::Asking,
 };
 use crate::{
-    api::routes::tokens::TokenView,
+    api::routes::{subnets::SubnetPage, tokens::TokenView},
     config::model::ApiRole,
+    control::client::{AskError, Daemon},
     server::view::{Forecast, LeaseView, PoolView, SubnetView},
 };
 
@@ -79,10 +80,21 @@ pub(super) fn change_lease(method: &Method, address: Ipv4Addr, act: &str, asking
     Ok(())
 }
 
+/// All subnets with their pools.
+pub(super) async fn all_subnets(daemon: &Daemon) -> Result<Vec<SubnetView>, AskError> {
+    let mut all = Vec::new();
+    let take = |page: SubnetPage| {
+        all.extend(page.subnets);
+        page.next
+    };
+    daemon.pages("/api/v1/subnets", take).await?;
+    Ok(all)
+}
+
 /// `subnets`.
 pub(super) fn subnets(asking: &Asking) -> Result<()> {
     let daemon = asking.daemon()?;
-    let subnets: Vec<SubnetView> = wait(async { Ok(daemon.get("/api/v1/subnets").await?) })?;
+    let subnets = wait(async { Ok(all_subnets(&daemon).await?) })?;
     if asking.json {
         return print_json(&subnets);
     }

@@ -7,6 +7,7 @@ mod audit;
 mod capture;
 mod config;
 mod daemon;
+mod drill;
 mod explain;
 mod import;
 mod leases;

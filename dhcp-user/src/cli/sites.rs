@@ -1,27 +1,21 @@
 //! `--site-status`, and what an operator does with sites and nodes.
 
-use std::{
-    io::Write as _,
-    time::{Duration, Instant},
-};
+use std::{io::Write as _, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{
     ask::{print_json, wait},
-    progress::Progress,
+    drill,
     remote::Asking,
 };
 use crate::{
     api::routes::sites::Told,
     site::driver::status::{SiteDetail, SiteList, SyncDetail},
 };
-
-/// How often a drill looks how far it is.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Sites of a cluster.
 #[derive(Debug, Subcommand)]
@@ -53,7 +47,7 @@ pub(super) enum Site {
         #[command(flatten)]
         asking: Asking,
     },
-    /// Take a site out of service, wait until all is handed on, bring it back, and report.
+    /// Take a site out of service, wait until all is handed on, bring it back (also on Ctrl-C), and report.
     Drill {
         /// The site.
         #[arg(long = "site", value_name = "SITE")]
@@ -64,10 +58,15 @@ pub(super) enum Site {
         #[command(flatten)]
         asking: Asking,
     },
-    /// Say that a node is down for certain, so that its addresses are taken over: where there are two, or failover is off.
+    /// Say that a node, or a whole site, is down for certain, so that its addresses are taken over: where no majority is left to do
+    /// that by itself, or failover is off.
     PartnerDown {
         /// The node that is down.
-        node: String,
+        #[arg(required_unless_present = "site", conflicts_with = "site")]
+        node: Option<String>,
+        /// The site that is down, all of it.
+        #[arg(long)]
+        site: Option<String>,
         /// It is certain: it is off, or cut from every client.
         #[arg(long)]
         certain: bool,
@@ -108,15 +107,27 @@ pub(super) fn run(command: Site) -> Result<()> {
         Site::Sync(asking) => sync(&asking),
         Site::Drain { name, asking } => tell(&format!("sites/{}/drain", safe(&name)?), None, &asking),
         Site::Resume { name, asking } => tell(&format!("sites/{}/resume", safe(&name)?), None, &asking),
-        Site::Drill { name, patience, asking } => drill(&name, Duration::from_secs(patience), &asking),
-        Site::PartnerDown { node, certain, asking } => {
-            ensure!(
-                certain,
-                "if {node} is not down, and two nodes are all there are, both will give the same addresses to different \
-                 clients. Make sure it is off, or cut from every client, then say --certain"
-            );
-            tell("sync/partner-down", Some(&json!({"node": node})), &asking)
-        }
+        Site::Drill { name, patience, asking } => drill::run(&name, Duration::from_secs(patience), &asking),
+        Site::PartnerDown { node, site, certain, asking } => match (node, site) {
+            (None, Some(site)) => {
+                ensure!(
+                    certain,
+                    "if {site} is not down, but only cut off, and somebody there says the same of the sites that are left, both will \
+                     give the same addresses to different clients. Make sure that all of its nodes are off, or that nobody says that \
+                     there, then say --certain"
+                );
+                tell(&format!("sites/{}/partner-down", safe(&site)?), None, &asking)
+            }
+            (node, _) => {
+                let node = node.unwrap_or_default();
+                ensure!(
+                    certain,
+                    "if {node} is not down, and two nodes are all there are, both will give the same addresses to different \
+                     clients. Make sure it is off, or cut from every client, then say --certain"
+                );
+                tell("sync/partner-down", Some(&json!({"node": node})), &asking)
+            }
+        },
         Site::Member { command: Member::Add { node, asking } } => {
             member(&Method::POST, "sync/members", Some(&json!({"node": node})), &node, &asking)
         }
@@ -228,64 +239,5 @@ fn member(method: &Method, path: &str, body: Option<&Value>, node: &str, asking:
         return print_json(&json!({"node": node}));
     }
     writeln!(std::io::stdout(), "done: {node}")?;
-    Ok(())
-}
-
-/// What a drill found.
-#[derive(Debug, serde::Serialize)]
-struct Report {
-    site: String,
-    blocks_before: u32,
-    handed_on_secs: f64,
-    blocks_after: u32,
-    taken_back_secs: f64,
-}
-
-fn held(name: &str, asking: &Asking) -> Result<u32> {
-    Ok(detail(name, asking)?.members.iter().filter_map(|node| node.blocks_held).sum())
-}
-
-/// Drains a site, waits until its nodes hold nothing, resumes it, and waits until they hold something.
-fn drill(name: &str, patience: Duration, asking: &Asking) -> Result<()> {
-    let blocks_before = held(name, asking)?;
-    ensure!(blocks_before != 0, "{name} holds no addresses: there is nothing to drill");
-    let order = |wish: &str| -> Result<()> {
-        let (daemon, path) = (asking.daemon()?, format!("/api/v1/sites/{}/{wish}", safe(name)?));
-        let _: Told = wait(async { Ok(daemon.send(Method::POST, &path, None).await?) })?;
-        Ok(())
-    };
-    let watch = |what: &str, done: &dyn Fn(u32) -> bool| -> Result<(u32, f64)> {
-        let (began, progress) = (Instant::now(), Progress::of_waiting());
-        loop {
-            let blocks = held(name, asking)?;
-            if done(blocks) {
-                return Ok((blocks, began.elapsed().as_secs_f64()));
-            }
-            if began.elapsed() > patience {
-                bail!(
-                    "{what} takes longer than {} s: {blocks} blocks are held. Blocks that were taken over are handed on only \
-                     when failover.mclt_secs have passed (`site sync` on the node: blocks_closed)",
-                    patience.as_secs()
-                );
-            }
-            progress.say(format!("{what}: {name} holds {blocks} blocks"));
-            std::thread::sleep(LOOK_EVERY);
-        }
-    };
-    order("drain")?;
-    let drained = watch("handing on", &|blocks| blocks == 0);
-    // Whatever came of it, the site is not left out of service.
-    order("resume")?;
-    let (_, handed_on_secs) = drained?;
-    let (blocks_after, taken_back_secs) = watch("taking back", &|blocks| blocks != 0)?;
-    let report =
-        Report { site: name.to_owned(), blocks_before, handed_on_secs, blocks_after, taken_back_secs };
-    if asking.json {
-        return print_json(&report);
-    }
-    println!(
-        "{name}: {blocks_before} blocks handed on in {handed_on_secs:.1} s; {blocks_after} are back after \
-         {taken_back_secs:.1} s"
-    );
     Ok(())
 }

@@ -29,10 +29,20 @@ pub struct Made {
 pub struct LeftOut {
     /// The reservation.
     pub made: Made,
-    /// Whether the client or the address is another reservation's; else it does not fit the subnets.
-    pub conflict: bool,
+    /// The address of the reservation that its client or its address is of already; else it does not fit the subnets.
+    pub in_its_way: Option<Ipv4Addr>,
     /// In words, and the way out.
     pub why: String,
+}
+
+impl LeftOut {
+    /// Why, for somebody who may not know of every address.
+    pub fn why_for(&self, may_know_of: impl FnOnce(Ipv4Addr) -> bool) -> &str {
+        match self.in_its_way {
+            Some(other) if !may_know_of(other) => "another reservation is for the same client already",
+            _ => &self.why,
+        }
+    }
 }
 
 impl Made {

@@ -1,6 +1,12 @@
 //! Asks a daemon: the one on this machine over its control socket, or another over HTTPS with a token.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -48,6 +54,13 @@ struct Question<'a> {
     path: &'a str,
     body: Bytes,
     if_match: Option<&'a str>,
+    last_event_id: Option<u64>,
+}
+
+impl<'a> Question<'a> {
+    const fn new(method: Method, path: &'a str, body: Bytes) -> Self {
+        Self { method, path, body, if_match: None, last_event_id: None }
+    }
 }
 
 /// Why there is no answer.
@@ -111,6 +124,22 @@ impl Daemon {
         self.send(Method::GET, path, None).await
     }
 
+    /// Gets the pages of a listing one after the other, which are told apart by `after`: for each address in `next` once more.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn pages<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        mut take: impl FnMut(T) -> Option<Ipv4Addr>,
+    ) -> Result<(), AskError> {
+        let mut next = take(self.get(path).await?);
+        while let Some(after) = next {
+            next = take(self.get(&format!("{path}?after={after}")).await?);
+        }
+        Ok(())
+    }
+
     /// Asks with a method and a JSON body. An empty answer is taken as `null`.
     ///
     /// # Errors
@@ -136,7 +165,7 @@ impl Daemon {
         text: &str,
         if_match: Option<&str>,
     ) -> Result<T, AskError> {
-        let question = Question { method, path, body: Bytes::from(text.to_owned()), if_match };
+        let question = Question { if_match, ..Question::new(method, path, Bytes::from(text.to_owned())) };
         let exchange = async {
             let response = self.exchange(question).await?;
             let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
@@ -161,6 +190,20 @@ impl Daemon {
         self.stream_of(Method::GET, path, Some(PATIENCE), take).await
     }
 
+    /// As [`stream`](Self::stream), for events: from the one after `last` on.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn events(
+        &self,
+        path: &str,
+        last: Option<u64>,
+        take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), AskError> {
+        let question = Question::new(Method::GET, path, Bytes::new());
+        self.take_all(Question { last_event_id: last, ..question }, Some(PATIENCE), take).await
+    }
+
     /// As [`stream`](Self::stream), by any method; each part may be waited for as long as `patience`, or for ever.
     ///
     /// # Errors
@@ -170,9 +213,17 @@ impl Daemon {
         method: Method,
         path: &str,
         patience: Option<Duration>,
+        take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), AskError> {
+        self.take_all(Question::new(method, path, Bytes::new()), patience, take).await
+    }
+
+    async fn take_all(
+        &self,
+        question: Question<'_>,
+        patience: Option<Duration>,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), AskError> {
-        let question = Question { method, path, body: Bytes::new(), if_match: None };
         let response = timeout(PATIENCE, self.exchange(question))
             .await
             .map_err(|_| self.failed(&"it begins to answer too late"))??;
@@ -225,7 +276,7 @@ impl Daemon {
         host: &str,
         question: Question<'_>,
     ) -> Result<Response<Incoming>, AskError> {
-        let Question { method, path, body, if_match } = question;
+        let Question { method, path, body, if_match, last_event_id } = question;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.failed(&error))?;
         // It ends by itself once the answer is read or dropped.
@@ -236,6 +287,9 @@ impl Daemon {
         }
         if let Some(version) = if_match {
             request = request.header(header::IF_MATCH, format!("\"{version}\""));
+        }
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
         }
         if let Self::Remote { token: Some(token), .. } = self {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));

@@ -17,7 +17,6 @@ mod offers;
 pub(crate) mod options;
 mod probes;
 mod reason;
-mod relay;
 mod reply;
 mod request;
 mod reserve;
@@ -36,7 +35,6 @@ pub use self::{
     offers::{OFFER_TIME, OFFERS_MAX},
     probes::ProbeCounts,
     reason::SlowReason,
-    relay::RelayInformation,
     request::Request,
     reserve::{ReservationChange, is_of},
 };
@@ -51,6 +49,7 @@ use crate::{
     lease::{
         allocate::Allocator,
         record::{KnownForm, LeaseRecord, LeaseState},
+        relay_information::RelayInformation,
         table::{LeaseTable, Leaving},
     },
     site::{authority::Authority, blocks::Blocks},

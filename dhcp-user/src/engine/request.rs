@@ -6,8 +6,11 @@ use std::{borrow::Cow, net::Ipv4Addr};
 
 use dhcproto::v4::borrowed::Message;
 
-use super::{options::code, reason::SlowReason, relay::RelayInformation};
-use crate::lease::record::{ClientKey, HardwareAddress};
+use super::{options::code, reason::SlowReason};
+use crate::lease::{
+    record::{ClientKey, HardwareAddress},
+    relay_information::{RelayInformation, address, split_value},
+};
 
 /// The largest payload taken: a jumbo frame's.
 const PAYLOAD_MAX: usize = 9_000 - 28;
@@ -187,16 +190,6 @@ fn collect<'a>(area: &'a [u8], options: &mut Options<'a>) -> Result<(), SlowReas
         };
     }
     Ok(())
-}
-
-/// Splits off a length octet and as many octets.
-pub(super) fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&len, rest) = bytes.split_first()?;
-    rest.split_at_checked(usize::from(len))
-}
-
-pub(super) fn address(value: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
 }
 
 /// An address the protocol stands on: absent, or exactly four octets. All zeros is as good as absent: some clients send

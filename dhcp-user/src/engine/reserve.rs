@@ -4,12 +4,17 @@
 //! first who is [`touched`](Engine::touched_by), makes durable that nothing is known of their renewals, and has the kernel
 //! forget them in the same step as [`reserve`](Engine::reserve); they are taught anew when their clients come.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
-use super::{Engine, RelayInformation, topology::Topology};
+use ipnet::Ipv4Net;
+
+use super::Engine;
 use crate::{
     config::model::{Config, HostIdentity},
-    lease::record::{ClientKey, LeaseRecord, LeaseState},
+    lease::{
+        record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
+        relay_information::RelayInformation,
+    },
     time::Timestamp,
 };
 
@@ -24,10 +29,8 @@ pub struct ReservationChange {
     pub after: Option<HostIdentity>,
 }
 
-impl ReservationChange {
-    fn names(&self, lease: &LeaseRecord) -> bool {
-        [&self.before, &self.after].into_iter().flatten().any(|identity| is_of(lease, identity))
-    }
+fn is_bound(lease: &&LeaseRecord) -> bool {
+    lease.state == LeaseState::Bound
 }
 
 /// Whether a lease is the client's that a reservation names.
@@ -49,18 +52,32 @@ impl Engine {
     }
 
     /// The bound leases whose clients may be answered otherwise once the reservations have changed: those of the addresses,
-    /// and those of the clients named, in the same subnets. Looks at every lease once.
+    /// and those of the clients named, in the same subnets. Found by what is named, whatever number of others there are.
     pub fn touched_by(&self, changes: &[ReservationChange]) -> Vec<Ipv4Addr> {
-        let subnet_of = |address| self.topology.subnet_of(address);
-        let changes: Vec<_> = changes.iter().map(|change| (subnet_of(change.address), change)).collect();
-        let touched = |lease: &&LeaseRecord| {
-            lease.state == LeaseState::Bound
-                && changes.iter().any(|(subnet, change)| {
-                    change.address == lease.address
-                        || change.names(lease) && subnet.is_some() && *subnet == subnet_of(lease.address)
-                })
-        };
-        self.leases.iter().filter(touched).map(|lease| lease.address).collect()
+        let mut touched = BTreeSet::new();
+        for change in changes {
+            touched.extend(self.leases.get(change.address).filter(is_bound).map(|lease| lease.address));
+            let Some(subnet) = self.topology.subnet_of(change.address) else { continue };
+            for identity in [&change.before, &change.after].into_iter().flatten() {
+                let there = |lease: &&LeaseRecord| self.topology.subnet_of(lease.address) == Some(subnet);
+                let theirs = self.leases_of(identity).into_iter().filter(is_bound).filter(there);
+                touched.extend(theirs.map(|lease| lease.address));
+            }
+        }
+        touched.into_iter().collect()
+    }
+
+    /// The leases of the client that a reservation names.
+    fn leases_of(&self, identity: &HostIdentity) -> Vec<&LeaseRecord> {
+        match identity {
+            HostIdentity::Hardware(mac) => {
+                self.leases.of_hardware(&HardwareAddress::ethernet(*mac)).collect()
+            }
+            HostIdentity::ClientId(id) => {
+                self.leases.of_client(&ClientKey::Id(id.as_slice().into()), Ipv4Net::default()).collect()
+            }
+            HostIdentity::CircuitId(circuit) => self.leases.of_circuit(circuit).collect(),
+        }
     }
 
     /// Puts `config` in force, which differs by these reservations from what is. Leases and all other offers stay; what
@@ -72,8 +89,7 @@ impl Engine {
         changes: &[ReservationChange],
         touched: &[Ipv4Addr],
     ) {
-        let blocks = self.authority.as_ref().map(|authority| Arc::clone(authority.blocks()));
-        self.topology = Arc::new(Topology::new(config, blocks.as_deref()));
+        Arc::make_mut(&mut self.topology).reserve(config, changes);
         for change in changes {
             let address = change.address;
             self.offers.remove(address);

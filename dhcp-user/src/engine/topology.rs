@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{effects::Ingress, request::Request};
+use super::{effects::Ingress, request::Request, reserve::ReservationChange};
 use crate::config::model::{Config, HostIdentity, Link, Policy, Reservation, Subnet};
 use crate::lease::record::ClientKey;
 use crate::site::blocks::Blocks;
@@ -21,6 +21,7 @@ pub(super) struct Terms<'a> {
     pub hostname: Option<&'a str>,
 }
 
+#[derive(Clone)]
 pub(super) struct Topology {
     pub config: Arc<Config>,
     by_link: HashMap<Link, Vec<usize>>,
@@ -31,8 +32,10 @@ pub(super) struct Topology {
     /// the number of areas in those before it, and at the end the number of all.
     first_area: Vec<usize>,
     areas: Vec<(Ipv4Addr, Ipv4Addr)>,
-    hosts: HashMap<(usize, HostIdentity), usize>,
-    reserved: HashMap<Ipv4Addr, (usize, usize)>,
+    /// The address reserved for a client in a subnet.
+    hosts: HashMap<(usize, HostIdentity), Ipv4Addr>,
+    /// The subnet of an address that is reserved.
+    reserved: HashMap<Ipv4Addr, usize>,
 }
 
 impl Topology {
@@ -51,9 +54,9 @@ impl Topology {
             for relay in &subnet.relays {
                 by_relay.entry(*relay).or_default().push(index);
             }
-            for (host, reservation) in subnet.reservations.iter().enumerate() {
-                hosts.insert((index, reservation.identity.clone()), host);
-                reserved.insert(reservation.address, (index, host));
+            for reservation in &subnet.reservations {
+                hosts.insert((index, reservation.identity.clone()), reservation.address);
+                reserved.insert(reservation.address, index);
             }
         }
         let (mut first_area, mut areas) = (Vec::with_capacity(pools + 1), Vec::new());
@@ -71,6 +74,26 @@ impl Topology {
         }
         first_area.push(areas.len());
         Self { config, by_link, by_relay, first_pool, first_area, areas, hosts, reserved }
+    }
+
+    /// Takes up a configuration that differs by these reservations alone: links, relays and pools are what they were.
+    pub fn reserve(&mut self, config: Arc<Config>, changes: &[ReservationChange]) {
+        self.config = config;
+        let found = |change: &ReservationChange| Some((self.subnet_of(change.address)?, change.clone()));
+        let changes: Vec<_> = changes.iter().filter_map(found).collect();
+        // First what is no more: one client may give up an address and get another in the same step.
+        for (subnet, change) in &changes {
+            self.reserved.remove(&change.address);
+            if let Some(before) = &change.before {
+                self.hosts.remove(&(*subnet, before.clone()));
+            }
+        }
+        for (subnet, change) in changes {
+            if let Some(after) = change.after {
+                self.reserved.insert(change.address, subnet);
+                self.hosts.insert((subnet, after), change.address);
+            }
+        }
     }
 
     pub fn subnet(&self, index: usize) -> Option<&Subnet> {
@@ -142,8 +165,8 @@ impl Topology {
         request: &Request<'_>,
         remembered: Option<&[u8]>,
     ) -> Option<&Reservation> {
-        let reservations = &self.subnet(subnet)?.reservations;
-        if reservations.is_empty() {
+        let within = self.subnet(subnet)?;
+        if within.reservations.is_empty() {
             return None;
         }
         let by_id = match &request.client {
@@ -156,13 +179,12 @@ impl Topology {
         [by_id, by_hardware, by_circuit]
             .into_iter()
             .flatten()
-            .find_map(|identity| reservations.get(*self.hosts.get(&(subnet, identity))?))
+            .find_map(|identity| within.reservation(*self.hosts.get(&(subnet, identity))?))
     }
 
     /// Whose an address is by reservation.
     pub fn reservation_of(&self, address: Ipv4Addr) -> Option<&Reservation> {
-        let &(subnet, host) = self.reserved.get(&address)?;
-        self.subnet(subnet)?.reservations.get(host)
+        self.subnet(*self.reserved.get(&address)?)?.reservation(address)
     }
 
     pub fn reserved(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {

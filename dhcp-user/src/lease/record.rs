@@ -79,6 +79,35 @@ impl std::fmt::Debug for HardwareAddress {
     }
 }
 
+/// As [`Display`](std::fmt::Display) shows it; upper case and dashes are taken too.
+impl std::str::FromStr for HardwareAddress {
+    type Err = NoHardwareAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (htype, octets) = match text.split_once('/') {
+            Some((htype, octets)) => (htype.parse().map_err(|_| NoHardwareAddress)?, octets),
+            None => (1, text),
+        };
+        let octet = |text: &str| {
+            let is_octet =
+                (1..=2).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+            is_octet.then(|| u8::from_str_radix(text, 16).ok()).flatten()
+        };
+        let octets: Option<Vec<u8>> = match octets {
+            "" => Some(Vec::new()),
+            octets => octets.split([':', '-']).take(17).map(octet).collect(),
+        };
+        octets.and_then(|octets| Self::new(htype, &octets)).ok_or(NoHardwareAddress)
+    }
+}
+
+/// It is not written as a hardware address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a hardware address is written as 02:00:00:00:00:01, or with its type in front where that is not Ethernet: 6/02:00"
+)]
+pub struct NoHardwareAddress;
+
 /// What a lease's address is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeaseState {
@@ -134,4 +163,27 @@ pub struct KnownForm {
     pub answer: u32,
     /// The checksum share of the options the answer repeats from the request.
     pub echo_sum: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_addresses_are_read_as_they_are_shown() {
+        for address in [
+            HardwareAddress::ethernet([2, 0, 0, 0xab, 0, 1]),
+            HardwareAddress::new(6, &[1, 2, 3, 4, 5, 6, 7, 8]).unwrap(),
+            HardwareAddress::new(1, &[]).unwrap(),
+            HardwareAddress::new(32, &[9; 16]).unwrap(),
+        ] {
+            assert_eq!(address.to_string().parse(), Ok(address));
+        }
+        assert_eq!("02-00-00-AB-00-01".parse(), Ok(HardwareAddress::ethernet([2, 0, 0, 0xab, 0, 1])));
+        for wrong in
+            ["x", "02:00:", "02:+1", "300/02", "02:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00", "02:000"]
+        {
+            assert_eq!(wrong.parse::<HardwareAddress>(), Err(NoHardwareAddress), "{wrong}");
+        }
+    }
 }

@@ -2,10 +2,11 @@
 //! queue of the moments at which something must happen to one. It knows nothing of packets or pools; the allocator
 //! strings its lists through the entries here so that an address leaves a list in constant time.
 //!
-//! A lease costs 168 octets of entry, 10 to 20 of the two indices, 7 of the order of addresses and 15 of the queue, and an
-//! allocation for the relay information it has and for what else is long.
+//! A lease costs 168 octets of entry, 10 to 20 of the two indices, 7 of the order of addresses and 15 of the queue, 12 for each
+//! of its `handles`, and an allocation for the relay information it has and for what else is long.
 
 mod deadlines;
+mod handles;
 mod lists;
 
 use std::{
@@ -17,8 +18,14 @@ use std::{
 use hashbrown::HashTable;
 use ipnet::Ipv4Net;
 
-use self::deadlines::{Deadlines, Tick};
-use super::record::{ClientKey, LeaseRecord, LeaseState};
+use self::{
+    deadlines::{Deadlines, Tick},
+    handles::{Handle, Handles},
+};
+use super::{
+    record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
+    relay_information::RelayInformation,
+};
 use crate::time::Timestamp;
 
 /// "No entry" in a list.
@@ -96,6 +103,7 @@ pub struct LeaseTable {
     by_address: HashTable<u32>,
     by_client: HashTable<u32>,
     in_order: BTreeSet<Ipv4Addr>,
+    handles: Handles,
     counts: StateCounts,
     deadlines: Deadlines,
     leaving: HashMap<u32, Leaving>,
@@ -121,6 +129,7 @@ impl LeaseTable {
         }
         table.deadlines = deadlines.into_iter().collect();
         table.in_order = table.iter().map(|record| record.address).collect();
+        table.handles = Handles::of((0..).zip(table.iter()), &table.hasher);
         table
     }
 
@@ -172,10 +181,44 @@ impl LeaseTable {
         client: &'k ClientKey,
         prefix: Ipv4Net,
     ) -> impl Iterator<Item = &'a LeaseRecord> + use<'a, 'k> {
-        self.by_client
-            .iter_hash(self.hasher.hash_one(client))
-            .filter_map(|slot| Some(&self.entry(*slot)?.record))
+        self.with_client_hash(self.hasher.hash_one(client))
             .filter(move |record| record.client == *client && prefix.contains(&record.address))
+    }
+
+    /// The leases of clients with a hardware address, by whatever they are known; quarantined ones excepted.
+    pub fn of_hardware<'a>(
+        &'a self,
+        hardware: &HardwareAddress,
+    ) -> impl Iterator<Item = &'a LeaseRecord> + use<'a> {
+        let hardware = *hardware;
+        let keys = [ClientKey::Hardware(hardware), handles::usual_id(&hardware)];
+        let by_key = keys.into_iter().flat_map(move |key| {
+            let hash = self.hasher.hash_one(&key);
+            self.with_client_hash(hash).filter(move |record| record.client == key)
+        });
+        let by_handle = self.with_handle(&Handle::Hardware(&hardware));
+        by_key.chain(by_handle).filter(move |record| record.hardware == hardware && indexed(record))
+    }
+
+    /// The leases of clients that the relay last told to be on a circuit; quarantined ones excepted.
+    pub fn of_circuit<'a, 'k>(
+        &'a self,
+        circuit: &'k [u8],
+    ) -> impl Iterator<Item = &'a LeaseRecord> + use<'a, 'k> {
+        self.with_handle(&Handle::Circuit(circuit)).filter(move |record| {
+            RelayInformation::parse(&record.relay_information).circuit_id == Some(circuit)
+        })
+    }
+
+    /// Perhaps some others.
+    fn with_handle<'a>(&'a self, handle: &Handle<'_>) -> impl Iterator<Item = &'a LeaseRecord> + use<'a> {
+        let slots = self.handles.slots(handle, &self.hasher);
+        slots.filter_map(|slot| Some(&self.entry(slot)?.record))
+    }
+
+    /// Perhaps some others.
+    fn with_client_hash(&self, hash: u64) -> impl Iterator<Item = &LeaseRecord> {
+        self.by_client.iter_hash(hash).filter_map(|slot| Some(&self.entry(*slot)?.record))
     }
 
     /// The lease a client has or last had within a prefix: bound ones before those on their way out before free ones,
@@ -195,9 +238,18 @@ impl LeaseTable {
     /// nothing of whether the address is leaving: that ends by [`stay`](Self::stay).
     pub fn put(&mut self, record: LeaseRecord) {
         let (ends, address) = (ends_of(&record), record.address);
+        let known = self.slot(address);
+        let known = known.and_then(|slot| Some((slot, &entry_in(&self.chunks, slot)?.record)));
+        let keeps_handles = known.is_some_and(|(_, known)| handles::are_same(known, &record));
+        if let Some((slot, known)) = known.filter(|_| !keeps_handles) {
+            self.handles.remove(slot, known, &self.hasher);
+        }
         let (slot, is_new) = self.place(record);
         if is_new {
             self.in_order.insert(address);
+        }
+        if !keeps_handles && let Some(entry) = entry_in(&self.chunks, slot) {
+            self.handles.insert(slot, &entry.record, &self.hasher);
         }
         if let Some(ends) = ends {
             self.queue(slot, ends);

@@ -101,6 +101,57 @@ proptest! {
     }
 }
 
+/// A lease of a client that is known by its hardware address, by the option 61 that tells it, or by another; on a circuit.
+fn named(address: u8, client: u8, by: u8, circuit: u8, state: LeaseState) -> LeaseRecord {
+    let lease = record(address, client, state, 9);
+    let id = match by {
+        0 => lease.client.clone(),
+        1 => ClientKey::Id([1, 2, 0, 0, 0, 0, client].into()),
+        _ => ClientKey::Id([0, address % 3].into()),
+    };
+    let relay_information = if circuit == 0 { Box::default() } else { Box::from([1, 1, circuit]) };
+    LeaseRecord { client: id, relay_information, ..lease }
+}
+
+proptest! {
+    #[test]
+    fn clients_are_found_by_whatever_a_reservation_names(
+        recovered in 0..60_usize,
+        puts in prop::collection::vec((0..20_u8, 0..4_u8, 0..3_u8, 0..3_u8, 0..3_u8), 0..120),
+    ) {
+        let puts: Vec<_> = puts
+            .into_iter()
+            .map(|(address, client, by, circuit, state)| {
+                let state = [LeaseState::Bound, LeaseState::Free, LeaseState::Quarantined][usize::from(state)];
+                named(address, client, by, circuit, state)
+            })
+            .collect();
+        let model: HashMap<_, _> = puts.iter().map(|record| (record.address, record.clone())).collect();
+        let recovered = recovered.min(puts.len());
+        let mut table = LeaseTable::from_records(puts[..recovered].iter().cloned());
+        puts[recovered..].iter().for_each(|record| table.put(record.clone()));
+        let expected = |fits: &dyn Fn(&LeaseRecord) -> bool| {
+            let kept = model.values().filter(|lease| lease.state != LeaseState::Quarantined && fits(lease));
+            let mut kept: Vec<_> = kept.map(|lease| lease.address).collect();
+            kept.sort_unstable();
+            kept
+        };
+        let found = |leases: &mut dyn Iterator<Item = &LeaseRecord>| {
+            let mut found: Vec<_> = leases.map(|lease| lease.address).collect();
+            found.sort_unstable();
+            found
+        };
+        for n in 0..4 {
+            let hardware = HardwareAddress::ethernet([2, 0, 0, 0, 0, n]);
+            prop_assert_eq!(found(&mut table.of_hardware(&hardware)), expected(&|lease| lease.hardware == hardware));
+        }
+        for n in 1..3 {
+            prop_assert_eq!(found(&mut table.of_circuit(&[n])), expected(&|lease| *lease.relay_information == [1, 1, n]));
+        }
+        prop_assert_eq!(table.of_circuit(&[9]).count(), 0);
+    }
+}
+
 #[test]
 fn what_was_recovered_at_once_is_as_if_it_came_one_by_one() {
     // Out of order, one address twice, one lease that has no end.

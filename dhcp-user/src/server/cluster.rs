@@ -132,6 +132,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             site.count_replies(0, send.len() as u64);
             return Vec::new();
         }
+        send.iter().filter_map(|reply| reply.promises).for_each(|address| site.press(address));
         site.count_replies(send.len() as u64, 0);
         self.held.replies += send.len();
         let (upheavals, until) = (site.upheavals(), now + HELD_MAX);
@@ -142,6 +143,18 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     fn release_replies(&mut self, now: Timestamp, aftermath: &mut Aftermath) {
         let Some(site) = &mut self.site else { return };
         let acknowledged = site.acknowledged();
+        if site.is_told_ahead() {
+            // Where a peer is far behind: what its replies wait for it has ahead of its turn.
+            let waiting = self.held.waiting.iter_mut();
+            for wait in waiting.filter(|wait| wait.upheavals == site.upheavals() && now < wait.until) {
+                let known = |reply: &Outgoing| reply.promises.is_some_and(|address| site.is_known(address));
+                let (known, unknown): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut wait.send).into_iter().partition(known);
+                self.held.replies = self.held.replies.saturating_sub(known.len());
+                aftermath.send.extend(known);
+                wait.send = unknown;
+            }
+        }
         // In their order: one that waits longer has waited longest.
         while let Some(first) = self.held.waiting.front() {
             let overtaken = first.upheavals != site.upheavals();

@@ -3,7 +3,6 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use ipnet::Ipv4Net;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
@@ -16,7 +15,7 @@ use crate::{
     audit::{AuditEvent, Granter},
     config::model::Config,
     engine::Effects,
-    lease::record::{ClientKey, LeaseRecord, LeaseState},
+    lease::record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
     time::Timestamp,
 };
 
@@ -24,6 +23,12 @@ use crate::{
 pub const PAGE_LEASES_MAX: usize = 512;
 /// The most leases looked at for one page.
 pub const PAGE_SCAN_MAX: usize = 4_096;
+
+/// So many subnets and pools are shown at once, but for the pools of the last of these subnets.
+const PART_POOLS: usize = 512;
+
+/// From one address to another, ascending and disjoint.
+pub type Ranges = Arc<[(Ipv4Addr, Ipv4Addr)]>;
 
 /// Which leases are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,12 +39,10 @@ pub struct Wanted {
     pub first: Option<Ipv4Addr>,
     /// Not after this one.
     pub last: Option<Ipv4Addr>,
-    /// Inside one of these; empty for anywhere.
-    pub within: Vec<Ipv4Net>,
-    /// Inside one of these, from one address to another, ascending and disjoint.
-    pub ranges: Option<Arc<[(Ipv4Addr, Ipv4Addr)]>>,
-    /// Of this hardware address, as it is shown.
-    pub hw_address: Option<String>,
+    /// Inside one of these. Nothing outside of them is looked at, or told.
+    pub ranges: Option<Ranges>,
+    /// Of this hardware address.
+    pub hw_address: Option<HardwareAddress>,
     /// With this option 61.
     pub client_id: Option<Vec<u8>>,
     /// With this in the host name, in lower case.
@@ -59,8 +62,17 @@ pub struct Page {
     pub leases: Vec<LeaseView>,
     /// Ask again with this as `after`; `None` at the end.
     pub next: Option<Ipv4Addr>,
-    /// How many leases were looked at.
+    /// How many leases were looked at, and ranges looked into.
     pub scanned: usize,
+}
+
+/// Some of the subnets, by address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubnetPart {
+    /// The subnets.
+    pub subnets: Vec<SubnetView>,
+    /// Ask again from here on; `None` at the end.
+    pub next: Option<Ipv4Addr>,
 }
 
 /// What an operator wants done to a lease.
@@ -122,23 +134,15 @@ pub struct ServiceHealth {
 }
 
 impl Wanted {
-    /// The range of addresses to look through.
-    fn range(&self) -> (Ipv4Addr, Ipv4Addr) {
-        let next = self.after.map(|after| Ipv4Addr::from_bits(after.to_bits().saturating_add(1)));
-        // The last address there is comes after itself: nothing is left then.
-        let exhausted = self.after == Some(Ipv4Addr::BROADCAST);
-        let lowest = self.within.iter().map(Ipv4Net::network).min();
-        let highest = self.within.iter().map(Ipv4Net::broadcast).max();
-        let ranges = self.ranges.as_deref();
-        let (begin, end) =
-            (ranges.and_then(|ranges| ranges.first()), ranges.and_then(|ranges| ranges.last()));
-        let first = [next, self.first, lowest, begin.map(|range| range.0)].into_iter().flatten().max();
-        let last = [self.last, highest, end.map(|range| range.1)].into_iter().flatten().min();
-        let first = first.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        if exhausted {
-            return (Ipv4Addr::BROADCAST, Ipv4Addr::UNSPECIFIED);
-        }
-        (first, last.unwrap_or(Ipv4Addr::BROADCAST))
+    /// The first and the last address there may be on the page; `None` if there is none.
+    fn bounds(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        let next = match self.after {
+            Some(after) => Some(Ipv4Addr::from_bits(after.to_bits().checked_add(1)?)),
+            None => None,
+        };
+        let first = next.max(self.first).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let last = self.last.unwrap_or(Ipv4Addr::BROADCAST);
+        (first <= last).then_some((first, last))
     }
 
     fn fits(&self, lease: &LeaseRecord) -> bool {
@@ -146,52 +150,68 @@ impl Wanted {
         let named = |wanted: &String| {
             lease.hostname.escape_ascii().to_string().to_lowercase().contains(wanted.as_str())
         };
-        let in_range = |ranges: &Arc<[(Ipv4Addr, Ipv4Addr)]>| {
-            let after = ranges.partition_point(|(first, _)| *first <= lease.address);
-            after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|(_, last)| lease.address <= *last)
-        };
         self.state.is_none_or(|state| state == lease.state)
-            && self.ranges.as_ref().is_none_or(in_range)
-            && (self.within.is_empty() || self.within.iter().any(|prefix| prefix.contains(&lease.address)))
-            && self.hw_address.as_ref().is_none_or(|wanted| lease.hardware.to_string() == *wanted)
+            && self.hw_address.is_none_or(|wanted| lease.hardware == wanted)
             && self.client_id.as_ref().is_none_or(id)
             && self.hostname.as_ref().is_none_or(named)
     }
 }
 
 /// Finds the page of `leases` (as [`LeaseTable::between`](crate::lease::table::LeaseTable::between) gives them for an
-/// address range) that is wanted. `view` shows a lease, or says that it is not wanted after all.
+/// address range) that is wanted, range by range: what lies between them costs nothing. `view` shows a lease, or says that
+/// it is not wanted after all.
 pub fn page<'a, I: Iterator<Item = &'a LeaseRecord>>(
     wanted: &Wanted,
-    leases: impl FnOnce(Ipv4Addr, Ipv4Addr) -> I,
+    leases: impl Fn(Ipv4Addr, Ipv4Addr) -> I,
     mut view: impl FnMut(&LeaseRecord) -> Option<LeaseView>,
 ) -> Page {
     let limit = wanted.limit.clamp(1, PAGE_LEASES_MAX);
     let mut page = Page { leases: Vec::new(), next: None, scanned: 0 };
-    let (first, last) = wanted.range();
-    for lease in leases(first, last) {
-        page.scanned += 1;
-        if wanted.fits(lease) {
-            page.leases.extend(view(lease));
+    let Some((first, last)) = wanted.bounds() else { return page };
+    let everywhere = [(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)];
+    let ranges = wanted.ranges.as_deref().unwrap_or(&everywhere);
+    let before = ranges.partition_point(|(_, end)| *end < first);
+    let ranges = ranges.get(before..).unwrap_or_default().iter();
+    let mut done = None;
+    for (begin, end) in ranges.take_while(|(begin, _)| *begin <= last) {
+        if page.scanned >= PAGE_SCAN_MAX {
+            page.next = done;
+            return page;
         }
-        if page.leases.len() == limit || page.scanned == PAGE_SCAN_MAX {
-            page.next = Some(lease.address);
-            break;
+        let before = page.scanned;
+        for lease in leases(first.max(*begin), last.min(*end)) {
+            page.scanned += 1;
+            if wanted.fits(lease) {
+                page.leases.extend(view(lease));
+            }
+            if page.leases.len() == limit || page.scanned >= PAGE_SCAN_MAX {
+                page.next = Some(lease.address);
+                return page;
+            }
         }
+        // One without leases costs as much as a lease.
+        page.scanned = page.scanned.max(before + 1);
+        done = Some(*end);
     }
     page
 }
 
-/// The subnets of a configuration; `free` tells the free addresses of a pool, by indices.
-pub fn subnets(config: &Config, mut free: impl FnMut(usize, usize) -> u64) -> Vec<SubnetView> {
-    let subnets = config.subnets.iter().enumerate();
-    subnets
-        .map(|(at, subnet)| {
-            let pools = subnet.pools.iter().enumerate();
-            let pools = pools.map(|(n, pool)| PoolView::new(pool.first, pool.last, free(at, n)));
-            SubnetView::new(config, subnet, pools.collect())
-        })
-        .collect()
+/// Some of the subnets of a configuration, from an address on; `free` tells the free addresses of a pool, by indices.
+pub fn subnets(config: &Config, from: Ipv4Addr, mut free: impl FnMut(usize, usize) -> u64) -> SubnetPart {
+    let mut part = SubnetPart { subnets: Vec::new(), next: None };
+    let mut looked_at = 0;
+    let before = config.subnets.partition_point(|subnet| subnet.prefix.network() < from);
+    for (at, subnet) in config.subnets.iter().enumerate().skip(before) {
+        if looked_at >= PART_POOLS {
+            part.next = Some(subnet.prefix.network());
+            break;
+        }
+        let pools = subnet.pools.iter().enumerate();
+        let pools = pools.map(|(n, pool)| PoolView::new(pool.first, pool.last, free(at, n)));
+        part.subnets.push(SubnetView::new(config, subnet, pools.collect()));
+        looked_at += 1 + subnet.pools.len();
+    }
+    part
 }
 
 impl Service {
@@ -207,9 +227,9 @@ impl Service {
         )
     }
 
-    pub(super) fn subnet_views(&self) -> Vec<SubnetView> {
+    pub(super) fn subnet_part(&self, from: Ipv4Addr) -> SubnetPart {
         let engine = &self.keeper.core.engine;
-        subnets(engine.config(), |subnet, pool| engine.free_in_pool(subnet, pool))
+        subnets(engine.config(), from, |subnet, pool| engine.free_in_pool(subnet, pool))
     }
 
     pub(super) fn health(&self) -> ServiceHealth {
@@ -280,7 +300,7 @@ impl Service {
     ) -> Result<Effects, ActError> {
         let engine = &mut self.keeper.core.engine;
         let lease = engine.leases().get(address).ok_or(ActError::NoLease)?;
-        let version = super::view::version(lease);
+        let version = super::view::version(lease, engine.leases().leaving(address).is_some());
         if expected.is_some_and(|expected| !expected.contains(&version)) {
             return Err(ActError::Changed);
         }

@@ -313,7 +313,32 @@ fn reserving(address: Ipv4Addr, client: u8) -> crate::server::reserve::Reserve {
             ..Batch::default()
         },
         even_if_held: false,
+        within: Vec::new(),
     }
+}
+
+/// A lease outside of what the caller may change is not withdrawn on their word, even if the address is theirs.
+#[test]
+fn a_reservation_concerns_no_lease_outside_of_the_callers_prefixes() {
+    let (theirs, others) = (Ipv4Addr::new(198, 18, 0, 40), Ipv4Addr::new(198, 18, 0, 10));
+    let mut keeper = started(MemoryStore::new(), Start(10 * SEC, None, None));
+    assert_eq!(ask(&mut keeper, 11 * SEC, 1, others).send.len(), 1);
+    let now = keeper.timeline.timestamp(12 * SEC);
+    let within = |prefix: &str| crate::server::reserve::Reserve {
+        within: vec![prefix.parse().unwrap()],
+        ..reserving(theirs, 1)
+    };
+    for only_judged in [true, false] {
+        let reserve = within("198.18.0.32/28");
+        let refused = match only_judged {
+            true => keeper.judge_reserve(&reserve).map(drop),
+            false => keeper.reserve(now, reserve).map(drop),
+        };
+        assert!(matches!(refused, Err(crate::server::reserve::ReserveError::Elsewhere)), "{refused:?}");
+    }
+    assert!(keeper.store.durable().leases[&others].forms[0].is_some(), "its renewals stay with the kernel");
+    assert!(keeper.core.engine.config().subnets[0].reservations.is_empty());
+    assert_eq!(keeper.reserve(now, within("198.18.0.0/26")).unwrap().withdraw, [others]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Query {
             Self::Page(_, to) => to.is_closed(),
             Self::Lease(_, to) => to.is_closed(),
             Self::Stats(to) => to.is_closed(),
-            Self::Subnets(to) => to.is_closed(),
+            Self::Subnets(_, to) => to.is_closed(),
             Self::Health(to) => to.is_closed(),
             Self::Explain(_, to) => to.is_closed(),
             Self::Sites(to) => to.is_closed(),
@@ -109,7 +109,7 @@ impl Service {
         // Whoever asked may be gone by now; that is theirs to know.
         match query {
             Query::Page(wanted, to) => drop(to.send(self.page(&wanted))),
-            Query::Subnets(to) => drop(to.send(self.subnet_views())),
+            Query::Subnets(from, to) => drop(to.send(self.subnet_part(from))),
             Query::Health(to) => drop(to.send(self.health())),
             Query::Explain(subject, to) => drop(to.send(self.explain(&subject))),
             Query::Sites(to) => drop(to.send(self.node_view())),
@@ -149,14 +149,14 @@ mod tests {
     fn who_gave_up_is_not_answered_and_who_asks_for_health_is_first() {
         let mut queries = Queries::default();
         let (to, subnets) = oneshot::channel();
-        queries.push(Query::Subnets(to));
+        queries.push(Query::Subnets(Ipv4Addr::UNSPECIFIED, to));
         let (to, gave_up) = oneshot::channel();
         queries.push(Query::Stats(to));
         drop(gave_up);
         let (to, _health) = oneshot::channel();
         queries.push(Query::Health(to));
         assert!(matches!(queries.take_next(), Some(Query::Health(_))));
-        assert!(matches!(queries.take_next(), Some(Query::Subnets(_))));
+        assert!(matches!(queries.take_next(), Some(Query::Subnets(..))));
         assert!(queries.take_next().is_none() && queries.is_empty());
         drop(subnets);
     }

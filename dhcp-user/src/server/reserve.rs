@@ -7,6 +7,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
+use ipnet::Ipv4Net;
 use tokio::sync::oneshot;
 
 use super::{
@@ -33,6 +34,8 @@ pub struct Reserve {
     pub batch: Batch,
     /// Even if another client has the address: it is refused when it renews.
     pub even_if_held: bool,
+    /// No lease outside of these prefixes may be concerned; empty for any may.
+    pub within: Vec<Ipv4Net>,
 }
 
 /// Why the reservations stay as they were.
@@ -49,6 +52,9 @@ pub enum ReserveError {
         /// The other client's hardware address.
         holder: String,
     },
+    /// Its client has leases that are none of the caller's business.
+    #[error("the client has a lease outside of the subnets you have rights to, which this would concern")]
+    Elsewhere,
     /// It cannot be made durable.
     #[error("it cannot be made durable, and everything stays as it was: {0}")]
     NotDurable(#[source] StoreError),
@@ -69,12 +75,17 @@ pub struct Order {
 }
 
 impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
-    /// Whether another client is in the way of other reservations.
+    /// Whether anything is in the way of other reservations; the leases they concern.
     ///
     /// # Errors
-    /// [`ReserveError::Held`] if so.
-    pub fn judge_reserve(&self, reserve: &Reserve) -> Result<(), ReserveError> {
+    /// [`ReserveError::Held`] or [`ReserveError::Elsewhere`] if so.
+    pub fn judge_reserve(&self, reserve: &Reserve) -> Result<Vec<Ipv4Addr>, ReserveError> {
         let engine = &self.core.engine;
+        let touched = engine.touched_by(&reserve.changes);
+        let may_concern = |address| reserve.within.iter().any(|prefix| prefix.contains(address));
+        if !reserve.within.is_empty() && !touched.iter().all(may_concern) {
+            return Err(ReserveError::Elsewhere);
+        }
         let changes = reserve.changes.iter().filter(|_| !reserve.even_if_held);
         for change in changes.filter(|change| change.before != change.after) {
             let after = change.after.as_ref();
@@ -85,7 +96,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 });
             }
         }
-        Ok(())
+        Ok(touched)
     }
 
     /// Puts other reservations in force, durably; what is left to do is to be [settled](Self::settle) at once.
@@ -93,10 +104,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// # Errors
     /// [`ReserveError`]: all but [`ReserveError::Failed`] leave everything as it was.
     pub fn reserve(&mut self, now: Timestamp, reserve: Reserve) -> Result<Work, ReserveError> {
-        self.judge_reserve(&reserve)?;
-        let Reserve { config, changes, batch, even_if_held: _ } = reserve;
+        let touched = self.judge_reserve(&reserve)?;
+        let Reserve { config, changes, batch, .. } = reserve;
         let engine = &self.core.engine;
-        let touched = engine.touched_by(&changes);
         let mut unknown: Vec<_> =
             touched.iter().filter_map(|address| engine.leases().get(*address)).cloned().collect();
         unknown.iter_mut().for_each(|lease| lease.forms = [None, None]);
@@ -120,7 +130,7 @@ impl Service {
     pub(super) fn carry_out(&mut self, now: Timestamp, order: Order) -> Result<(), KeeperError> {
         let Order { reserve, only_judge, to } = order;
         if only_judge {
-            drop(to.send(self.keeper.judge_reserve(&reserve)));
+            drop(to.send(self.keeper.judge_reserve(&reserve).map(drop)));
             return Ok(());
         }
         match self.keeper.reserve(now, reserve) {

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use super::{
     clock::{self, Clock, ClockWatch, Look},
-    desk::{Change, Page, ServiceHealth, Wanted},
+    desk::{Change, Page, ServiceHealth, SubnetPart, Wanted},
     explain::{Explanation, Subject},
     feed::Feed,
     inbox::Inbox,
@@ -36,7 +36,7 @@ use super::{
     shared_address::SharedAddresses,
     slice,
     tap::{Running, TapOrder},
-    view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView, SubnetView},
+    view::{DaemonStats, KernelStats, KernelView, LeaseView, ProbeStats, StatsView},
     watch::{Mending, Watch},
     work::Work,
 };
@@ -98,8 +98,8 @@ pub enum Query {
     Lease(Ipv4Addr, oneshot::Sender<Option<LeaseView>>),
     /// Counters.
     Stats(oneshot::Sender<StatsView>),
-    /// Subnets and their pools.
-    Subnets(oneshot::Sender<Vec<SubnetView>>),
+    /// Some of the subnets and their pools, from an address on.
+    Subnets(Ipv4Addr, oneshot::Sender<SubnetPart>),
     /// Whether all parts are there.
     Health(oneshot::Sender<ServiceHealth>),
     /// Why a client gets the answer it gets.
@@ -391,7 +391,7 @@ impl Service {
                 .collect(),
         });
         let leaving = self.keeper.core.engine.leases().leaving(lease.address).is_some();
-        LeaseView { leaving, ..LeaseView::new(lease, self.clock.now(), by_kernel, view) }
+        LeaseView::new(lease, leaving, self.clock.now(), by_kernel, view)
     }
 
     pub(super) fn stats(&self) -> StatsView {

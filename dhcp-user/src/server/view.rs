@@ -204,10 +204,12 @@ pub fn shown_name(octets: &[u8]) -> Option<String> {
     (!octets.is_empty()).then(|| octets.escape_ascii().to_string())
 }
 
-/// What changes whenever somebody else has a lease, its state is another or its time was granted anew.
-pub fn version(lease: &LeaseRecord) -> String {
+/// What changes whenever somebody else has a lease, its state is another, it is sent on its way out or brought back, or its time
+/// was granted anew.
+pub fn version(lease: &LeaseRecord, leaving: bool) -> String {
     let mut hasher = Xxh3::new();
     hasher.update(state_name(lease.state).as_bytes());
+    hasher.update(&[leaving.into()]);
     hasher.update(&lease.granted_at.0.to_le_bytes());
     hasher.update(&lease.expires.0.to_le_bytes());
     hasher.update(lease.hardware.octets());
@@ -295,9 +297,10 @@ impl SubnetView {
 }
 
 impl LeaseView {
-    /// A lease as it stands at `now`; `renewed_by_kernel` tells who granted it last.
+    /// A lease as it stands at `now`, perhaps on its way out; `renewed_by_kernel` tells who granted it last.
     pub fn new(
         lease: &LeaseRecord,
+        leaving: bool,
         now: crate::time::Timestamp,
         renewed_by_kernel: bool,
         kernel: Option<KernelView>,
@@ -318,8 +321,8 @@ impl LeaseView {
             expires_at: lease.expires.to_string(),
             expires_in_secs: lease.expires.since(now).as_secs(),
             horizon: lease.horizon.to_string(),
-            leaving: false,
-            version: version(lease),
+            leaving,
+            version: version(lease, leaving),
             kernel,
         }
     }

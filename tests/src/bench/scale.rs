@@ -230,7 +230,7 @@ fn own_memory_octets() -> Result<f64> {
 /// All leases as the API shows them, in its portions: microseconds for the first page, leases a second for all.
 fn list(keeper: &TheKeeper) -> Result<(f64, f64)> {
     let now = keeper.timeline.timestamp(clock::boot_ns());
-    let show = |lease: &LeaseRecord| serde_json::to_string(&LeaseView::new(lease, now, false, None));
+    let show = |lease: &LeaseRecord| serde_json::to_string(&LeaseView::new(lease, false, now, false, None));
     let begun = Instant::now();
     let (mut after, mut listed, mut first_page_us) = (Ipv4Addr::UNSPECIFIED, 0_u64, 0.0);
     loop {

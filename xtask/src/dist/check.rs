@@ -49,6 +49,7 @@ pub fn run(workspace: &Workspace, package: &Path, later: &Path) -> Result<()> {
     let life = Life { machine, begun: Instant::now() };
     life.installed()?;
     life.serving()?;
+    life.reloaded()?;
     life.stopped_and_killed()?;
     life.upgraded()?;
     life.removed()?;
@@ -166,6 +167,30 @@ impl Life {
         self.renews()?;
         ensure!(self.kernel_answered()? > 0, "the client's renewal was not answered in the kernel");
         self.say("serving: own user, three capabilities, a client's renewal answered in the kernel");
+        Ok(())
+    }
+
+    /// A file that cannot be taken up is refused by `systemctl reload` itself, and nothing changes.
+    fn reloaded(&self) -> Result<()> {
+        let before = self.main_pid()?;
+        let path = self.machine.root().join("etc/simple-dhcpd/dhcp.json");
+        let write = |text: &str| fs::write(&path, text).context("cannot write the configuration");
+        write(&CONFIG.replace("lease_secs", "lease_secz"))?;
+        self.sh(&format!("! systemctl reload {UNIT}")).context("a wrong file was reloaded")?;
+        self.machine.wait(&format!("journalctl -u {UNIT} --no-pager -n 40"), 30, |log| {
+            log.contains("did you mean `lease_secs`")
+        })?;
+        self.becomes("active").context("after a refused reload")?;
+        write(&CONFIG.replace("198.18.0.199", "198.18.0.150"))?;
+        self.sh(&format!("systemctl reload {UNIT}"))?;
+        let subnets = self.sh(&format!("{DAEMON} subnets"))?;
+        ensure!(subnets.contains("198.18.0.150"), "the reloaded file is not in force:\n{subnets}");
+        write(CONFIG)?;
+        self.sh(&format!("systemctl reload {UNIT}"))?;
+        ensure!(self.main_pid()? == before, "reloading restarted the daemon");
+        let changes = self.sh("cat /var/lib/simple-dhcpd/api/changes.ndjson")?;
+        ensure!(changes.contains("(simple-dhcpd)"), "the record does not say who reloaded:\n{changes}");
+        self.say("reloaded: a wrong file is refused and systemctl says so, a right one is in force");
         Ok(())
     }
 

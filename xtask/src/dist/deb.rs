@@ -25,13 +25,18 @@ const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 /// # Errors
 ///
 /// When a tool is missing or fails, or a file cannot be written.
-pub fn build(workspace: &Workspace, daemon: &Path, revision: u32, bill: Option<&Path>) -> Result<PathBuf> {
+pub fn build(
+    workspace: &Workspace,
+    daemon: &Path,
+    revision: u32,
+    papers: &tree::Papers<'_>,
+) -> Result<PathBuf> {
     if apt::is_debian() {
         apt::ensure(&DEBIAN_PACKAGES, "packaging")?;
     }
     let dist = folder(workspace);
     let root = dist.join("root");
-    tree::stage(workspace, daemon, bill, &root)?;
+    tree::stage(workspace, daemon, papers, &root)?;
     let version = format!("{}-{revision}", env!("CARGO_PKG_VERSION"));
     let architecture = process::stdout(Command::new("dpkg").arg("--print-architecture"))?.trim().to_owned();
     let control = control(workspace, &dist, &root, &version, &architecture)?;

@@ -1,5 +1,5 @@
 //! `cargo xtask dist`: what is handed to others. A Debian package ([`deb`]) of a staged tree ([`tree`]) with a bill of
-//! materials and the licences looked at ([`materials`]); `--check` lives its whole life in a throw-away Debian with a real
+//! materials, the licences looked at ([`materials`]) and the notices of others ([`notices`]); `--check` lives its whole life in a throw-away Debian with a real
 //! systemd ([`check`] on a [`machine`]); `--image` builds and tries the container image ([`image`]); `--reproducible` shows that the kernel program is the same from another folder.
 
 mod check;
@@ -7,6 +7,7 @@ mod deb;
 mod image;
 mod machine;
 mod materials;
+mod notices;
 mod reproducible;
 mod tree;
 
@@ -61,7 +62,8 @@ pub fn run(workspace: &Workspace, args: &DistArgs) -> Result<()> {
             workspace.daemon(!args.dev)
         }
     };
-    let materials = if args.dev || args.daemon.is_some() {
+    let notices = notices::write(workspace)?;
+    let bill = if args.dev || args.daemon.is_some() {
         eprintln!("dist: the licences are not looked at and the bill of materials is left out");
         None
     } else {
@@ -70,7 +72,12 @@ pub fn run(workspace: &Workspace, args: &DistArgs) -> Result<()> {
     };
     let made = |revision| {
         during(format!("packing revision {revision}"), || {
-            deb::build(workspace, &daemon, revision, materials.as_deref())
+            deb::build(
+                workspace,
+                &daemon,
+                revision,
+                &tree::Papers { notices: &notices, bill: bill.as_deref() },
+            )
         })
     };
     let package = made(args.revision)?;

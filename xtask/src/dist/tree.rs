@@ -43,12 +43,20 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "usr/share/fish/vendor_completions.d/simple-dhcpd-datacenter.fish"),
 ];
 
+/// What goes with it that says what is in it.
+pub struct Papers<'a> {
+    /// The notices of others.
+    pub notices: &'a Path,
+    /// The bill of materials; without it the package is one to try.
+    pub bill: Option<&'a Path>,
+}
+
 /// Lays out what `daemon` and the source tree give, below `root`, which is emptied first.
 ///
 /// # Errors
 ///
 /// When a file cannot be copied or made.
-pub fn stage(workspace: &Workspace, daemon: &Path, bill: Option<&Path>, root: &Path) -> Result<()> {
+pub fn stage(workspace: &Workspace, daemon: &Path, papers: &Papers<'_>, root: &Path) -> Result<()> {
     if root.exists() {
         fs::remove_dir_all(root).with_context(|| format!("cannot empty {}", root.display()))?;
     }
@@ -67,7 +75,8 @@ pub fn stage(workspace: &Workspace, daemon: &Path, bill: Option<&Path>, root: &P
             install(&file, &doc.join(relative))?;
         }
     }
-    if let Some(bill) = bill {
+    install(papers.notices, &doc.join("third-party-notices.txt"))?;
+    if let Some(bill) = papers.bill {
         install(bill, &doc.join("sbom.cdx.json"))?;
     }
     for (shell, to) in COMPLETIONS {
@@ -78,7 +87,10 @@ pub fn stage(workspace: &Workspace, daemon: &Path, bill: Option<&Path>, root: &P
     process::run(Command::new(daemon).args(["man", "--dir"]).arg(&manual))?;
     // Without name and time inside, so that the same page is the same file.
     process::run_named(
-        Command::new("gzip").args(["-9n"]).args(files(&manual)?).arg(doc.join("changelog")),
+        Command::new("gzip")
+            .args(["-9n"])
+            .args(files(&manual)?)
+            .args(["changelog", "third-party-notices.txt"].map(|name| doc.join(name))),
         "gzip -9n usr/share/man/man8/*",
     )
 }

@@ -4,13 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use crate::config::model::ApiRole;
+use super::local_user::LocalUser;
+use crate::config::model::{ApiClient, ApiRole};
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// On the local socket: its permissions have let them in.
-    Local,
+    /// On the local socket: its permissions have let them in. Which user, if the kernel tells.
+    Local(Option<LocalUser>),
     /// On the network.
     Remote {
         /// Their address.
@@ -18,6 +19,19 @@ pub enum Peer {
         /// The common name of the certificate they proved to hold.
         certificate: Option<String>,
     },
+}
+
+/// By what a caller is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing.
+    Nothing,
+    /// They are on the local socket.
+    LocalSocket,
+    /// The token with this identifier.
+    Token(String),
+    /// The certificate of this name.
+    Certificate(String),
 }
 
 /// Who asks, and what they may.
@@ -29,17 +43,33 @@ pub struct Caller {
     pub role: Option<ApiRole>,
     /// The only subnets they may see and change; empty for all.
     pub subnets: Vec<Ipv4Net>,
+    /// By what that is known.
+    pub proof: Proof,
 }
 
 impl Caller {
     /// Whoever is on the local socket.
-    pub fn local() -> Self {
-        Self { name: "local socket".to_owned(), role: Some(ApiRole::Admin), subnets: Vec::new() }
+    pub fn local(user: Option<&LocalUser>) -> Self {
+        let name = match user {
+            Some(user) => format!("local socket, {user}"),
+            None => "local socket".to_owned(),
+        };
+        Self { name, role: Some(ApiRole::Admin), subnets: Vec::new(), proof: Proof::LocalSocket }
+    }
+
+    /// Whoever holds a certificate that the configuration names.
+    pub fn of_certificate(client: &ApiClient) -> Self {
+        Self {
+            name: format!("certificate {}", client.name),
+            role: Some(client.role),
+            subnets: client.subnets.clone(),
+            proof: Proof::Certificate(client.name.clone()),
+        }
     }
 
     /// Somebody unknown.
     pub fn nobody() -> Self {
-        Self { name: "anybody".to_owned(), role: None, subnets: Vec::new() }
+        Self { name: "anybody".to_owned(), role: None, subnets: Vec::new(), proof: Proof::Nothing }
     }
 
     /// Whether they may see and change an address.

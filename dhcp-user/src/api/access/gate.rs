@@ -15,7 +15,7 @@ use axum::{
 use tokio::time::timeout;
 
 use super::{
-    caller::{Caller, Peer},
+    caller::{Caller, Peer, Proof},
     rights::{Need, methods, need, only_asks},
 };
 use crate::{
@@ -57,7 +57,7 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
     };
     let mut response = match admit(&api, &request, matched.as_deref()) {
         Err((who, problem)) => {
-            tracing::debug!(%method, path, who, status = problem.status, "refused");
+            tracing::debug!(request_id = id, %method, path, who, status = problem.status, "refused");
             let response = allowing(problem.into_response(), matched.as_deref());
             match who {
                 Some(who) if changing => recording(who).record(response).await,
@@ -71,8 +71,12 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
             // On a task of its own: who hangs up in the middle stops nothing that has begun, and keeps nothing out of
             // the record.
             let time = api.handler_time;
-            let done = tokio::spawn(async move { recording.record(handle(time, next, request).await).await });
-            done.await.unwrap_or_else(|_| Problem::unavailable("the request failed").into_response())
+            let done = tokio::spawn(async move {
+                // And one of its own for what is done: however that ends, it is recorded.
+                let handled = tokio::spawn(handle(time, next, request)).await;
+                recording.record(handled.unwrap_or_else(|_| broken_off())).await
+            });
+            done.await.unwrap_or_else(|_| broken_off())
         }
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -126,6 +130,14 @@ async fn handle(time: Duration, next: Next, request: Request) -> Response {
         response.extensions_mut().insert(Note("not waited for to its end: it may have been done".to_owned()));
         response
     })
+}
+
+/// The answer of a handler that ended in the middle of its work.
+fn broken_off() -> Response {
+    let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the request failed half-way: see the log");
+    let mut response = problem.into_response();
+    response.extensions_mut().insert(Note("it failed half-way: it may have been done".to_owned()));
+    response
 }
 
 /// Says which methods there are, where the one asked for is none of them (RFC 9110 section 15.5.6).
@@ -194,7 +206,10 @@ fn asked_by_another_site(request: &Request) -> bool {
 }
 
 fn identify(api: &Api, request: &Request, peer: &Peer, now: Instant) -> Result<Caller, Problem> {
-    let Peer::Remote { address, certificate } = peer else { return Ok(Caller::local()) };
+    let (address, certificate) = match peer {
+        Peer::Local(user) => return Ok(Caller::local(user.as_ref())),
+        Peer::Remote { address, certificate } => (address, certificate),
+    };
     let unauthorized = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, detail);
     let Some(header) = request.headers().get(header::AUTHORIZATION) else {
         let config = api.in_force.config();
@@ -205,27 +220,43 @@ fn identify(api: &Api, request: &Request, peer: &Peer, now: Instant) -> Result<C
         if !is_reading(request.method()) && asked_by_another_site(request) {
             return Err(Problem::forbidden("a page of another site asked for this, with your certificate"));
         }
-        let name = format!("certificate {}", client.name);
-        return Ok(Caller { name, role: Some(client.role), subnets: client.subnets.clone() });
+        return Ok(Caller::of_certificate(client));
     };
     let token = header.to_str().ok().and_then(|value| value.split_once(' '));
     let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let now_secs = Timestamp(clock::wall_ns()).as_secs();
-    match token.and_then(|(_, token)| api.tokens.caller(token.trim(), now_secs)) {
+    let token = token.map_or("", |(_, token)| token.trim());
+    // While its address waits no token is looked at, or waiting would slow nobody down who guesses; but for those that were
+    // right from there before: others who guess keep nobody out who is known.
+    if let Some(wait) = api.guesses.wait(*address, token, now) {
+        let wait_secs = wait.as_secs() + 1;
+        let detail = format!("too many wrong tokens: try again in {wait_secs} s");
+        return Err(Problem::too_many(detail, wait_secs));
+    }
+    match api.tokens.caller(token, now_secs()) {
         Some(caller) => {
-            api.guesses.succeeded(*address);
+            api.guesses.succeeded(*address, token);
             Ok(caller)
         }
-        // Only wrong tokens have to wait: others who guess keep nobody out who has the right one.
         None => {
-            let wait = api.guesses.wait(*address, now);
-            if !wait.is_zero() {
-                let wait_secs = wait.as_secs() + 1;
-                let detail = format!("too many wrong tokens: try again in {wait_secs} s");
-                return Err(Problem::too_many(detail, wait_secs));
-            }
-            api.guesses.failed(*address, now);
+            api.guesses.failed(*address, token, now);
             Err(unauthorized("the token is wrong, revoked or has ended"))
+        }
+    }
+}
+
+fn now_secs() -> u64 {
+    Timestamp(clock::wall_ns()).as_secs()
+}
+
+/// Whether a caller who was let in still has the rights of then: for answers that take long.
+pub fn still_may(api: &Api, caller: &Caller) -> bool {
+    match &caller.proof {
+        Proof::Nothing | Proof::LocalSocket => true,
+        Proof::Token(id) => api.tokens.holder(id, now_secs()).as_ref() == Some(caller),
+        Proof::Certificate(name) => {
+            let config = api.in_force.config();
+            let client = config.api.clients.iter().find(|client| client.name == *name);
+            client.is_some_and(|client| Caller::of_certificate(client) == *caller)
         }
     }
 }

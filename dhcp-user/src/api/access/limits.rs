@@ -2,9 +2,10 @@
 //! once and holds nothing of ours while waiting.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher as _, RandomState},
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,8 @@ const FREE_FAILURES: u32 = 5;
 const DELAY_FIRST: Duration = Duration::from_millis(500);
 /// The longest delay.
 const DELAY_MAX: Duration = Duration::from_secs(30);
+/// Right tokens remembered, each with an address it came from.
+const KNOWN_MAX: usize = 16_384;
 /// When failures are forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
@@ -81,7 +84,7 @@ impl RequestRate {
         let filled = |bucket: &Bucket| {
             (bucket.tokens + now.saturating_duration_since(bucket.at).as_secs_f64() * most).min(most)
         };
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = lock(&self.buckets);
         let fresh = Bucket { tokens: most, at: now };
         let bucket = buckets.entry(address, fresh, |bucket| filled(bucket) >= most);
         let tokens = filled(bucket);
@@ -97,19 +100,33 @@ struct Failures {
     until: Instant,
 }
 
-/// Wrong tokens by address.
+/// Wrong tokens by address, and the right ones that came from there before.
 #[derive(Debug)]
-pub struct Guesses(Mutex<Table<Failures>>);
+pub struct Guesses {
+    failures: Mutex<Table<Failures>>,
+    /// Keyed hashes of addresses and tokens: nothing that anybody could use.
+    known: Mutex<HashSet<u64>>,
+    hasher: RandomState,
+}
 
 impl Guesses {
     /// Nobody has guessed yet.
     pub fn new(now: Instant) -> Self {
-        Self(Mutex::new(Table::new(Failures { count: 0, until: now })))
+        Self {
+            failures: Mutex::new(Table::new(Failures { count: 0, until: now })),
+            known: Mutex::default(),
+            hasher: RandomState::new(),
+        }
     }
 
-    /// How long an address has to wait before its next token is looked at; zero if it need not.
-    pub fn wait(&self, address: IpAddr, now: Instant) -> Duration {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// How long an address has to wait before this token is looked at; `None` if it need not.
+    pub fn wait(&self, address: IpAddr, token: &str, now: Instant) -> Option<Duration> {
+        let wait = self.wait_of(address, now);
+        (!wait.is_zero() && !lock(&self.known).contains(&self.trace(address, token))).then_some(wait)
+    }
+
+    fn wait_of(&self, address: IpAddr, now: Instant) -> Duration {
+        let mut table = lock(&self.failures);
         let entry = match table.by_address.get(&source(address)) {
             Some(entry) => *entry,
             None if table.by_address.len() >= ADDRESSES_MAX => table.others,
@@ -122,8 +139,10 @@ impl Guesses {
     }
 
     /// Notes a wrong token.
-    pub fn failed(&self, address: IpAddr, now: Instant) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn failed(&self, address: IpAddr, token: &str, now: Instant) {
+        // It may have been right before, and is revoked by now.
+        lock(&self.known).remove(&self.trace(address, token));
+        let mut table = lock(&self.failures);
         let fresh = Failures { count: 0, until: now };
         let entry = table.entry(address, fresh, |entry| entry.until + FORGET_AFTER < now);
         entry.count = entry.count.saturating_add(1);
@@ -135,11 +154,23 @@ impl Guesses {
         entry.until = now + delay;
     }
 
-    /// Forgets an address's failures: it has shown a right token.
-    pub fn succeeded(&self, address: IpAddr) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.by_address.remove(&source(address));
+    /// Remembers a right token. The address's failures stay: whoever has one token may guess at another.
+    pub fn succeeded(&self, address: IpAddr, token: &str) {
+        let mut known = lock(&self.known);
+        // Only right tokens get here: if there are ever so many, each is looked at once more after its wait.
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(self.trace(address, token));
     }
+
+    fn trace(&self, address: IpAddr, token: &str) -> u64 {
+        self.hasher.hash_one((source(address), token))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -165,23 +196,45 @@ mod tests {
     fn delays_double_up_to_a_bound_and_are_forgotten() {
         let now = Instant::now();
         let guesses = Guesses::new(now);
+        let wait = |n, at| guesses.wait(address(n), "wrong", at);
         for _ in 0..FREE_FAILURES {
-            guesses.failed(address(1), now);
+            guesses.failed(address(1), "wrong", now);
         }
-        assert_eq!(guesses.wait(address(1), now), Duration::ZERO);
-        guesses.failed(address(1), now);
-        assert_eq!(guesses.wait(address(1), now), DELAY_FIRST);
-        guesses.failed(address(1), now);
-        assert_eq!(guesses.wait(address(1), now), DELAY_FIRST * 2);
+        assert_eq!(wait(1, now), None);
+        guesses.failed(address(1), "wrong", now);
+        assert_eq!(wait(1, now), Some(DELAY_FIRST));
+        guesses.failed(address(1), "wrong", now);
+        assert_eq!(wait(1, now), Some(DELAY_FIRST * 2));
         for _ in 0..100 {
-            guesses.failed(address(1), now);
+            guesses.failed(address(1), "wrong", now);
         }
-        assert_eq!(guesses.wait(address(1), now), DELAY_MAX);
-        assert_eq!(guesses.wait(address(2), now), Duration::ZERO);
+        assert_eq!(wait(1, now), Some(DELAY_MAX));
+        assert_eq!(wait(2, now), None);
         let later = now + DELAY_MAX + FORGET_AFTER + Duration::from_secs(1);
-        guesses.wait(address(1), later);
-        guesses.failed(address(1), later);
-        assert_eq!(guesses.wait(address(1), later), Duration::ZERO);
+        wait(1, later);
+        guesses.failed(address(1), "wrong", later);
+        assert_eq!(wait(1, later), None);
+    }
+
+    #[test]
+    fn who_waits_is_known_by_a_token_that_was_right_from_there_and_is_forgiven_nothing_for_it() {
+        let now = Instant::now();
+        let guesses = Guesses::new(now);
+        guesses.succeeded(address(1), "right");
+        for _ in 0..=FREE_FAILURES {
+            guesses.failed(address(1), "wrong", now);
+        }
+        assert_eq!(guesses.wait(address(1), "right", now), None);
+        guesses.succeeded(address(1), "right");
+        assert_eq!(guesses.wait(address(1), "another", now), Some(DELAY_FIRST));
+        guesses.succeeded(address(2), "another");
+        assert_eq!(guesses.wait(address(1), "another", now), Some(DELAY_FIRST), "it was right elsewhere");
+        guesses.failed(address(1), "right", now);
+        assert_eq!(guesses.wait(address(1), "right", now), Some(DELAY_FIRST * 2), "it is revoked");
+        for n in 0..2 * KNOWN_MAX {
+            guesses.succeeded(address(1), &n.to_string());
+        }
+        assert!(guesses.known.lock().unwrap().len() <= KNOWN_MAX);
     }
 
     #[test]
@@ -189,12 +242,13 @@ mod tests {
         let now = Instant::now();
         let (guesses, rate) = (Guesses::new(now), RequestRate::new(1, now));
         for n in 0..3 * ADDRESSES_MAX as u32 {
-            guesses.failed(address(n), now);
+            guesses.failed(address(n), "wrong", now);
             rate.take(address(n), now);
         }
-        assert_eq!(guesses.0.lock().unwrap().by_address.len(), ADDRESSES_MAX);
+        assert_eq!(guesses.failures.lock().unwrap().by_address.len(), ADDRESSES_MAX);
         assert_eq!(rate.buckets.lock().unwrap().by_address.len(), ADDRESSES_MAX);
-        assert_eq!(guesses.wait(address(u32::MAX >> 16), now), DELAY_MAX, "all others share one entry");
+        let other = guesses.wait(address(u32::MAX >> 16), "wrong", now);
+        assert_eq!(other, Some(DELAY_MAX), "all others share one entry");
         let v6 = |text: &str| source(text.parse().unwrap());
         assert_eq!(v6("2001:db8::1"), v6("2001:db8::2"));
         assert_ne!(v6("2001:db8::1"), v6("2001:db8:0:1::1"));

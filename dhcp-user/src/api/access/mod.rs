@@ -3,5 +3,6 @@
 pub mod caller;
 pub mod gate;
 pub mod limits;
+pub mod local_user;
 pub mod rights;
 pub mod tokens;

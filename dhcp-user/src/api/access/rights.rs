@@ -54,6 +54,7 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/sites/{name}", Need::Whole(ApiRole::Viewer)),
     ("POST", "/api/v1/sites/{name}/drain", Need::Whole(ApiRole::Admin)),
     ("POST", "/api/v1/sites/{name}/resume", Need::Whole(ApiRole::Admin)),
+    ("POST", "/api/v1/sites/{name}/partner-down", Need::Whole(ApiRole::Admin)),
     ("GET", "/api/v1/sync", Need::Whole(ApiRole::Viewer)),
     ("POST", "/api/v1/sync/partner-down", Need::Whole(ApiRole::Admin)),
     ("POST", "/api/v1/sync/members", Need::Whole(ApiRole::Admin)),

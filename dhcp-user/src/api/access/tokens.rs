@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
-use super::caller::Caller;
+use super::caller::{Caller, Proof};
 use crate::{config::model::ApiRole, whole_file};
 
 /// The most tokens there can be.
@@ -73,6 +73,17 @@ pub struct TokenRecord {
     pub expires_secs: u64,
     /// SHA-256 of the whole token, hexadecimal.
     pub sha256: String,
+}
+
+impl TokenRecord {
+    fn holder(&self, now_secs: u64) -> Option<Caller> {
+        (self.expires_secs > now_secs).then(|| Caller {
+            name: format!("token {} ({})", self.id, self.name),
+            role: Some(self.role),
+            subnets: self.subnets.clone(),
+            proof: Proof::Token(self.id.clone()),
+        })
+    }
 }
 
 /// All tokens, in memory and in their file.
@@ -175,11 +186,13 @@ impl Tokens {
                 found = Some(record);
             }
         }
-        found.filter(|record| record.expires_secs > now_secs).map(|record| Caller {
-            name: format!("token {} ({})", record.id, record.name),
-            role: Some(record.role),
-            subnets: record.subnets.clone(),
-        })
+        found.and_then(|record| record.holder(now_secs))
+    }
+
+    /// The holder of the token with this identifier, as long as it is worth anything.
+    pub fn holder(&self, id: &str, now_secs: u64) -> Option<Caller> {
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        list.iter().find(|record| record.id == id)?.holder(now_secs)
     }
 
     fn change(

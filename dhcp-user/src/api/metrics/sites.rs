@@ -53,7 +53,7 @@ pub(super) fn all(made: &Maker<'_>, figures: &SiteFigures) -> prometheus::Result
     }
     made.gauge(
         "dhcp_site_automatic_failover",
-        "1 if addresses move by themselves when a node is lost.",
+        "1 if addresses move by themselves whichever one site is lost.",
         sync.automatic_failover.into(),
     )?;
     for (name, help, count) in [

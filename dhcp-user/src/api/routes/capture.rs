@@ -20,7 +20,10 @@ use utoipa::IntoParams;
 use crate::{
     api::{
         Api,
-        access::gate::Note,
+        access::{
+            caller::Caller,
+            gate::{Note, still_may},
+        },
         ask::ServiceHandle,
         capture::Writer,
         problem::{Parameters, Problem, within},
@@ -96,7 +99,7 @@ impl Wanted {
 }
 
 /// Shows the renewals that the kernel answers, requests and answers, as a pcapng file that grows until it is ended: by the
-/// reader, by its bounds, or by another configuration. One at a time on a node. Of each interface the last statistics block
+/// reader, by its bounds, by the end of the caller's rights, or by another configuration. One at a time on a node. Of each interface the last statistics block
 /// says how many renewals were left out.
 #[utoipa::path(
     post,
@@ -111,6 +114,7 @@ impl Wanted {
 )]
 pub(super) async fn capture(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Response, Problem> {
     let (filter, bounds) = wanted.checked()?;
@@ -128,8 +132,9 @@ pub(super) async fn capture(
     let ended = ended.map_err(|error| refusal(&error))?;
     let (parts, read) = mpsc::channel(PARTS_QUEUED);
     let service = api.service.clone();
+    let may_go_on = move || still_may(&api, &caller);
     tokio::spawn(async move {
-        Pump { views, writer, parts, bounds }.run(ended).await;
+        Pump { views, writer, parts, bounds }.run(ended, may_go_on).await;
         end(&service).await;
         drop(one);
     });
@@ -144,7 +149,7 @@ pub(super) async fn capture(
 async fn end(service: &ServiceHandle) {
     const TRIES: u32 = 60;
     for _ in 0..TRIES {
-        if service.ask(|to| Query::Tap(TapOrder::End(to))).await.is_ok() {
+        if service.ask_for_itself(|to| Query::Tap(TapOrder::End(to))).await.is_ok() {
             return;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -161,7 +166,7 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(mut self, mut ended: oneshot::Receiver<()>) {
+    async fn run(mut self, mut ended: oneshot::Receiver<()>, may_go_on: impl Fn() -> bool) {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut over = false;
@@ -172,7 +177,7 @@ impl Pump {
                 _ = &mut ended => over = true,
                 () = self.parts.closed() => return,
             }
-            over |= self.look() || Instant::now() >= self.bounds.at;
+            over |= self.look() || Instant::now() >= self.bounds.at || !may_go_on();
             let part = self.writer.take();
             // A reader who does not read holds it no longer than it was to last.
             if !part.is_empty()

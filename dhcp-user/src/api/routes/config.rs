@@ -11,9 +11,9 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::addressed::tagged;
+use super::addressed::{IfMatch, tagged};
 use crate::{
-    api::{Api, access::gate::Note, problem::Problem, turn::WholeText},
+    api::{Api, access::gate::Note, problem::Problem, room, turn::WholeText},
     config::{
         self,
         difference::{Difference, differences},
@@ -108,7 +108,7 @@ pub struct ConfigDiff {
 pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
     let standing = reloader(&api)?.in_force().standing();
     let json = [(header::CONTENT_TYPE, "application/json")];
-    Ok(tagged(Some(&version(&standing.text)), (json, standing.text.to_string())))
+    Ok(tagged(Some(&version(&standing.text)), (json, room::octets_of(Arc::clone(&standing.text)))))
 }
 
 /// Compares the configuration in the body with what is in force, and says whether a running daemon could take it up.
@@ -162,16 +162,18 @@ pub(super) async fn apply(
     headers: HeaderMap,
     text: WholeText,
 ) -> Result<Response, Problem> {
-    let Some(tag) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) else {
-        return Err(Problem::new(
-            StatusCode::PRECONDITION_REQUIRED,
-            "send If-Match with the ETag of GET /api/v1/config: what was looked at is what is replaced",
-        ));
+    let expected = match IfMatch::of(&headers)? {
+        IfMatch::Absent => {
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_REQUIRED,
+                "send If-Match with the ETag of GET /api/v1/config: what was looked at is what is replaced",
+            ));
+        }
+        IfMatch::Any => None,
+        IfMatch::OneOf(versions) => Some(versions),
     };
-    let expected = Some(tag.trim().trim_matches('"').to_owned()).filter(|tag| tag != "*");
-    // What is put in force has its turn at the service. The room for the text is kept meanwhile.
-    let (text, _room) = text.into_parts();
-    let new = version(&text);
+    let new = version(text.as_str());
+    // What is put in force has its turn at the service. The room for the text is kept for as long as the text is.
     let done = reloader(&api)?.apply(text, expected).await;
     told(done, &new)
 }
@@ -191,7 +193,7 @@ pub(super) async fn apply(
 pub(super) async fn reload(State(api): State<Api>) -> Result<Response, Problem> {
     let reloader = reloader(&api)?;
     let done = reloader.reload().await;
-    told(done, &version_in_force(&reloader))
+    told(done, &reloader.version_in_force())
 }
 
 /// Puts the configuration in force again that was before this one, and writes it to the file. Twice is back again.
@@ -208,7 +210,7 @@ pub(super) async fn reload(State(api): State<Api>) -> Result<Response, Problem> 
 pub(super) async fn rollback(State(api): State<Api>) -> Result<Response, Problem> {
     let reloader = reloader(&api)?;
     let done = reloader.roll_back().await;
-    told(done, &version_in_force(&reloader))
+    told(done, &reloader.version_in_force())
 }
 
 /// The way to another configuration.
@@ -216,16 +218,13 @@ pub(super) fn reloader(api: &Api) -> Result<Arc<Reloader>, Problem> {
     api.reloader.clone().ok_or_else(|| Problem::unavailable("this daemon has no configuration file"))
 }
 
-fn version_in_force(reloader: &Reloader) -> String {
-    version(&reloader.in_force().standing().text)
-}
-
 fn told(done: Result<Reloaded, ReloadError>, version: &str) -> Result<Response, Problem> {
     let done = done.map_err(|error| refusal(&error))?;
     Ok((Extension(Note(format!("configuration {version}"))), Json(done)).into_response())
 }
 
-fn refusal(error: &ReloadError) -> Problem {
+/// How a refusal is told.
+pub(in crate::api) fn refusal(error: &ReloadError) -> Problem {
     let status = match error {
         ReloadError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadError::Changed(_) => StatusCode::PRECONDITION_FAILED,

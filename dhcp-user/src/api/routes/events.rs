@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 use crate::{
     api::{
         Api,
-        access::caller::Caller,
+        access::{caller::Caller, gate::still_may},
         problem::{Parameters, Problem, within},
     },
     server::feed::{Feed, FeedEvent},
@@ -30,8 +30,8 @@ const PORTION: usize = 256;
 /// How often a silent stream shows that it is alive.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
-/// How long a stream lasts. Readers come back by themselves, with the number of the last event seen; one whose rights have
-/// ended or changed meanwhile is found out then.
+/// How long a stream lasts. Readers come back by themselves, with the number of the last event seen. One whose rights have
+/// ended or changed meanwhile gets nothing more, and is told why when it comes back.
 const STREAM_TIME: Duration = Duration::from_secs(300);
 
 /// The most recent events a stream may begin with.
@@ -49,6 +49,7 @@ pub(super) struct Start {
 
 /// One reader of the feed.
 struct Reader {
+    api: Api,
     feed: Arc<Feed>,
     news: watch::Receiver<u64>,
     caller: Caller,
@@ -59,7 +60,7 @@ struct Reader {
 
 /// What happens, as server-sent events: `lease` with a lease event, `site` with a site event, and `missed` with a number
 /// where events are gone because the reader was too slow or away for too long (at least so many, if the daemon was started
-/// meanwhile). Begins with what comes next, or after the event named by the header `Last-Event-ID`. Ends after five minutes:
+/// meanwhile; always 1 for who is restricted to subnets). Begins with what comes next, or after the event named by the header `Last-Event-ID`. Ends after five minutes:
 /// come back with that header, as browsers do by themselves. Who is restricted to subnets hears of leases in them only.
 #[utoipa::path(
     get,
@@ -92,7 +93,8 @@ pub(super) async fn events(
         }
     };
     let (ready, until) = (VecDeque::new(), Instant::now() + STREAM_TIME);
-    let mut reader = Reader { feed: api.feed, news, caller, after, ready, until };
+    let feed = Arc::clone(&api.feed);
+    let mut reader = Reader { api, feed, news, caller, after, ready, until };
     reader.show(&first);
     let stream = unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
@@ -107,13 +109,15 @@ impl Reader {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            if Instant::now() >= self.until {
+            if Instant::now() >= self.until || !still_may(&self.api, &self.caller) {
                 return None;
             }
             self.news.borrow_and_update();
             let taken = self.feed.after(self.after, PORTION);
             if taken.missed > 0 {
-                self.ready.push_back(sse::Event::default().event("missed").data(taken.missed.to_string()));
+                // How many of them were theirs cannot be told any more, and how many were not, they are not to be told.
+                let missed = if self.caller.subnets.is_empty() { taken.missed } else { 1 };
+                self.ready.push_back(sse::Event::default().event("missed").data(missed.to_string()));
             }
             if let Some(last) = taken.events.last() {
                 self.after = last.id();

@@ -1,5 +1,7 @@
-//! All leases in one answer, as it is made: pages are asked for as fast as the reader takes them, and never is more than
-//! one of them held.
+//! All leases in one answer, as it is made: pages are asked for as fast as the reader takes them, as long as the reader has the
+//! rights, and never is more than one of them held.
+
+use std::time::Duration;
 
 use axum::{
     Extension,
@@ -10,16 +12,23 @@ use axum::{
 };
 use futures_util::stream::unfold;
 use serde::Deserialize;
+use tokio::time::sleep;
 use utoipa::IntoParams;
 
+use super::leases::OCTETS_OF_ONE;
 use crate::{
     api::{
         Api,
-        access::caller::Caller,
+        access::{caller::Caller, gate::still_may},
         problem::{Parameters, Problem},
+        room::{self, Held},
         routes::listing::{Filters, Format, Listing},
     },
-    server::{desk::Wanted, service::Query, view::LeaseView},
+    server::{
+        desk::{PAGE_LEASES_MAX, Page, Wanted},
+        service::Query,
+        view::LeaseView,
+    },
 };
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
@@ -34,15 +43,21 @@ pub(super) struct How {
 const CSV_HEADER: &str =
     "address,state,hw_address,client_id,hostname,renewed_at,renewed_by,expires_at,horizon\r\n";
 
+/// How often a page is asked for that the service is too busy for, and how long after.
+const TRIES: u32 = 10;
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
 /// Where an export is.
 struct Export {
     api: Api,
+    caller: Caller,
     format: Format,
     wanted: Option<Wanted>,
     begun: bool,
 }
 
-/// All leases the caller may see, or those of them that fit every filter. If the service stops half-way, the answer ends without its end: `curl` says so.
+/// All leases the caller may see, or those of them that fit every filter. If the service stops half-way, or the
+/// caller's rights end, the answer ends without its end: `curl` says so.
 #[utoipa::path(
     get,
     path = "/api/v1/leases/export",
@@ -64,7 +79,7 @@ pub(super) async fn export(
     let (format, filters) = listing.export()?;
     let format = format.unwrap_or_default();
     let wanted = filters.wanted(&api, &caller)?;
-    let export = Export { api, format, wanted, begun: false };
+    let export = Export { api, caller, format, wanted, begun: false };
     let kind = match format {
         Format::Ndjson => "application/x-ndjson",
         Format::Csv => "text/csv; charset=utf-8; header=present",
@@ -76,8 +91,11 @@ pub(super) async fn export(
 impl Export {
     async fn next(mut self) -> Option<(Result<Bytes, Problem>, Self)> {
         let mut wanted = self.wanted.take()?;
-        let page = match self.api.service.ask(|to| Query::Page(wanted.clone(), to)).await {
-            Ok(page) => page,
+        if !still_may(&self.api, &self.caller) {
+            return Some((Err(Problem::forbidden("the rights to this have ended or changed")), self));
+        }
+        let (held, page) = match self.page(&wanted).await {
+            Ok(found) => found,
             Err(problem) => return Some((Err(problem), self)),
         };
         let mut text = String::new();
@@ -101,7 +119,22 @@ impl Export {
             wanted.after = Some(next);
             wanted
         });
-        Some((Ok(Bytes::from(text)), self))
+        Some((Ok(room::octets_with(text.into_bytes(), held)), self))
+    }
+
+    /// A page, and room for it. Whatever the service is busy with may pass: an export is not given up for the first refusal.
+    async fn page(&self, wanted: &Wanted) -> Result<(Held, Page), Problem> {
+        let mut tries = 1;
+        loop {
+            let held = self.api.room_for(PAGE_LEASES_MAX * OCTETS_OF_ONE).await?;
+            match self.api.service.ask(|to| Query::Page(wanted.clone(), to)).await {
+                Ok(page) => return Ok((held, page)),
+                Err(problem) if tries == TRIES => return Err(problem),
+                Err(_) => tries += 1,
+            }
+            drop(held);
+            sleep(TRY_AGAIN).await;
+        }
     }
 }
 

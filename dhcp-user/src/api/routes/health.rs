@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{Api, problem::Problem},
-    server::service::Query,
+    server::desk::ServiceHealth,
+    site::node::Role,
 };
 
 /// Whether the node serves, and what of it does not.
@@ -29,6 +30,10 @@ pub struct Readiness {
     /// Every interface is there, and the one it was at the start.
     #[serde(default)]
     pub interfaces: bool,
+    /// What the node does in the cluster, as `role` in `GET /api/v1/sync` says; absent on a single node. Ready are `active`
+    /// and `draining`: in all other roles it gives no addresses to new clients, whatever it may still do for those it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sites: Option<Role>,
     /// What is wrong, in words; empty if nothing is.
     pub problems: Vec<String>,
 }
@@ -50,11 +55,12 @@ pub(crate) fn open() -> Router<Api> {
     responses((status = 200, description = "It lives", body = String), (status = "default", body = Problem))
 )]
 pub(super) async fn healthz(State(api): State<Api>) -> Result<&'static str, Problem> {
-    api.service.ask(Query::Health).await?;
+    api.views.health().await?;
     Ok("alive\n")
 }
 
-/// Whether the node can grant leases durably and answers renewals in the kernel where it should.
+/// Whether the node can grant leases durably and answers renewals in the kernel where it should, and, with sites, whether it is in
+/// the cluster and can give out addresses. As it was within the last second.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -63,28 +69,52 @@ pub(super) async fn healthz(State(api): State<Api>) -> Result<&'static str, Prob
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
 )]
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
-    let mut problems = Vec::new();
-    let health = api.service.ask(Query::Health).await;
-    let fast_path = health.as_ref().is_ok_and(|health| {
-        let (has, wants) = (health.fast_path_attached, health.fast_path_wanted);
-        if has < wants {
-            problems.push(format!("the kernel program runs on {has} of {wants} interfaces"));
+    let health = api.views.health().await;
+    let sites = match &api.sites {
+        Some(_) => {
+            let view = api.views.sites().await;
+            Some(view.ok().and_then(|view| Some(view.as_ref().as_ref()?.role)))
         }
-        problems.extend(health.problems.iter().cloned());
-        has >= wants
-    });
-    let interfaces = health.as_ref().is_ok_and(|health| health.interfaces_lost == 0);
-    if let Err(problem) = &health {
-        problems.push(problem.detail.clone());
+        None => None,
+    };
+    let readiness = Readiness::of(health, !api.flushes.snapshot().failing, sites);
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
+}
+
+impl Readiness {
+    /// By what the service says of its parts, whether its store works, and, with sites, what the node does there as far as
+    /// that is known.
+    fn of(health: Result<ServiceHealth, Problem>, store: bool, sites: Option<Option<Role>>) -> Self {
+        let mut problems = Vec::new();
+        let fast_path = health.as_ref().is_ok_and(|health| {
+            let (has, wants) = (health.fast_path_attached, health.fast_path_wanted);
+            if has < wants {
+                problems.push(format!("the kernel program runs on {has} of {wants} interfaces"));
+            }
+            problems.extend(health.problems.iter().cloned());
+            has >= wants
+        });
+        let interfaces = health.as_ref().is_ok_and(|health| health.interfaces_lost == 0);
+        if let Err(problem) = &health {
+            problems.push(problem.detail.clone());
+        }
+        if !store {
+            problems.push("the last batch of leases could not be made durable".to_owned());
+        }
+        let in_cluster = match sites {
+            None => true,
+            Some(role) => {
+                let unknown = "nothing is known yet of this node's place in the cluster";
+                let trouble = role.map_or(Some(unknown), Role::trouble);
+                problems.extend(trouble.map(str::to_owned));
+                trouble.is_none()
+            }
+        };
+        let service = health.is_ok();
+        let ready = service && store && fast_path && interfaces && in_cluster;
+        Self { ready, service, store, fast_path, interfaces, sites: sites.flatten(), problems }
     }
-    let store = !api.flushes.snapshot().failing;
-    if !store {
-        problems.push("the last batch of leases could not be made durable".to_owned());
-    }
-    let service = health.is_ok();
-    let ready = service && store && fast_path && interfaces;
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, service, store, fast_path, interfaces, problems })).into_response()
 }
 
 /// Figures for Prometheus.
@@ -98,6 +128,46 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
     )
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
-    let text = api.scrape.text(&api).await?.to_string();
+    let text = api.scrape.text(&api).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_ready_whose_parts_are_there_and_which_can_give_addresses_out() {
+        let health = ServiceHealth {
+            fast_path_wanted: 1,
+            fast_path_attached: 1,
+            interfaces_lost: 0,
+            attached_again: 0,
+            problems: Vec::new(),
+            store_refusals: 0,
+            commits: 0,
+        };
+        let of = |sites| Readiness::of(Ok(health.clone()), true, sites);
+        assert!(of(None).ready && of(None).problems.is_empty());
+        for (role, ready) in [
+            (Role::Active, true),
+            (Role::Draining, true),
+            (Role::Waiting, false),
+            (Role::Stranger, false),
+            (Role::Differs, false),
+            (Role::HasLeases, false),
+            (Role::Out, false),
+            (Role::Joining, false),
+            (Role::Cut, false),
+        ] {
+            let found = of(Some(Some(role)));
+            assert_eq!((found.ready, found.sites, found.problems.is_empty()), (ready, Some(role), ready));
+        }
+        assert!(!of(Some(None)).ready);
+        let gone = Readiness::of(Err(Problem::unavailable("gone")), true, None);
+        assert!(!gone.ready && !gone.service && gone.problems == ["gone"]);
+        assert!(!Readiness::of(Ok(health.clone()), false, None).ready);
+        let lost = ServiceHealth { interfaces_lost: 1, ..health };
+        assert!(!Readiness::of(Ok(lost), true, None).ready);
+    }
 }

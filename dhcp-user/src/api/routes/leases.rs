@@ -17,6 +17,7 @@ use crate::{
         Api,
         access::{caller::Caller, gate::Note},
         problem::{Parameters, Problem, within},
+        room,
         routes::listing::{Cursor, Filters, Listing},
     },
     server::{
@@ -31,6 +32,9 @@ pub const LEASES_MAX: usize = 10_000;
 /// The leases looked at for one answer: where few pass the filters, a page may be short of its limit, or empty, and have
 /// a `next` all the same.
 const SCAN_MAX: usize = 32 * PAGE_SCAN_MAX;
+
+/// Octets that one lease takes, as it is found and in the answer.
+pub(super) const OCTETS_OF_ONE: usize = 1_024;
 
 /// A page of leases, by address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -55,11 +59,12 @@ pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Parameters(listing): Parameters<Listing>,
-) -> Result<Json<LeasePage>, Problem> {
+) -> Result<Response, Problem> {
     let (cursor, filters) = listing.page()?;
     let limit = within("limit", cursor.limit.unwrap_or(100), 1..=LEASES_MAX)?;
     let mut answer = LeasePage { leases: Vec::new(), next: None };
-    let Some(mut wanted) = filters.wanted(&api, &caller)? else { return Ok(Json(answer)) };
+    let Some(mut wanted) = filters.wanted(&api, &caller)? else { return Ok(Json(answer).into_response()) };
+    let held = api.room_for(limit * OCTETS_OF_ONE).await?;
     wanted.after = cursor.after;
     let mut scanned = 0;
     loop {
@@ -69,7 +74,7 @@ pub(super) async fn list(
         answer.leases.extend(page.leases);
         answer.next = page.next;
         if page.next.is_none() || answer.leases.len() >= limit || scanned >= SCAN_MAX {
-            return Ok(Json(answer));
+            return room::json(&answer, held);
         }
         wanted.after = page.next;
     }
@@ -132,7 +137,7 @@ pub(super) async fn extend(asked: Addressed) -> Result<Response, Problem> {
 /// Carries out what is asked of a lease; the lease as it is then.
 async fn change(asked: &Addressed, act: Act) -> Result<LeaseView, Problem> {
     asked.seen_or(unknown)?;
-    let (address, expected) = (asked.address, asked.expected()?);
+    let (address, expected) = (asked.address, asked.expected());
     let changed = asked.api.service.ask(|to| Query::Change(Change { address, act, expected, to })).await?;
     changed.map_err(|error| {
         let status = match error {

@@ -8,8 +8,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     api::{Api, access::caller::Caller, of_site, problem::Problem},
-    lease::record::LeaseState,
-    server::desk::{PAGE_LEASES_MAX, Wanted},
+    lease::record::{LeaseState, NoHardwareAddress},
+    server::desk::{PAGE_LEASES_MAX, Ranges, Wanted},
 };
 
 /// How the leases are written.
@@ -63,6 +63,7 @@ pub(super) struct Filters {
     #[param(value_type = Option<String>, pattern = r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
     subnet: Option<Ipv4Net>,
     /// Of this hardware address, as listings show it.
+    #[param(pattern = r"^(\d{1,2}/)?[0-9A-Fa-f]{1,2}([:-][0-9A-Fa-f]{1,2}){0,15}$")]
     hw_address: Option<String>,
     /// With this option 61, hexadecimal.
     #[param(pattern = "^([0-9A-Fa-f]{2})*$", max_length = 510)]
@@ -93,6 +94,10 @@ impl Filters {
         if self.hostname.as_ref().is_some_and(|name| name.len() > 255) {
             return Err(Problem::bad_request("no host name is longer than 255 octets"));
         }
+        let hw_address = self.hw_address.as_ref().map(|text| {
+            text.parse()
+                .map_err(|error: NoHardwareAddress| Problem::bad_request(format!("hw_address: {error}")))
+        });
         let within: Vec<Ipv4Net> = match (self.subnet, caller.subnets.is_empty()) {
             (None, _) => caller.subnets.clone(),
             (Some(subnet), true) => vec![subnet],
@@ -107,10 +112,12 @@ impl Filters {
                 })
                 .collect(),
         };
-        let ranges = self.site.as_deref().map(|site| of_site::ranges(api, site)).transpose()?;
-        if within.is_empty() && !(self.subnet.is_none() && caller.subnets.is_empty()) {
-            return Ok(None);
-        }
+        let of_site = self.site.as_deref().map(|site| of_site::ranges(api, site)).transpose()?;
+        let within = (self.subnet.is_some() || !caller.subnets.is_empty()).then(|| ranges_of(&within));
+        let ranges = match (within, of_site) {
+            (Some(within), Some(of_site)) => Some(in_both(&within, &of_site)),
+            (one, other) => one.or(other),
+        };
         if ranges.as_ref().is_some_and(|ranges| ranges.is_empty()) {
             return Ok(None);
         }
@@ -118,9 +125,8 @@ impl Filters {
             after: None,
             first: self.address.max(self.first),
             last: [self.address, self.last].into_iter().flatten().min(),
-            within,
             ranges,
-            hw_address: self.hw_address.as_ref().map(|text| text.to_lowercase().replace('-', ":")),
+            hw_address: hw_address.transpose()?,
             client_id,
             hostname: self.hostname.as_ref().map(|text| text.to_lowercase()),
             state: self.state.map(|state| match state {
@@ -132,6 +138,33 @@ impl Filters {
             limit: PAGE_LEASES_MAX,
         }))
     }
+}
+
+/// The addresses of prefixes.
+pub(super) fn ranges_of(prefixes: &[Ipv4Net]) -> Ranges {
+    // Aggregated in order, and then with nothing in common.
+    Ipv4Net::aggregate(&prefixes.to_vec())
+        .iter()
+        .map(|prefix| (prefix.network(), prefix.broadcast()))
+        .collect()
+}
+
+/// What is in ranges and in other ranges too.
+fn in_both(these: &Ranges, those: &Ranges) -> Ranges {
+    let mut both = Vec::new();
+    let (mut a, mut b) = (these.iter().peekable(), those.iter().peekable());
+    while let (Some((from_a, to_a)), Some((from_b, to_b))) = (a.peek(), b.peek()) {
+        let (from, to) = ((*from_a).max(*from_b), (*to_a).min(*to_b));
+        if from <= to {
+            both.push((from, to));
+        }
+        if to_a < to_b {
+            a.next()
+        } else {
+            b.next()
+        };
+    }
+    both.into()
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
@@ -211,5 +244,31 @@ impl Listing {
             site,
         };
         (Cursor { after, limit }, filters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_both_is_in_order_and_in_each() {
+        let prefixes =
+            |all: &[&str]| -> Vec<Ipv4Net> { all.iter().map(|one| one.parse().unwrap()).collect() };
+        let shown = |ranges: &Ranges| -> Vec<String> {
+            ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect()
+        };
+        let these =
+            ranges_of(&prefixes(&["198.18.8.0/24", "198.18.0.0/24", "198.18.0.0/25", "198.18.2.0/24"]));
+        assert_eq!(
+            shown(&these),
+            ["198.18.0.0-198.18.0.255", "198.18.2.0-198.18.2.255", "198.18.8.0-198.18.8.255"]
+        );
+        let those =
+            ranges_of(&prefixes(&["198.18.0.128/25", "198.18.1.0/24", "198.18.2.16/30", "198.18.2.32/30"]));
+        let both = ["198.18.0.128-198.18.0.255", "198.18.2.16-198.18.2.19", "198.18.2.32-198.18.2.35"];
+        assert_eq!(shown(&in_both(&these, &those)), both);
+        assert_eq!(shown(&in_both(&those, &these)), both);
+        assert_eq!(shown(&in_both(&these, &Ranges::from([]))), Vec::<String>::new());
     }
 }

@@ -4,6 +4,7 @@
 
 mod addressed;
 pub mod audit;
+pub mod by_network;
 pub mod capture;
 pub mod config;
 pub mod events;
@@ -82,6 +83,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(sites::resume))
         .routes(routes!(sites::sync))
         .routes(routes!(sites::partner_down))
+        .routes(routes!(sites::site_down))
         .routes(routes!(sites::add_member))
         .routes(routes!(sites::remove_member))
         .routes(routes!(events::events))

@@ -2,15 +2,21 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use axum::{Extension, Json, extract::State};
+use axum::{Extension, extract::State, response::Response};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::by_network::Page;
 use crate::{
-    api::{Api, access::caller::Caller, problem::Problem},
+    api::{
+        Api,
+        access::caller::Caller,
+        problem::{Parameters, Problem},
+        room,
+    },
     config::{
-        model::OptionValue,
+        model::{OptionValue, Subnet},
         options::shown::{name_of, text_of},
     },
 };
@@ -60,34 +66,60 @@ pub struct SubnetOptions {
 
 type Values = BTreeMap<u8, OptionValue>;
 
+/// A page of the options of subnets, by address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OptionsPage {
+    /// The options of each subnet.
+    pub subnets: Vec<SubnetOptions>,
+    /// Ask again with this as `after`; null at the end.
+    #[schema(value_type = Option<String>, format = "ipv4")]
+    pub next: Option<Ipv4Addr>,
+}
+
 /// The options clients get, by subnet.
 #[utoipa::path(
     get,
     path = "/api/v1/options",
     tag = "subnets",
-    responses((status = 200, body = [SubnetOptions]), (status = "default", body = Problem))
+    params(Page),
+    responses((status = 200, body = OptionsPage), (status = "default", body = Problem))
 )]
 pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-) -> Json<Vec<SubnetOptions>> {
+    Parameters(page): Parameters<Page>,
+) -> Result<Response, Problem> {
+    let limit = page.limit()?;
     let config = api.in_force.config();
-    let seen = config.subnets.iter().filter(|subnet| caller.may_see_all(&subnet.prefix));
-    let subnets = seen.map(|subnet| {
-        let whole = &subnet.policy.options;
-        let pools = subnet.pools.iter().filter(|pool| pool.policy.options != *whole);
-        let pools = pools.map(|pool| {
-            let own = &pool.policy.options;
-            PoolOptions {
-                first: pool.first,
-                last: pool.last,
-                options: views(own, |code, value| whole.get(&code) != Some(value)),
-                without: whole.keys().filter(|code| !own.contains_key(code)).copied().collect(),
-            }
-        });
-        SubnetOptions { subnet: subnet.prefix, options: views(whole, |_, _| true), pools: pools.collect() }
+    let network = |subnet: &Subnet| subnet.prefix.network();
+    let may_see = |subnet: &Subnet| caller.may_see_all(&subnet.prefix);
+    let (found, next) = page.of(limit, &config.subnets, network, may_see);
+    let held = api.room_for(found.iter().map(|subnet| octets_of(subnet)).sum()).await?;
+    room::json(&OptionsPage { subnets: found.into_iter().map(shown).collect(), next }, held)
+}
+
+/// About how many octets a subnet's options take, as they are shown and in the answer.
+fn octets_of(subnet: &Subnet) -> usize {
+    let whole = &subnet.policy.options;
+    let pools = subnet.pools.iter().map(|pool| &pool.policy.options).filter(|own| *own != whole);
+    let values = std::iter::once(whole).chain(pools).flat_map(|values| values.values());
+    // Each octet twice as digits and once as what it means, in a string and again in the answer.
+    512 + values.map(|value| 256 + 10 * value.bytes.len()).sum::<usize>()
+}
+
+fn shown(subnet: &Subnet) -> SubnetOptions {
+    let whole = &subnet.policy.options;
+    let pools = subnet.pools.iter().filter(|pool| pool.policy.options != *whole);
+    let pools = pools.map(|pool| {
+        let own = &pool.policy.options;
+        PoolOptions {
+            first: pool.first,
+            last: pool.last,
+            options: views(own, |code, value| whole.get(&code) != Some(value)),
+            without: whole.keys().filter(|code| !own.contains_key(code)).copied().collect(),
+        }
     });
-    Json(subnets.collect())
+    SubnetOptions { subnet: subnet.prefix, options: views(whole, |_, _| true), pools: pools.collect() }
 }
 
 fn views(options: &Values, wanted: impl Fn(u8, &OptionValue) -> bool) -> Vec<OptionView> {

@@ -109,7 +109,7 @@ pub(super) async fn from_lease(asked: Addressed, Text(text): Text) -> Result<Res
     };
     let lease = lease(&asked).await?;
     let address = asked.address;
-    if asked.expected()?.is_some_and(|expected| !expected.contains(&lease.version)) {
+    if asked.expected().is_some_and(|expected| !expected.contains(&lease.version)) {
         let detail = format!("{address}: the lease has changed since it was looked at: look again");
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail));
     }
@@ -166,8 +166,9 @@ pub(super) async fn change(
     }
     let wish = Wish {
         edit: Edit::Change(made.clone()),
-        expected: asked.expected()?,
+        expected: asked.expected(),
         even_if_held: force.even_if_held,
+        within: asked.caller.subnets.clone(),
     };
     carry_out(&asked, wish, StatusCode::OK, made.text().to_owned()).await
 }
@@ -190,7 +191,12 @@ pub(super) async fn change(
     )
 )]
 pub(super) async fn remove(asked: Addressed) -> Result<Response, Problem> {
-    let wish = Wish { edit: Edit::Remove(asked.address), expected: asked.expected()?, even_if_held: false };
+    let wish = Wish {
+        edit: Edit::Remove(asked.address),
+        expected: asked.expected(),
+        even_if_held: false,
+        within: asked.caller.subnets.clone(),
+    };
     let note = format!("{} is reserved no more", asked.address);
     carry_out(&asked, wish, StatusCode::NO_CONTENT, note).await
 }
@@ -200,7 +206,12 @@ fn parsed(text: &str) -> Result<Made, Problem> {
 }
 
 async fn make_of(api: Api, caller: Caller, force: Force, made: Made) -> Result<Response, Problem> {
-    let wish = Wish { edit: Edit::Make(made.clone()), expected: None, even_if_held: force.even_if_held };
+    let wish = Wish {
+        edit: Edit::Make(made.clone()),
+        expected: None,
+        even_if_held: force.even_if_held,
+        within: caller.subnets.clone(),
+    };
     let asked = Addressed::unconditional(api, caller, made.address());
     let mut response = carry_out(&asked, wish, StatusCode::CREATED, made.text().to_owned()).await?;
     let location = HeaderValue::from_str(&format!("/api/v1/reservations/{}", asked.address)).ok();
@@ -237,6 +248,7 @@ fn refusal(error: &Refusal) -> Problem {
         | Refusal::Conflict(_)
         | Refusal::TooMany
         | Refusal::Refused(ReserveError::Held { .. }) => StatusCode::CONFLICT,
+        Refusal::Refused(ReserveError::Elsewhere) => StatusCode::FORBIDDEN,
         Refusal::Refused(ReserveError::NotDurable(_)) => StatusCode::INSUFFICIENT_STORAGE,
         Refusal::Refused(ReserveError::Failed(_))
         | Refusal::NotDecided(_)

@@ -8,16 +8,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::addressed::{Addressed, tagged};
+use super::{
+    addressed::{Addressed, tagged},
+    listing::ranges_of,
+};
 use crate::{
     api::{
         Api,
         access::caller::Caller,
         problem::{Parameters, Problem, within},
+        room,
     },
     config::{
         Config, Made,
-        made::LeftOut,
+        made::{LeftOut, MADE_OCTETS_MAX},
         model::{HostIdentity, Reservation},
     },
     server::reload::version,
@@ -25,6 +29,9 @@ use crate::{
 
 /// The most reservations one answer carries.
 const PAGE_MAX: usize = 1_000;
+
+/// Octets that one may take, beside its answer: its text may be as long.
+const OCTETS_OF_ONE: usize = 2 * MADE_OCTETS_MAX;
 
 /// Where a reservation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -91,7 +98,7 @@ impl ReservationView {
         view
     }
 
-    fn of_left_out(left: &LeftOut) -> Self {
+    fn of_left_out(left: &LeftOut, caller: &Caller) -> Self {
         let written = written(&left.made);
         let said = |key: &str| written.as_ref()?.get(key)?.as_str().map(str::to_owned);
         Self {
@@ -102,7 +109,7 @@ impl ReservationView {
             circuit_id: said("circuit_id"),
             hostname: said("hostname"),
             source: Source::Api,
-            left_out: Some(left.why.clone()),
+            left_out: Some(left.why_for(|other| caller.may_see(other)).to_owned()),
             written,
         }
     }
@@ -150,10 +157,11 @@ impl Found<'_> {
         }
     }
 
-    fn view(&self) -> ReservationView {
+    /// As a caller who may see it is to see it.
+    fn view(&self, caller: &Caller) -> ReservationView {
         match self {
             Self::InForce(subnet, reservation) => ReservationView::of(*subnet, reservation),
-            Self::LeftOut(left) => ReservationView::of_left_out(left),
+            Self::LeftOut(left) => ReservationView::of_left_out(left, caller),
         }
     }
 }
@@ -177,8 +185,7 @@ fn seen_by(caller: &Caller) -> Vec<(Ipv4Addr, Ipv4Addr)> {
     if caller.subnets.is_empty() {
         return vec![(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)];
     }
-    let joined = Ipv4Net::aggregate(&caller.subnets);
-    joined.iter().map(|subnet| (subnet.network(), subnet.broadcast())).collect()
+    ranges_of(&caller.subnets).to_vec()
 }
 
 /// The reservations, those of the configuration and those made by the API.
@@ -193,8 +200,9 @@ pub(super) async fn list(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Parameters(page): Parameters<Page>,
-) -> Result<Json<ReservationPage>, Problem> {
+) -> Result<Response, Problem> {
     let limit = within("limit", page.limit.unwrap_or(PAGE_MAX), 1..=PAGE_MAX)?;
+    let held = api.room_for(limit * OCTETS_OF_ONE).await?;
     let config = api.in_force.config();
     let after = |found: &Found<'_>| page.after.is_none_or(|after| found.order().0 > after);
     let ranges =
@@ -210,10 +218,10 @@ pub(super) async fn list(
         found.next_if(|next| answer.reservations.len() < limit || last == Some(next.order().0))
     {
         last = Some(next.order().0);
-        answer.reservations.push(next.view());
+        answer.reservations.push(next.view(&caller));
     }
     answer.next = last.filter(|_| found.peek().is_some());
-    Ok(Json(answer))
+    room::json(&answer, held)
 }
 
 /// One reservation. One made by the API has an ETag.
@@ -242,7 +250,7 @@ pub(super) fn shown(
         Found::LeftOut(left) => Some(&left.made),
     };
     let version = made.map(|made| version(made.text()));
-    Ok(tagged(version.as_deref(), (status, Json(found.view()))))
+    Ok(tagged(version.as_deref(), (status, Json(found.view(caller)))))
 }
 
 fn hex(octets: &[u8]) -> String {

@@ -11,7 +11,6 @@ use crate::{
         Api,
         problem::{Body, Problem, Segment},
     },
-    server::service::Query,
     site::{
         consensus::calls::MemberChange,
         driver::{
@@ -45,8 +44,8 @@ fn sites(api: &Api) -> Result<&Arc<Sites>, Problem> {
     api.sites.as_ref().ok_or_else(|| Problem::not_found(none))
 }
 
-async fn view(api: &Api) -> Result<Option<View>, Problem> {
-    api.service.ask(Query::Sites).await
+async fn view(api: &Api) -> Result<Arc<Option<View>>, Problem> {
+    api.views.sites().await
 }
 
 /// All sites: the guide's five fields. `latency` is measured, in milliseconds.
@@ -58,7 +57,7 @@ async fn view(api: &Api) -> Result<Option<View>, Problem> {
 )]
 pub(super) async fn status(State(api): State<Api>) -> Result<Json<SiteList>, Problem> {
     let sites = sites(&api)?;
-    Ok(Json(sites.list(view(&api).await?.as_ref())))
+    Ok(Json(sites.list(view(&api).await?.as_ref().as_ref())))
 }
 
 /// A site at length: why its status is what it is, and its nodes.
@@ -74,7 +73,7 @@ pub(super) async fn site(
     Segment(name): Segment<String>,
 ) -> Result<Json<SiteDetail>, Problem> {
     let sites = sites(&api)?;
-    let found = sites.site(&name, view(&api).await?.as_ref());
+    let found = sites.site(&name, view(&api).await?.as_ref().as_ref());
     found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no site {name}")))
 }
 
@@ -86,7 +85,7 @@ pub(super) async fn site(
     responses((status = 200, body = SyncDetail), (status = "default", body = Problem))
 )]
 pub(super) async fn sync(State(api): State<Api>) -> Result<Json<SyncDetail>, Problem> {
-    let found = sites(&api)?.sync(view(&api).await?.as_ref());
+    let found = sites(&api)?.sync(view(&api).await?.as_ref().as_ref());
     found.map(Json).ok_or_else(|| Problem::not_found("sites are not in use"))
 }
 
@@ -146,6 +145,22 @@ pub(super) async fn partner_down(
 ) -> Accepted {
     let sites = sites(&api)?;
     sites.partner_down(&node).await.map_err(|error| refused(&error))?;
+    accepted(vec![sites.me().name.clone()])
+}
+
+/// Says that a whole site is down for certain: its blocks are taken over when what it holds has ended. If it is half of the nodes,
+/// those that are left decide without it from then on: if it is not down, and somebody there says the same of those that are
+/// left, addresses will be given to two clients.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sites/{name}/partner-down",
+    tag = "sites",
+    params(("name" = String, Path, description = "The site's name")),
+    responses((status = 202, body = Told), (status = "default", body = Problem))
+)]
+pub(super) async fn site_down(State(api): State<Api>, Segment(name): Segment<String>) -> Accepted {
+    let sites = sites(&api)?;
+    sites.site_down(&name).await.map_err(|error| refused(&error))?;
     accepted(vec![sites.me().name.clone()])
 }
 

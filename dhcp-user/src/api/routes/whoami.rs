@@ -27,7 +27,7 @@ pub struct WhoAmI {
     responses((status = 200, body = WhoAmI), (status = "default", body = Problem))
 )]
 pub(super) async fn whoami(Extension(caller): Extension<Caller>) -> Json<WhoAmI> {
-    let Caller { name, role, subnets } = caller;
+    let Caller { name, role, subnets, proof: _ } = caller;
     let role = role.map_or("", |role| role.as_str()).to_owned();
     Json(WhoAmI { name, role, subnets })
 }

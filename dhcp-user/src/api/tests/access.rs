@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::api::{
-    access::rights::{Need, RIGHTS},
+    access::{
+        local_user::LocalUser,
+        rights::{Need, RIGHTS},
+    },
     changes::Which,
     problem::Problem,
 };
@@ -68,12 +71,15 @@ async fn wrong_tokens_are_refused_and_soon_cost_time_to_their_sender_alone() {
     for token in ["", "x", wrong.as_str(), &"y".repeat(4_000)] {
         assert_eq!(status(&router, token).await, 401);
     }
-    assert_eq!(status(&router, &right).await, 200, "and all is forgiven");
-    for _ in 0..6 {
-        status(&router, &wrong).await;
+    assert_eq!(status(&router, &right).await, 200);
+    for _ in 0..2 {
+        assert_eq!(status(&router, &wrong).await, 401, "a right one in between changes nothing");
     }
     assert_eq!(status(&router, &wrong).await, 429, "wrong ones have to wait");
-    assert_eq!(status(&router, &right).await, 200, "and keep nobody out who has the right one");
+    assert_eq!(status(&router, &right).await, 200, "and keep nobody out who was there before");
+    let guessed = world.token(ApiRole::Admin, &[]);
+    assert_eq!(status(&router, &guessed).await, 429, "nor is a guess looked at that happens to be right");
+    assert_eq!(status(&router, &wrong).await, 429);
     let other = world.seen_by(Peer::Remote { address: source(2), certificate: None });
     assert_eq!(status(&other, &right).await, 200);
     assert_eq!(answer(&other, request("GET", "/healthz", None, "")).await.status(), 200);
@@ -141,6 +147,32 @@ async fn who_hangs_up_in_the_middle_keeps_nothing_out_of_the_record() {
 }
 
 #[tokio::test]
+async fn the_record_names_the_local_user() {
+    let world = World::new(9);
+    let router = world.seen_by(Peer::Local(Some(LocalUser::new(4_294_000_000))));
+    let released = answer(&router, request("DELETE", "/api/v1/leases/198.18.1.1", None, "")).await;
+    assert_eq!(released.status(), 202);
+    assert_eq!(world.api.changes.latest(Which::All, 1)[0].who, "local socket, uid 4294000000");
+}
+
+/// A handler that panics has done something or not: that is for the record, too.
+#[tokio::test]
+async fn what_breaks_off_is_recorded() {
+    let world = World::new(9);
+    async fn breaks() -> &'static str {
+        panic!("for the test")
+    }
+    let router = Router::new()
+        .route("/api/v1/leases/{address}", axum::routing::delete(breaks))
+        .layer(axum::middleware::from_fn_with_state(world.api.clone(), crate::api::access::gate::gate))
+        .layer(Extension(Peer::Local(None)));
+    let response = answer(&router, request("DELETE", "/api/v1/leases/198.18.1.1", None, "")).await;
+    assert_eq!(response.status(), 500);
+    let record = world.api.changes.latest(Which::Done, 1).remove(0);
+    assert!(record.status == 500 && record.detail.contains("half-way"), "{record:?}");
+}
+
+#[tokio::test]
 async fn the_restricted_see_and_change_what_is_theirs() {
     let world = World::new(1_000);
     let token = world.token(ApiRole::Operator, &["198.18.1.0/28", "198.18.2.0/30"]);
@@ -160,7 +192,7 @@ async fn the_restricted_see_and_change_what_is_theirs() {
     assert_eq!(get("/api/v1/leases/export").await.1.lines().count(), 20);
     assert_eq!(get("/api/v1/leases/198.18.1.15").await.0, 200);
     assert_eq!(get("/api/v1/leases/198.18.1.16").await.0, 404, "as if there were none");
-    assert_eq!(get("/api/v1/subnets").await.1, "[]");
+    assert_eq!(get("/api/v1/subnets").await.1, r#"{"subnets":[],"next":null}"#);
     for (method, path) in
         [("DELETE", "/api/v1/leases/198.18.1.16"), ("POST", "/api/v1/leases/198.18.1.16/extend")]
     {

@@ -40,7 +40,7 @@ async fn every_refusal_is_a_problem() {
         ("GET", "/api/v1/audit?limit=0", "", 400),
         ("GET", "/api/v1/reservations?limit=1001", "", 400),
     ] {
-        let response = answer(&world.seen_by(Peer::Local), request(method, path, None, body)).await;
+        let response = answer(&world.seen_by(Peer::Local(None)), request(method, path, None, body)).await;
         let found =
             (response.status().as_u16(), response.headers()["content-type"].to_str().unwrap().to_owned());
         assert!(response.headers().contains_key("x-request-id"));
@@ -63,7 +63,7 @@ async fn requests_have_their_rate() {
         refused += usize::from(status == 429);
     }
     assert!(refused > 0, "fifty in no time are more than five a second");
-    let local = answer(&world.seen_by(Peer::Local), request("GET", "/healthz", None, "")).await;
+    let local = answer(&world.seen_by(Peer::Local(None)), request("GET", "/healthz", None, "")).await;
     assert_eq!(local.status(), 200, "the local socket has no rate");
 }
 

@@ -13,14 +13,14 @@ async fn put(world: &World, tag: Option<&str>, body: &str) -> (u16, String) {
     if let Some(tag) = tag {
         question.headers_mut().insert("if-match", tag.parse().unwrap());
     }
-    let response = answer(&world.seen_by(Peer::Local), question).await;
+    let response = answer(&world.seen_by(Peer::Local(None)), question).await;
     (response.status().as_u16(), text(response).await)
 }
 
 #[tokio::test]
 async fn what_was_looked_at_is_what_is_replaced() {
     let world = World::new(1);
-    let found = answer(&world.seen_by(Peer::Local), request("GET", "/api/v1/config", None, "")).await;
+    let found = answer(&world.seen_by(Peer::Local(None)), request("GET", "/api/v1/config", None, "")).await;
     let tag = found.headers()["etag"].to_str().unwrap().to_owned();
     assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
     assert_eq!(put(&world, None, CONFIG).await.0, 428);
@@ -52,8 +52,8 @@ async fn stalling(router: &Router, path: &str, first: String) -> JoinHandle<Resp
 #[tokio::test]
 async fn one_configuration_is_judged_at_a_time() {
     let mut world = World::new(1);
-    world.api.turns = Turns::new(1 << 10, Duration::from_millis(20));
-    let local = world.seen_by(Peer::Local);
+    world.api.turns = Turns::new(1 << 20, Duration::from_millis(20));
+    let local = world.seen_by(Peer::Local(None));
     let turn = world.api.turns.take().await.unwrap();
     for what in ["validate", "diff"] {
         let question = request("POST", &format!("/api/v1/config/{what}"), None, CONFIG);
@@ -72,7 +72,7 @@ async fn one_configuration_is_judged_at_a_time() {
 async fn who_comes_while_another_is_judged_waits_for_it() {
     let world = World::new(1);
     let turn = world.api.turns.take().await.unwrap();
-    let local = world.seen_by(Peer::Local);
+    let local = world.seen_by(Peer::Local(None));
     let question = request("POST", "/api/v1/config/validate", None, CONFIG);
     let waits = tokio::spawn(async move { answer(&local, question).await.status() });
     tokio::task::yield_now().await;
@@ -84,7 +84,7 @@ async fn who_comes_while_another_is_judged_waits_for_it() {
 #[tokio::test]
 async fn who_sends_slowly_keeps_nobody_waiting() {
     let world = World::new(1);
-    let local = world.seen_by(Peer::Local);
+    let local = world.seen_by(Peer::Local(None));
     for what in ["validate", "diff"] {
         let path = format!("/api/v1/config/{what}");
         let slow = stalling(&local, &path, CONFIG.to_owned()).await;
@@ -97,8 +97,8 @@ async fn who_sends_slowly_keeps_nobody_waiting() {
 #[tokio::test]
 async fn all_bodies_together_have_bounded_room() {
     let mut world = World::new(1);
-    world.api.turns = Turns::new(5, Duration::from_secs(5));
-    let local = world.seen_by(Peer::Local);
+    world.api.turns = Turns::new(5 << 10, Duration::from_secs(5));
+    let local = world.seen_by(Peer::Local(None));
     let slow = stalling(&local, "/api/v1/config/validate", " ".repeat(3 << 10)).await;
     let text = format!("{CONFIG}{}", " ".repeat(2 << 10));
     let small = async || ask(&world, "POST", "/api/v1/config/validate", &text).await;
@@ -116,7 +116,7 @@ async fn all_bodies_together_have_bounded_room() {
         assert_eq!(ask(&world, method, path.trim_end_matches('/'), &text).await.0, 413, "{method} {path}");
     }
     let question = Request::post("/api/v1/config/validate").body(Body::from(&b"{\"\xff\": 1}"[..])).unwrap();
-    let refused = answer(&world.seen_by(Peer::Local), question).await;
+    let refused = answer(&world.seen_by(Peer::Local(None)), question).await;
     assert_eq!(refused.status(), 400);
     assert!(super::text(refused).await.contains("UTF-8"));
 }

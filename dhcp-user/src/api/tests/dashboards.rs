@@ -32,7 +32,7 @@ fn site_figures() -> SiteFigures {
         "reason": "a node is not linked", "priority": 1, "expected_latency": 0,
         "members": [node("a", true), node("b", false)]});
     let sync = json!({"node": "a", "site": "us-west", "mode": "async", "term": 1, "voters": ["a", "b"], "votes": true,
-        "automatic_failover": false, "applied_index": 1, "blocks": 64, "blocks_held": 32, "blocks_closed": 1,
+        "automatic_failover": false, "sites_without_failover": ["us-west"], "applied_index": 1, "blocks": 64, "blocks_held": 32, "blocks_closed": 1,
         "bandwidth_cap": 125_000, "bandwidth_used": 10, "bandwidth_waits": 1, "sent_octets": 2,
         "received_octets": 3, "compression_saved_octets": 4, "dropped_messages": 5,
         "failures": {"certificate": 6}, "problems": []});
@@ -63,7 +63,7 @@ fn scrape() -> String {
     stats.audit = Some(AuditCounts::default());
     let figures = Figures {
         stats,
-        subnets: desk::subnets(&config, |_, _| 3),
+        subnets: desk::subnets(&config, std::net::Ipv4Addr::UNSPECIFIED, |_, _| 3).subnets.into(),
         flushes: FlushSnapshot::default(),
         latency: Latency::default().snapshot(),
         certificate_expires_secs: Some(1),

@@ -29,7 +29,7 @@ fn the_description_in_the_tree_is_current() {
 #[tokio::test]
 async fn the_description_is_made_once_and_not_sent_to_who_knows_it() {
     let world = World::new(1);
-    let router = world.seen_by(Peer::Local);
+    let router = world.seen_by(Peer::Local(None));
     let get = async |known: Option<&str>| {
         let mut question = super::request("GET", "/api/v1/openapi.json", None, "");
         if let Some(known) = known {

@@ -44,7 +44,7 @@ async fn events_come_as_they_happen_and_are_resumed() {
     let world = World::new(1);
     let records: Vec<_> = (0..3).map(record).collect();
     world.api.feed.leases(Timestamp::ZERO, records);
-    let mut stream = Stream::open(&world.seen_by(Peer::Local), "/api/v1/events", Some(1), None).await;
+    let mut stream = Stream::open(&world.seen_by(Peer::Local(None)), "/api/v1/events", Some(1), None).await;
     let event = stream.next().await;
     assert!(
         event.contains("event: lease") && event.contains("id: 2") && event.contains("198.18.1.1"),
@@ -55,7 +55,7 @@ async fn events_come_as_they_happen_and_are_resumed() {
     let event = stream.next().await;
     assert!(event.contains("id: 4") && event.contains("198.18.1.7"), "{event}");
     let wrong = Request::get("/api/v1/events").header("last-event-id", "x").body(Body::empty()).unwrap();
-    assert_eq!(answer(&world.seen_by(Peer::Local), wrong).await.status(), 400);
+    assert_eq!(answer(&world.seen_by(Peer::Local(None)), wrong).await.status(), 400);
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn what_happens_to_sites_comes_among_leases_and_is_resumed_by_the_same_num
     let world = World::new(1);
     world.api.feed.sites(Timestamp::ZERO, vec![down("east")]);
     world.api.feed.leases(Timestamp::ZERO, (0..40).map(record).collect());
-    let local = world.seen_by(Peer::Local);
+    let local = world.seen_by(Peer::Local(None));
     let mut stream = Stream::open(&local, "/api/v1/events", Some(0), None).await;
     let event = stream.next().await;
     assert!(event.contains("event: site\n") && event.contains("id: 1\n"), "{event}");

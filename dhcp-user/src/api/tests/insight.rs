@@ -50,13 +50,16 @@ async fn latencies_are_counted_by_bucket() {
 #[tokio::test]
 async fn a_pool_shows_its_forecast_once_enough_was_seen() {
     let world = World::new(0);
-    let (_, subnets) = ask(&world, "GET", "/api/v1/subnets", "").await;
-    assert!(subnets[0]["pools"][0].get("forecast").is_none());
+    let (_, page) = ask(&world, "GET", "/api/v1/subnets", "").await;
+    assert!(page["subnets"][0]["pools"][0].get("forecast").is_none());
     // An hour before now, 63 addresses more were free than the 3 that are.
     let then = Instant::now().checked_sub(Duration::from_secs(3_600)).unwrap();
-    world.api.trend.pools().note(then, &desk::subnets(&world.api.in_force.config(), |_, _| 66));
-    let (_, subnets) = ask(&world, "GET", "/api/v1/subnets", "").await;
-    let forecast = &subnets[0]["pools"][0]["forecast"];
+    world.api.trend.pools().note(
+        then,
+        &desk::subnets(&world.api.in_force.config(), std::net::Ipv4Addr::UNSPECIFIED, |_, _| 66).subnets,
+    );
+    let (_, page) = ask(&world, "GET", "/api/v1/subnets", "").await;
+    let forecast = &page["subnets"][0]["pools"][0]["forecast"];
     assert_eq!((&forecast["taken_per_hour"], &forecast["seen_secs"]), (&json!(63.0), &json!(3_600)));
     assert_eq!(forecast["full_in_secs"].as_u64().unwrap() / 10, 3 * 3_600 / 63 / 10);
 }
@@ -65,13 +68,14 @@ async fn a_pool_shows_its_forecast_once_enough_was_seen() {
 async fn options_are_shown_as_words_and_octets() {
     let world = World::new(0);
     let (status, options) = ask(&world, "GET", "/api/v1/options", "").await;
-    assert_eq!((status, &options[0]["subnet"]), (200, &json!("198.18.0.0/16")));
-    let mask = &options[0]["options"][0];
+    assert_eq!((status, &options["subnets"][0]["subnet"]), (200, &json!("198.18.0.0/16")));
+    let options = &options["subnets"][0];
+    let mask = &options["options"][0];
     assert_eq!(
         mask,
         &json!({"code": 1, "name": "subnet-mask", "value": "255.255.0.0", "hex": "ffff0000", "always": false})
     );
-    assert_eq!(options[0]["pools"], json!([]));
+    assert_eq!(options["pools"], json!([]));
     let router = world.remote();
     let token = world.token(ApiRole::Viewer, &["198.19.0.0/24"]);
     let part = text(answer(&router, request("GET", "/api/v1/options", Some(&token), "")).await).await;

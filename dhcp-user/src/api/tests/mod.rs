@@ -34,6 +34,8 @@ use super::{
     access::caller::Peer,
     ask::ServiceHandle,
     fake::{Fake, stats},
+    room::Room,
+    views::Views,
 };
 use crate::{
     config::{
@@ -54,6 +56,7 @@ pub(super) struct World {
     pub api: Api,
     pub folder: tempfile::TempDir,
     pub pages: Arc<AtomicUsize>,
+    pub looks: Arc<AtomicUsize>,
 }
 
 const CONFIG: &str = r#"{"dhcp": {"interfaces": ["eth0"], "subnets": [
@@ -99,7 +102,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let fake = Fake::new(leases, hostname);
         let api = fake.api(CONFIG, folder.path()).unwrap();
-        Self { api, folder, pages: fake.pages }
+        Self { api, folder, pages: fake.pages, looks: fake.looks }
     }
 
     /// The router as somebody from the network sees it.
@@ -140,7 +143,7 @@ pub(super) async fn text(response: Response<Body>) -> String {
 
 /// Status and JSON of the answer to a caller on the local socket.
 pub(super) async fn ask(world: &World, method: &str, path: &str, body: &str) -> (u16, Value) {
-    let response = answer(&world.seen_by(Peer::Local), request(method, path, None, body)).await;
+    let response = answer(&world.seen_by(Peer::Local(None)), request(method, path, None, body)).await;
     let status = response.status().as_u16();
     let text = text(response).await;
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))

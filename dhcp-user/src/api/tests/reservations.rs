@@ -21,7 +21,7 @@ async fn addresses(world: &World) -> Vec<(String, String)> {
 #[tokio::test]
 async fn they_are_made_looked_at_changed_and_removed() {
     let world = World::new(20);
-    let router = world.seen_by(Peer::Local);
+    let router = world.seen_by(Peer::Local(None));
     let made = json!({"address": "198.18.250.9", "client_id": "text:y", "hostname": "y", "lease_secs": 60})
         .to_string();
     let response = answer(&router, request("POST", PATH, None, &made)).await;
@@ -154,7 +154,7 @@ async fn a_lease_is_reserved_for_whoever_has_it() {
     assert_eq!(ask(&world, "POST", &reserve(5), r#"{"identify": 1}"#).await.0, 422);
     let mut stale = request("POST", &reserve(5), None, "");
     stale.headers_mut().insert("if-match", "\"0\"".parse().unwrap());
-    assert_eq!(answer(&world.seen_by(Peer::Local), stale).await.status(), 412);
+    assert_eq!(answer(&world.seen_by(Peer::Local(None)), stale).await.status(), 412);
 }
 
 #[tokio::test]
@@ -182,6 +182,33 @@ async fn operators_of_the_subnet_may_and_viewers_may_not() {
     assert_eq!(status("GET", &theirs, Some(&operator), "").await, 404);
     assert_eq!(status("DELETE", &theirs, Some(&operator), "").await, 404);
     assert_eq!(status("DELETE", &one, Some(&operator), "").await, 204);
+}
+
+/// Who has rights to a part of a subnet changes nothing of the rest of it, and learns nothing of it.
+#[tokio::test]
+async fn what_is_outside_of_the_callers_prefixes_is_neither_changed_nor_told() {
+    let world = World::new(20);
+    let router = world.remote();
+    let operator = world.token(ApiRole::Operator, &["198.18.250.0/28"]);
+    let post = async |body: &str| {
+        let response = answer(&router, request("POST", PATH, Some(&operator), body)).await;
+        (response.status().as_u16(), text(response).await)
+    };
+    // The client's lease is 198.18.1.3.
+    let (status, detail) = post(&entry("198.18.250.9", "02:00:00:00:00:03")).await;
+    assert!(status == 403 && !detail.contains("198.18.1.3"), "{status} {detail}");
+    // Its reservation elsewhere, made by the API or in the file.
+    assert_eq!(ask(&world, "POST", PATH, &entry("198.18.251.9", "02:00:00:00:00:77")).await.0, 201);
+    for (mac, other) in [("02:00:00:00:00:77", "198.18.251.9"), ("02:00:00:00:00:01", "198.18.250.1")] {
+        let (status, detail) = post(&entry("198.18.250.9", mac)).await;
+        let told = detail.contains(other);
+        assert!(status == 409 && told == (other == "198.18.250.1"), "{status} {detail}");
+    }
+    // Nor if the new one comes before the other.
+    assert_eq!(ask(&world, "POST", PATH, &entry("198.18.251.10", "02:00:00:00:00:78")).await.0, 201);
+    let (status, detail) = post(&entry("198.18.250.8", "02:00:00:00:00:78")).await;
+    assert!(status == 409 && detail.contains("another reservation") && !detail.contains("251"), "{detail}");
+    assert_eq!(post(&entry("198.18.250.9", "02:00:00:00:00:99")).await.0, 201);
 }
 
 #[tokio::test]
@@ -245,7 +272,7 @@ async fn pages_are_by_address_and_join() {
             loop {
                 let question =
                     request("GET", &format!("{PATH}?limit={limit}{after}"), token.map(|t| &**t), "");
-                let router = if token.is_some() { world.remote() } else { world.seen_by(Peer::Local) };
+                let router = if token.is_some() { world.remote() } else { world.seen_by(Peer::Local(None)) };
                 let page = super::text(answer(&router, question).await).await;
                 let page: Value = serde_json::from_str(&page).unwrap();
                 all.extend(page["reservations"].as_array().unwrap().clone());

@@ -70,7 +70,7 @@ async fn filters_find_and_wrong_ones_are_refused() {
 #[tokio::test]
 async fn leases_are_released_and_extended_only_as_they_were_looked_at() {
     let world = World::new(20);
-    let router = world.seen_by(Peer::Local);
+    let router = world.seen_by(Peer::Local(None));
     let path = "/api/v1/leases/198.18.1.1";
     let shown = answer(&router, request("GET", path, None, "")).await;
     let tag = shown.headers()["etag"].to_str().unwrap().to_owned();
@@ -91,7 +91,7 @@ async fn leases_are_released_and_extended_only_as_they_were_looked_at() {
 #[tokio::test]
 async fn exports_hold_every_lease_once() {
     let world = World::new(3_000);
-    let router = world.seen_by(Peer::Local);
+    let router = world.seen_by(Peer::Local(None));
     let export = answer(&router, request("GET", "/api/v1/leases/export", None, "")).await;
     assert_eq!(export.headers()["content-type"], "application/x-ndjson");
     let lines: Vec<Value> =
@@ -122,12 +122,26 @@ async fn exports_hold_every_lease_once() {
 #[tokio::test]
 async fn subnets_reservations_and_health_are_shown() {
     let world = World::new(1);
-    let (_, subnets) = ask(&world, "GET", "/api/v1/subnets", "").await;
+    let (_, page) = ask(&world, "GET", "/api/v1/subnets", "").await;
+    let subnets = &page["subnets"];
     assert_eq!((&subnets[0]["interface"], &subnets[1]["interface"]), (&"eth0".into(), &Value::Null));
     assert_eq!(
         (&subnets[1]["pools"][0]["size"], &subnets[1]["pools"][0]["used_percent"]),
         (&10.into(), &70.0.into())
     );
+    assert_eq!(page["next"], Value::Null);
+    for path in ["/api/v1/subnets", "/api/v1/options"] {
+        let (_, first) = ask(&world, "GET", &format!("{path}?limit=1"), "").await;
+        assert_eq!(
+            (&first["subnets"][0]["subnet"], &first["next"]),
+            (&"198.18.0.0/16".into(), &"198.18.0.0".into())
+        );
+        let (_, rest) = ask(&world, "GET", &format!("{path}?limit=1&after=198.18.0.0"), "").await;
+        assert_eq!((&rest["subnets"][0]["subnet"], &rest["next"]), (&"198.19.0.0/24".into(), &Value::Null));
+        for wrong in ["limit=0", "limit=1001", "after=x", "first=198.18.0.0"] {
+            assert_eq!(ask(&world, "GET", &format!("{path}?{wrong}"), "").await.0, 400, "{path}?{wrong}");
+        }
+    }
     let (_, first) = ask(&world, "GET", "/api/v1/reservations?limit=1", "").await;
     assert_eq!(first["reservations"][0]["hw_address"], "02:00:00:00:00:01");
     let (_, rest) =
@@ -150,11 +164,76 @@ async fn without_a_service_the_health_endpoints_say_so() {
     let world = World::new(1);
     let (sender, receiver) = sync_channel(1);
     drop(receiver);
-    let api = Api { service: ServiceHandle::new(sender), ..world.api.clone() };
-    let router = api.router().layer(Extension(Peer::Local));
+    let service = ServiceHandle::new(sender);
+    let api = Api { views: Views::new(service.clone()), service, ..world.api.clone() };
+    let router = api.router().layer(Extension(Peer::Local(None)));
     for path in ["/healthz", "/readyz", "/api/v1/leases", "/metrics"] {
         assert_eq!(answer(&router, request("GET", path, None, "")).await.status(), 503, "{path}");
     }
+}
+
+/// However many look at health and pools: the service is asked once in a while for all of them.
+#[tokio::test]
+async fn what_many_look_at_is_asked_for_once() {
+    let world = World::new(1);
+    let router = world.seen_by(Peer::Local(None));
+    for (path, age) in [("/healthz", Duration::from_millis(200)), ("/api/v1/subnets", Duration::from_secs(1))]
+    {
+        let (began, before) = (std::time::Instant::now(), world.looks.load(Ordering::Relaxed));
+        for _ in 0..200 {
+            assert_eq!(answer(&router, request("GET", path, None, "")).await.status(), 200);
+        }
+        let asked = world.looks.load(Ordering::Relaxed) - before;
+        let times = began.elapsed().as_millis() / age.as_millis() + 1;
+        assert!(asked >= 1 && asked as u128 <= times, "{path}: asked {asked} times in {:?}", began.elapsed());
+    }
+}
+
+/// Answers hold their room until they are read.
+#[tokio::test]
+async fn long_answers_have_room_for_all_of_them_together() {
+    let mut world = World::new(3_000);
+    world.api.room = Room::new(3 << 20, Duration::from_millis(50));
+    let router = world.seen_by(Peer::Local(None));
+    let listing = async || answer(&router, request("GET", "/api/v1/leases?limit=2000", None, "")).await;
+    let mut unread = Vec::new();
+    let refused = loop {
+        let response = listing().await;
+        if response.status() != 200 {
+            break response;
+        }
+        unread.push(response);
+        assert!(unread.len() < 20, "answers without end");
+    };
+    assert!(!unread.is_empty());
+    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
+    let read: Value = serde_json::from_str(&text(unread.remove(0)).await).unwrap();
+    assert_eq!(read["leases"].as_array().map(Vec::len), Some(2_000));
+    drop(unread);
+    assert_eq!(listing().await.status(), 200);
+}
+
+/// The export is looked at for its reader's rights at every page.
+#[tokio::test]
+async fn an_export_ends_with_the_rights_to_it() {
+    let world = World::new(3_000);
+    let token = world.token(ApiRole::Viewer, &[]);
+    let id = token.split('_').nth(1).unwrap().to_owned();
+    let router = world.remote();
+    let export = answer(&router, request("GET", "/api/v1/leases/export", Some(&token), "")).await;
+    let mut body = export.into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first.iter().filter(|octet| **octet == b'\n').count(), desk::PAGE_LEASES_MAX);
+    world.api.tokens.revoke(&id).unwrap();
+    let mut more = 0;
+    let failed = loop {
+        match body.frame().await {
+            Some(Ok(_)) => more += 1,
+            Some(Err(_)) => break true,
+            None => break false,
+        }
+    };
+    assert!(failed && more <= 1, "{more} pages more, failed: {failed}");
 }
 
 #[tokio::test]
@@ -183,7 +262,7 @@ async fn metrics_name_reasons_pools_and_flushes() {
 #[tokio::test]
 async fn figures_are_made_once_for_all_who_ask_within_a_second() {
     let world = World::new(1);
-    let router = world.seen_by(Peer::Local);
+    let router = world.seen_by(Peer::Local(None));
     let scrape = async || {
         let body = answer(&router, request("GET", "/metrics", None, "")).await.into_body();
         String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()

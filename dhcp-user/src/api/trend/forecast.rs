@@ -2,7 +2,7 @@
 //! hour, and a straight line through both. No more is claimed than that, and nothing before ten minutes have been seen.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -24,7 +24,8 @@ impl Pools {
     /// Takes in how full pools are; those that are gone are forgotten.
     pub fn note(&mut self, at: Instant, subnets: &[SubnetView]) {
         let pools = || subnets.iter().flat_map(|subnet| &subnet.pools);
-        self.0.retain(|range, _| pools().any(|pool| *range == (pool.first, pool.last)));
+        let there: HashSet<_> = pools().map(|pool| (pool.first, pool.last)).collect();
+        self.0.retain(|range, _| there.contains(range));
         for pool in pools() {
             let looks = self.0.entry((pool.first, pool.last)).or_default();
             if looks.len() == LOOKS_KEPT {

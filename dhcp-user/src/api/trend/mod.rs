@@ -13,7 +13,7 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::{forecast::Pools, rates::Rates};
-use super::ask::ServiceHandle;
+use super::{ask::ServiceHandle, views::Views};
 use crate::{
     server::{clock, service::Query},
     time::Timestamp,
@@ -44,17 +44,17 @@ impl Trend {
 
     /// Looks at a service, for ever. A look that the service is too busy for is left out: rates are of the time that has
     /// really passed.
-    pub async fn follow(self, service: ServiceHandle) {
+    pub async fn follow(self, service: ServiceHandle, views: Views) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = 0_u32;
         loop {
             ticks.tick().await;
-            if let Ok(stats) = service.ask(Query::Stats).await {
+            if let Ok(stats) = service.ask_for_itself(Query::Stats).await {
                 self.rates().note(Instant::now(), Timestamp(clock::wall_ns()), &stats);
             }
             if looks.is_multiple_of(POOLS_EVERY)
-                && let Ok(subnets) = service.ask(Query::Subnets).await
+                && let Ok(subnets) = views.subnets().await
             {
                 self.pools().note(Instant::now(), &subnets);
             }

@@ -20,7 +20,7 @@ use ratatui::{
 };
 
 use self::model::{Sample, Screen};
-use super::{ask::wait, remote::Asking, sites::safe};
+use super::{ask::wait, manage::all_subnets, remote::Asking, sites::safe};
 use crate::{
     control::client::{AskError, Daemon},
     server::feed::FeedEvent,
@@ -139,7 +139,7 @@ fn watch(
 
 async fn sample(daemon: &Daemon) -> Result<Sample> {
     let stats = daemon.get("/api/v1/stats").await?;
-    let subnets = daemon.get("/api/v1/subnets").await?;
+    let subnets = all_subnets(daemon).await?;
     let sites = sites(daemon).await?;
     Ok(Sample { at: Instant::now(), stats, subnets, sites })
 }
@@ -186,17 +186,17 @@ fn samples(daemon: &Daemon, every: Duration, news: &SyncSender<News>) {
 }
 
 fn events(daemon: &Daemon, news: &SyncSender<News>) {
-    let mut last = 0;
+    let mut last = None;
     loop {
         let mut line = Vec::new();
+        let after = last;
         let ended = wait(async {
-            let stream = daemon.stream(EVENTS, |octets| {
+            let stream = daemon.events(EVENTS, after, |octets| {
                 for &octet in octets {
                     match octet {
                         b'\n' => {
-                            // A stream begins with the latest: those seen on the one before are not shown again.
-                            if let Some(event) = read_event(&line).filter(|event| event.id() > last) {
-                                last = event.id();
+                            if let Some(event) = read_event(&line) {
+                                last = Some(event.id());
                                 if news.send(News::Event(event)).is_err() {
                                     return Err(std::io::Error::other("nobody watches"));
                                 }
@@ -211,9 +211,10 @@ fn events(daemon: &Daemon, news: &SyncSender<News>) {
             });
             Ok(stream.await?)
         });
-        let trouble =
-            ended.err().map_or_else(|| "the event stream ended".to_owned(), |error| format!("{error:#}"));
-        if news.send(News::Trouble(trouble)).is_err() {
+        // One that ends in order is to be begun anew after the last event seen: every few minutes each is.
+        if let Err(error) = ended
+            && news.send(News::Trouble(format!("{error:#}"))).is_err()
+        {
             return;
         }
         thread::sleep(Duration::from_secs(1));

@@ -143,7 +143,7 @@ impl<'a> Beside<'a> {
                 *placed = true;
             }
             let fitting = match self.several && room.pool_of(made.address()).is_none() {
-                true => Err((false, outside_pools(made.address()))),
+                true => Err((None, outside_pools(made.address()))),
                 false => fit(made, &identities, &addresses, room, &mut plain, resolver),
             };
             match fitting {
@@ -152,8 +152,8 @@ impl<'a> Beside<'a> {
                     addresses.insert(reservation.address);
                     reservations.push(reservation);
                 }
-                Err((conflict, why)) => {
-                    self.left_out.push(LeftOut { made: made.clone(), conflict, why });
+                Err((in_its_way, why)) => {
+                    self.left_out.push(LeftOut { made: made.clone(), in_its_way, why });
                 }
             }
         }
@@ -164,7 +164,7 @@ impl<'a> Beside<'a> {
         let Self { made, several: _, placed, mut left_out } = self;
         let nowhere = made.iter().zip(placed).filter(|(_, placed)| !placed).map(|(made, _)| LeftOut {
             made: made.clone(),
-            conflict: false,
+            in_its_way: None,
             why: format!("{} is in no subnet of the configuration", made.address()),
         });
         left_out.extend(nowhere);
@@ -180,7 +180,7 @@ fn outside_pools(address: Ipv4Addr) -> String {
     )
 }
 
-/// One of the API's among those that are there; or whether another is in its way, and what is wrong.
+/// One of the API's among those that are there; or which other is in its way, and what is wrong.
 fn fit(
     made: &Made,
     identities: &HashMap<HostIdentity, Ipv4Addr>,
@@ -188,19 +188,19 @@ fn fit(
     room: &Room<'_>,
     plain: &mut Option<Arc<Policy>>,
     resolver: &mut Resolver,
-) -> Result<Reservation, (bool, String)> {
+) -> Result<Reservation, (Option<Ipv4Addr>, String)> {
     let address = made.address();
-    let unknown = || (false, format!("{address}: another version of this program made it; make it anew"));
+    let unknown = || (None, format!("{address}: another version of this program made it; make it anew"));
     let entry = made.entry().ok_or_else(unknown)?;
     let mut problems = Problems::new(&address.to_string());
     let settled = room.settle(&entry, plain, resolver, &Path::ROOT, &mut problems);
-    let settled = settled.filter(|_| problems.is_empty()).ok_or_else(|| (false, problems.to_string()))?;
+    let settled = settled.filter(|_| problems.is_empty()).ok_or_else(|| (None, problems.to_string()))?;
     if addresses.contains(&address) {
-        return Err((true, format!("{address} is reserved for another client already")));
+        return Err((Some(address), format!("{address} is reserved for another client already")));
     }
     if let Some(other) = identities.get(&settled.identity) {
         let prefix = room.surroundings.prefix;
-        return Err((true, format!("{other} is reserved for the same client in {prefix} already")));
+        return Err((Some(*other), format!("{other} is reserved for the same client in {prefix} already")));
     }
     Ok(Reservation { made: Some(made.clone()), ..settled })
 }

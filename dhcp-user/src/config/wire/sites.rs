@@ -152,13 +152,14 @@ impl Default for Synchronization {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Allocation {
-    /// `geographic`: the site with the least latency. `priority`: the most preferred site. `balanced`: the site with
-    /// the most free addresses.
+    /// Which of the sites nobody names below is asked first. `geographic`: the one with the least `latency`. `priority`: the
+    /// most preferred one. `balanced`: the one with the most free addresses.
     #[schemars(extend("enum" = ["geographic", "priority", "balanced"]))]
     pub(in crate::config) strategy: String,
-    /// Use the local site's addresses while there are any.
+    /// Use the local site's addresses while there are any. If not, it is a site like the others: with `geographic` it comes by
+    /// its `latency`, which is 0 unless it says otherwise.
     pub(in crate::config) prefer_local: bool,
-    /// Sites to turn to, in order. The local site, if named, is passed over.
+    /// Sites to turn to before all those that are not named, in order. The local site, if named, is passed over.
     pub(in crate::config) fallback_sites: Vec<String>,
 }
 

@@ -217,7 +217,8 @@ impl Reloader {
         let config = config.map_err(|error| Refusal::DoesNotFit(error.to_string()))?;
         let batch = Batch { meta: vec![taken.meta()], ..batch };
         // It is decided already.
-        let config = self.order(Step { config, batch, even_if_held: true, only_judge: false })?;
+        let step = Step { config, batch, even_if_held: true, within: Vec::new(), only_judge: false };
+        let config = self.order(step)?;
         let known = &standing.config.left_out;
         tell_left_out(config.left_out.iter().filter(|left| !known.contains(left)));
         self.taken.send_replace(taken);

@@ -169,7 +169,7 @@ pub struct Reloader {
     pins: Option<PinDirectory>,
     asking: AskingBy,
     events: SyncSender<Event>,
-    one: Mutex<()>,
+    one: Arc<Mutex<()>>,
     /// The other nodes, if there are some.
     sites: OnceLock<Arc<Sites>>,
     /// Which of their reservations are in force here.
@@ -198,13 +198,18 @@ impl Reloader {
         let state = in_force.config().api.state_path.clone();
         let previous = state.join("previous-configuration.json");
         let files = Files { current: path, previous, state };
-        let (one, edits, sites) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        let (one, edits, sites) = (Arc::default(), Mutex::default(), OnceLock::new());
         Self { files, in_force, pins, asking, events, one, sites, taken: watch::Sender::new(taken), edits }
     }
 
     /// What is in force.
     pub const fn in_force(&self) -> &InForce {
         &self.in_force
+    }
+
+    /// The [`version`] of what is in force.
+    pub fn version_in_force(&self) -> String {
+        version(&self.in_force.standing().text)
     }
 
     /// Whether `text` could be put in force now, and what it says.
@@ -237,22 +242,23 @@ impl Reloader {
         .await
     }
 
-    /// Writes the file and takes it up. `expected`: only if what is in force has this [`version`].
+    /// Writes the file and takes it up. `expected`: only if what is in force has one of these [`version`]s. The text is kept
+    /// until that is done, or whoever asked has gone before it began.
     ///
     /// # Errors
     /// What is in the way; then what was in force is, and the file says so.
     pub async fn apply(
         self: &Arc<Self>,
-        text: String,
-        expected: Option<String>,
+        text: impl AsRef<str> + Send + 'static,
+        expected: Option<Vec<String>>,
     ) -> Result<Reloaded, ReloadError> {
         self.alone(move |this| {
             let before = this.in_force.standing();
             let version = version(&before.text);
-            if expected.is_some_and(|expected| expected != version) {
+            if expected.is_some_and(|expected| !expected.contains(&version)) {
                 return Err(ReloadError::Changed(version));
             }
-            this.write_and_take_up(&text)
+            this.write_and_take_up(text.as_ref())
         })
         .await
     }
@@ -285,14 +291,16 @@ impl Reloader {
         done.map(|reloaded| Reloaded { in_file, ..reloaded })
     }
 
-    /// Does `work` to its end beside whoever asked, who may go; nothing else is taken up meanwhile.
+    /// Does `work` to its end beside whoever asked, who may go then; nothing else is taken up meanwhile. Whoever goes before
+    /// it begins has it not done at all.
     async fn alone(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<Reloaded, ReloadError> + Send + 'static,
     ) -> Result<Reloaded, ReloadError> {
         let this = Arc::clone(self);
+        let one = Arc::clone(&self.one).lock_owned().await;
         let done = tokio::spawn(async move {
-            let _one = this.one.lock().await;
+            let _one = one;
             let worker = Arc::clone(&this);
             manager::reloading();
             let done = tokio::task::spawn_blocking(move || work(&worker)).await;

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
+use ipnet::Ipv4Net;
 use tokio::sync::oneshot;
 
 use super::{Reloader, agreed::Taken, decide::Standing, version};
@@ -41,6 +42,15 @@ pub struct Wish {
     pub expected: Option<Vec<String>>,
     /// Even if another client holds the address.
     pub even_if_held: bool,
+    /// The prefixes whoever wants it has rights to: no lease outside may be concerned, and nothing is told of what is
+    /// there; empty for everywhere.
+    pub within: Vec<Ipv4Net>,
+}
+
+impl Wish {
+    fn may_tell_of(&self, address: Ipv4Addr) -> bool {
+        self.within.is_empty() || self.within.iter().any(|prefix| prefix.contains(&address))
+    }
 }
 
 /// Why the reservations stay as they were.
@@ -106,6 +116,8 @@ pub(super) struct Step {
     /// What is to be kept of it.
     pub batch: Batch,
     pub even_if_held: bool,
+    /// As of the wish.
+    pub within: Vec<Ipv4Net>,
     pub only_judge: bool,
 }
 
@@ -115,14 +127,12 @@ impl Reloader {
     /// # Errors
     /// What is in the way; then nothing has changed.
     pub async fn reserve(self: &Arc<Self>, wish: Wish) -> Result<Arc<Config>, Refusal> {
+        if !self.is_one_of_several() {
+            return self.one_at_a_time(move |this| this.reserve_alone(&wish)).await;
+        }
         let this = Arc::clone(self);
         // To its end beside whoever asked, who may go.
-        let done = tokio::spawn(async move {
-            match this.is_one_of_several() {
-                true => this.reserve_together(wish).await,
-                false => this.one_at_a_time(move |this| this.reserve_alone(&wish)).await,
-            }
-        });
+        let done = tokio::spawn(async move { this.reserve_together(wish).await });
         done.await.unwrap_or(Err(Refusal::Stopping))
     }
 
@@ -130,15 +140,19 @@ impl Reloader {
         self.in_force.config().multi_site.as_ref().is_some_and(|section| section.enabled)
     }
 
-    /// Does `work` where it may wait, and nothing else is taken up meanwhile.
+    /// Does `work` where it may wait, and nothing else is taken up meanwhile: to its end beside whoever asked, who may go; not
+    /// at all if they go before it begins.
     pub(super) async fn one_at_a_time<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let _one = self.one.lock().await;
+        let one = Arc::clone(&self.one).lock_owned().await;
         let this = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || work(&this)).await;
-        done.unwrap_or(Err(Refusal::Stopping))
+        let done = tokio::task::spawn_blocking(move || {
+            let _one = one;
+            work(&this)
+        });
+        done.await.unwrap_or(Err(Refusal::Stopping))
     }
 
     fn reserve_alone(&self, wish: &Wish) -> Result<Arc<Config>, Refusal> {
@@ -153,17 +167,19 @@ impl Reloader {
 
     pub(super) fn planned(&self, wish: &Wish) -> Result<Step, Refusal> {
         let (config, batch) = planned(&self.in_force.standing(), wish)?;
-        Ok(Step { config, batch, even_if_held: wish.even_if_held, only_judge: false })
+        let Wish { even_if_held, within, .. } = wish;
+        let (even_if_held, within) = (*even_if_held, within.clone());
+        Ok(Step { config, batch, even_if_held, within, only_judge: false })
     }
 
     /// Has the service put a configuration in force that differs by its reservations alone, or judge whether it could.
     pub(super) fn order(&self, step: Step) -> Result<Arc<Config>, Refusal> {
         let standing = self.in_force.standing();
-        let Step { config, mut batch, even_if_held, only_judge } = step;
+        let Step { config, mut batch, even_if_held, within, only_judge } = step;
         batch.meta.push((MetaKey::ConfigDigest, digest_of(&config, &standing.servers)));
         let changes = changes(&standing.config, &config);
         let config = Arc::new(config);
-        let reserve = Reserve { config: Arc::clone(&config), changes, batch, even_if_held };
+        let reserve = Reserve { config: Arc::clone(&config), changes, batch, even_if_held, within };
         let (to, answer) = oneshot::channel();
         let order = Order { reserve, only_judge, to };
         self.events.send(Event::Reserve(Box::new(order))).map_err(|_| Refusal::Stopping)?;
@@ -219,12 +235,16 @@ fn planned(standing: &Standing, wish: &Wish) -> Result<(Config, Batch), Refusal>
         if left.made.address() == address || !was_out {
             let other = left.made.address();
             let why = match other == address {
-                true => left.why.clone(),
+                true => left.why_for(|other| wish.may_tell_of(other)).to_owned(),
+                false if !wish.may_tell_of(other) => {
+                    "another reservation is for the same client already".to_owned()
+                }
                 false => format!(
                     "{other} is reserved for the same client already: change that, or remove it first"
                 ),
             };
-            return Err(if left.conflict { Refusal::Conflict(why) } else { Refusal::DoesNotFit(why) });
+            let is_conflict = left.in_its_way.is_some();
+            return Err(if is_conflict { Refusal::Conflict(why) } else { Refusal::DoesNotFit(why) });
         }
     }
     Ok((config, batch))

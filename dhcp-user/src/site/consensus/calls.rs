@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Types, cluster::Entry};
+use super::{Types, cluster::Entry, survivors::Without};
 use crate::site::{
     link::{
         shared::{SendError, Shared},
@@ -50,6 +50,15 @@ pub enum Question {
     Membership(MemberChange),
     /// Whether it would vote.
     WouldVote,
+    /// Whether it can go on without others.
+    Ready(Without),
+    /// To follow nobody of an earlier term than this vote's from now on, if it can go on without others.
+    Promise {
+        /// Without whom, and with whom.
+        without: Without,
+        /// The vote.
+        vote: openraft::Vote<u64>,
+    },
 }
 
 /// A change to the membership.

@@ -27,6 +27,7 @@ use super::{
     cluster::{Entry, Outcome},
     machine::{Agreed, Machine},
     network::Network,
+    returned::Returned,
     store::{Store, StoreError},
 };
 use crate::{
@@ -98,6 +99,8 @@ pub struct Council {
     /// Since when a leader has been heard, when it was last, and how far everything was agreed on then.
     led: Mutex<Option<Led>>,
     pub(super) under_way: Arc<Semaphore>,
+    /// Held while it goes on without others.
+    pub(super) going_on: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Council {
@@ -161,6 +164,7 @@ impl Council {
             said: Mutex::default(),
             led: Mutex::default(),
             under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
+            going_on: tokio::sync::Mutex::default(),
         });
         tokio::spawn(tend(Arc::clone(&council)));
         Ok(council)
@@ -206,6 +210,16 @@ impl Council {
 
     pub(super) const fn raft(&self) -> &Raft {
         &self.raft
+    }
+
+    /// Log and votes, for whoever only reads.
+    pub(super) fn log_store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// The longest an election may be waited for.
+    pub(super) const fn election_max(&self) -> Duration {
+        self.election_max
     }
 
     pub(super) const fn me(&self) -> &Node {
@@ -264,6 +278,10 @@ impl Council {
             Question::Propose(entry) => answer(links, from, number, &self.write(entry).await),
             Question::Membership(change) => answer(links, from, number, &self.change_here(change).await),
             Question::WouldVote => answer(links, from, number, &Ok::<_, String>(self.votes.load(Relaxed))),
+            Question::Ready(without) => answer(links, from, number, &self.ready(&without).await),
+            Question::Promise { without, vote } => {
+                answer(links, from, number, &self.promise(&without, vote).await);
+            }
         }
     }
 
@@ -320,7 +338,16 @@ impl Council {
                         return Err(void.to_string());
                     }
                 }
-                let gone = ChangeMembers::RemoveVoters([key.0].into());
+                // One that was said to be lost, and did not come back, is told everything and decides nothing.
+                let votes = {
+                    let metrics = self.raft.metrics();
+                    let metrics = metrics.borrow();
+                    metrics.membership_config.membership().voter_ids().any(|id| id == key.0)
+                };
+                let gone = match votes {
+                    true => ChangeMembers::RemoveVoters([key.0].into()),
+                    false => ChangeMembers::RemoveNodes([key.0].into()),
+                };
                 let gone = timeout(CATCH_UP_MAX, self.raft.change_membership(gone, false)).await;
                 gone.map_err(late)?.map(drop).map_err(|error| error.to_string())
             }
@@ -391,7 +418,7 @@ impl Council {
 
 /// Begins what is to be begun, and tells who leads when that changes.
 async fn tend(council: Arc<Council>) {
-    let (mut begun, mut leader, mut told, mut back_since) = (false, None, false, None);
+    let (mut begun, mut leader, mut told, mut returned) = (false, None, false, Returned::default());
     loop {
         sleep(TEND_EVERY).await;
         if let Some(failure) = council.failure() {
@@ -422,7 +449,8 @@ async fn tend(council: Arc<Council>) {
             let nodes = council.nodes.iter().map(|node| node.key).collect();
             drop(council.write(Entry::Begin { cluster: rand::random(), nodes }).await);
         }
-        council.take_back(&mut back_since).await;
+        council.settle().await;
+        council.take_back(&mut returned).await;
         let standing = council.standing();
         if standing.leader != leader {
             leader = standing.leader;

@@ -5,9 +5,10 @@
 //! * [`store`]: log, votes and snapshots in a `redb` file. [`calls`]: questions and answers over links. [`network`]: the
 //!   engine's messages as such questions.
 //! * [`council`]: the engine at work: how it begins, who may vote, what is proposed, who is a member;
-//!   [`propose`]: what is to be decided; `alone`: going on without the other of two nodes.
+//!   [`propose`]: what is to be decided.
+//! * [`survivors`]: going on without nodes that are lost for certain, where no majority is left; `returned`: their votes, when they are
+//!   back.
 
-mod alone;
 pub mod calls;
 pub mod cluster;
 pub mod council;
@@ -15,7 +16,9 @@ pub mod machine;
 pub mod network;
 pub mod propose;
 pub mod reservations;
+mod returned;
 pub mod store;
+pub mod survivors;
 
 #[cfg(test)]
 mod tests;

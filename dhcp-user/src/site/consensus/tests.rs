@@ -1,4 +1,5 @@
-//! Three nodes in one process, linked by pipes: how a cluster begins, loses its leader, and takes back who was away.
+//! Several nodes in one process, linked by pipes: how a cluster begins, loses its leader, and takes back who was away; how half of it
+//! goes on without the other half.
 
 use std::{
     path::Path,
@@ -24,12 +25,12 @@ use super::{
 use crate::{
     config::{self, Config},
     site::{
-        delegation::{Command, NodeId, Void},
+        delegation::{Command, NodeId, Presence, Void},
         link::{
             connection,
             greet::{accept, call},
             shaper::Shaper,
-            shared::{Identity, LinkEvent, Shared, Timing},
+            shared::{Cut, Identity, LinkEvent, Shared, Timing},
             terms::Terms,
         },
         roster::Roster,
@@ -41,8 +42,8 @@ use crate::{
 const SOON: Duration = Duration::from_secs(40);
 
 fn config(node: usize, count: usize) -> Config {
-    let nodes = ["n0.example", "n1.example", "n2.example"].get(..count).unwrap();
-    let nodes = serde_json::to_string(nodes).unwrap();
+    let nodes: Vec<String> = (0..count).map(|n| format!("n{n}.example")).collect();
+    let nodes = serde_json::to_string(&nodes).unwrap();
     let text = format!(
         r#"{{"dhcp": {{"datacenter": {{"multi_site": {{"enabled": true, "local_site": "s", "node": "n{node}.example",
             "sites": [{{"name": "s", "nodes": {nodes}}}],
@@ -83,6 +84,7 @@ impl Node {
             write_max: SOON,
             again_min: SOON,
             again_max: SOON,
+            lasted: SOON,
         };
         let start = Instant::now();
         let now = Arc::new(move || Timestamp(u64::try_from(start.elapsed().as_nanos()).unwrap()));
@@ -108,7 +110,7 @@ impl Node {
         self.council.stop().await;
         self.tasks.iter().for_each(JoinHandle::abort);
         for node in self.links.roster.others() {
-            self.links.cut(node.key);
+            self.links.cut(node.key, Cut::Behind);
         }
     }
 
@@ -307,7 +309,9 @@ async fn of_two_nodes_one_goes_on_alone_when_it_is_told_to() {
     let undecided = a.council.decide(reserve(0, "a")).await.unwrap_err();
     assert!(matches!(undecided, Undecided::Nothing(_)), "{undecided}");
     a.council.propose(Entry::Blocks(renew(2)));
-    a.council.go_on_without(&partner).await.unwrap();
+    until("the link to be gone", || a.links.number(partner.key).is_none()).await;
+    a.council.go_on_without(&[partner.key].into()).await.unwrap();
+    a.council.go_on_without(&[partner.key].into()).await.unwrap();
     // A proposal made while nobody leads is dropped, and made again, as the node does.
     until("a to decide alone", || {
         a.council.propose(Entry::Blocks(renew(3)));
@@ -360,4 +364,215 @@ async fn who_is_added_votes_when_it_counts_as_a_voter() {
         known.is_some() && known == other && known != Some(gone_key(led))
     })
     .await;
+}
+
+/// Nodes that are all linked and know their cluster and who leads.
+async fn begun(count: usize, folder: &Path) -> Vec<Option<Node>> {
+    let mut nodes = Vec::new();
+    for n in 0..count {
+        nodes.push(Node::start_of(n, count, &folder.join(n.to_string())).await);
+    }
+    for (n, node) in nodes.iter().enumerate() {
+        for other in &nodes[..n] {
+            connect(node, other).await;
+        }
+    }
+    until("all to know the cluster and who leads", || {
+        let all: Vec<&Node> = nodes.iter().collect();
+        nodes.iter().all(|node| node.council.machine().cluster().id.is_some()) && leader(&all).is_some()
+    })
+    .await;
+    // Whoever was told of the cluster before it began itself votes a little later.
+    until("all to vote", || nodes.iter().all(|node| node.council.standing().votes)).await;
+    nodes.into_iter().map(Some).collect()
+}
+
+async fn lose(nodes: &mut [Option<Node>], lost: &[usize]) {
+    for n in lost {
+        nodes[*n].take().unwrap().stop().await;
+    }
+    let unlinked = |node: &Node| lost.iter().all(|n| node.links.number(gone_key(*n)).is_none());
+    until("their links to be gone", || nodes.iter().flatten().all(unlinked)).await;
+}
+
+async fn restart(n: usize, count: usize, folder: &Path) -> Node {
+    let path = folder.join(n.to_string());
+    until("the file to be free", || Store::open(&path, &format!("n{n}.example")).is_ok()).await;
+    Node::start_of(n, count, &path).await
+}
+
+async fn part(a: &Node, b: &Node) {
+    let (one, other) = (a.links.roster.me().key, b.links.roster.me().key);
+    a.links.cut(other);
+    until("both to be parted", || a.links.number(other).is_none() && b.links.number(one).is_none()).await;
+}
+
+/// All nodes are members, and in.
+async fn all_in(council: &Council, nodes: &[u16]) {
+    let ids: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
+    let found = Command::Found { founder: ids[0], nodes: ids.clone(), blocks: 4, digest: 1 };
+    assert_eq!(decided(council, Entry::Blocks(found)).await, Outcome::Done);
+    for n in 1..ids.len() {
+        join(council, ids[n], &ids[..n]).await;
+    }
+}
+
+async fn join(council: &Council, node: NodeId, those_in: &[NodeId]) {
+    assert_eq!(decided(council, Entry::Blocks(Command::Join { node })).await, Outcome::Done);
+    let mut attempt = 0;
+    until("the node to join as far as is known here", || {
+        let cluster = council.machine().cluster();
+        let joining = cluster
+            .delegations
+            .member(node)
+            .filter(|member| matches!(member.presence, Presence::Joining { .. }));
+        attempt = joining.map_or(0, |member| member.attempt);
+        attempt > 0
+    })
+    .await;
+    for by in those_in {
+        let confirm = Command::Confirm { node, attempt, by: *by };
+        assert_eq!(decided(council, Entry::Blocks(confirm)).await, Outcome::Done);
+    }
+}
+
+fn number(council: &Council, n: usize) -> NodeId {
+    council.machine().cluster().number(gone_key(n)).unwrap()
+}
+
+fn voters(node: &Node) -> Vec<String> {
+    let mut voters = node.council.standing().voters;
+    voters.sort();
+    voters
+}
+
+fn names(numbers: &[usize]) -> Vec<String> {
+    let mut names: Vec<String> = numbers.iter().map(|n| format!("n{n}.example")).collect();
+    names.sort();
+    names
+}
+
+/// Half of the nodes are lost, and one of those that are left has a shorter log than the other. What only the longer has was agreed on
+/// and stays; the shorter one is asked, and the longer goes on. The lost ones do not win an election when they are back, not even
+/// with one of the others; they are given their votes back when they are in, but one that was removed meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_of_the_nodes_go_on_from_the_longest_log_and_take_the_others_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nodes = begun(4, folder.path()).await;
+    all_in(&nodes[0].as_ref().unwrap().council, &[0, 1, 2, 3]).await;
+    let led = leader(&nodes.iter().flatten().collect::<Vec<_>>()).unwrap();
+    let [behind, ahead, other] = [1, 2, 3].map(|n| (led + n) % 4);
+    let node =
+        |nodes: &[Option<Node>], n: usize| nodes[n].as_ref().map(|node| Arc::clone(&node.council)).unwrap();
+    until("everybody to have everything", || {
+        let commands = nodes[led].as_ref().unwrap().commands();
+        nodes.iter().flatten().all(|node| node.commands() == commands)
+    })
+    .await;
+    // The leader and two more agree on something of which the fourth does not hear.
+    for n in [led, ahead, other] {
+        part(nodes[behind].as_ref().unwrap(), nodes[n].as_ref().unwrap()).await;
+    }
+    assert_eq!(decided(&node(&nodes, led), Entry::Blocks(renew(7))).await, Outcome::Done);
+    until("those that are left to have it", || nodes[ahead].as_ref().unwrap().commands().contains(&renew(7)))
+        .await;
+    assert!(!nodes[behind].as_ref().unwrap().commands().contains(&renew(7)));
+    let lost = [gone_key(led), gone_key(other)].into();
+    // All that are left must be linked, and none of the lost.
+    let refused = node(&nodes, behind).go_on_without(&lost).await.unwrap_err();
+    assert!(refused.contains(&format!("n{ahead}.example is not linked with n{behind}.example")), "{refused}");
+    connect(nodes[behind].as_ref().unwrap(), nodes[ahead].as_ref().unwrap()).await;
+    let refused = node(&nodes, behind).go_on_without(&lost).await.unwrap_err();
+    assert!(refused.contains("it is not down"), "{refused}");
+    lose(&mut nodes, &[led, other]).await;
+    node(&nodes, behind).go_on_without(&lost).await.unwrap();
+    let left = [behind, ahead];
+    until("those that are left to decide", || {
+        left.iter().all(|n| voters(nodes[*n].as_ref().unwrap()) == names(&left))
+    })
+    .await;
+    assert_eq!(decided(&node(&nodes, behind), Entry::Blocks(renew(8))).await, Outcome::Done);
+    until("both to have everything", || {
+        let commands = left.map(|n| nodes[n].as_ref().unwrap().commands());
+        commands[0] == commands[1] && [renew(7), renew(8)].iter().all(|command| commands[0].contains(command))
+    })
+    .await;
+
+    // The lost ones are back, and linked alone with the one of the others that does not lead: by what they know these three are a
+    // majority.
+    let leads = |n: &usize| nodes[*n].as_ref().unwrap().council.leads();
+    until("one of those that are left to lead", || left.iter().any(leads)).await;
+    let quiet = left.into_iter().find(|n| !leads(n)).unwrap();
+    let [one, two] = [restart(led, 4, folder.path()).await, restart(other, 4, folder.path()).await];
+    part(nodes[behind].as_ref().unwrap(), nodes[ahead].as_ref().unwrap()).await;
+    connect(&one, &two).await;
+    connect(&one, nodes[quiet].as_ref().unwrap()).await;
+    connect(&two, nodes[quiet].as_ref().unwrap()).await;
+    let term = one.council.standing().term.max(two.council.standing().term);
+    until("them to have tried elections", || {
+        one.council.standing().term.max(two.council.standing().term) > term + 1
+    })
+    .await;
+    assert!(!one.council.leads() && !two.council.leads());
+    assert!(!one.commands().contains(&renew(8)));
+
+    // All are linked again: they are told everything, and decide nothing.
+    connect(nodes[behind].as_ref().unwrap(), nodes[ahead].as_ref().unwrap()).await;
+    let loud = if quiet == ahead { behind } else { ahead };
+    connect(&one, nodes[loud].as_ref().unwrap()).await;
+    connect(&two, nodes[loud].as_ref().unwrap()).await;
+    let council = node(&nodes, ahead);
+    until("them to be told everything", || {
+        [&one, &two].iter().all(|node| node.commands().contains(&renew(8)) && voters(node) == names(&left))
+    })
+    .await;
+    // Both are put out, which is what comes of their silence; one is removed for good, the other joins again.
+    for n in [led, other] {
+        let node = number(&council, n);
+        let renewals = council.machine().cluster().delegations.member(node).unwrap().renewals;
+        let put_out = Command::PutOut { node, renewals, heirs: Vec::new() };
+        assert_eq!(decided(&council, Entry::Blocks(put_out)).await, Outcome::Done);
+    }
+    let end = Instant::now() + SOON;
+    let remove = MemberChange::Remove { name: format!("n{other}.example") };
+    while let Err(error) = council.change(remove.clone()).await {
+        assert!(Instant::now() < end, "{error}");
+    }
+    let those_in = left.map(|n| number(&council, n));
+    join(&council, number(&council, led), &those_in).await;
+    until("it to decide again", || voters(nodes[ahead].as_ref().unwrap()) == names(&[behind, ahead, led]))
+        .await;
+    until("it to know that", || voters(&one) == names(&[behind, ahead, led])).await;
+    let deciders = nodes[ahead].as_ref().unwrap();
+    assert!(deciders.links.number(gone_key(other)).is_some(), "it was there all the time");
+    assert!(council.machine().presence(gone_key(other)).is_none(), "it is a member");
+}
+
+/// Three of six go on: all three together first, so that none of them can be won over by the lost ones, then a majority of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_of_six_go_on_and_two_of_them_are_a_majority_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nodes = begun(6, folder.path()).await;
+    lose(&mut nodes, &[3, 4, 5]).await;
+    let lost = [3, 4, 5].map(gone_key).into();
+    let council =
+        |n: usize, nodes: &[Option<Node>]| nodes[n].as_ref().map(|node| Arc::clone(&node.council)).unwrap();
+    council(1, &nodes).go_on_without(&lost).await.unwrap();
+    until("a majority of three to decide", || {
+        nodes.iter().flatten().all(|node| {
+            let metrics = node.council.raft().metrics();
+            let membership = metrics.borrow().membership_config.clone();
+            membership.membership().get_joint_config().len() == 1 && voters(node) == names(&[0, 1, 2])
+        })
+    })
+    .await;
+    lose(&mut nodes, &[2]).await;
+    assert_eq!(decided(&council(0, &nodes), reserve(0, "a")).await, Outcome::Reserved(1));
+    until("the other to have it", || nodes[1].as_ref().unwrap().reserved() == ["a"]).await;
+    // Of these three one is left without the other: fewer than half.
+    lose(&mut nodes, &[1]).await;
+    let refused = council(0, &nodes).go_on_without(&[gone_key(1), gone_key(2)].into()).await.unwrap_err();
+    assert!(refused.contains("fewer than half"), "{refused}");
+    let refused = council(0, &nodes).go_on_without(&[gone_key(1)].into()).await.unwrap_err();
+    assert!(refused.contains("are a majority"), "{refused}");
 }

@@ -227,5 +227,6 @@ fn timing(section: &MultiSite) -> Timing {
         write_max: Duration::from_secs(10),
         again_min: Duration::from_millis(100),
         again_max: Duration::from_secs(2),
+        lasted: Duration::from_secs(5),
     }
 }

@@ -30,7 +30,7 @@ use crate::{
         },
         delegation::NodeId,
         link::{
-            shared::{LinkEvent, SendError, Shared},
+            shared::{Cut, LinkEvent, SendError, Shared},
             wire::Lane,
         },
         node::{Input, Message, Output},
@@ -247,7 +247,7 @@ impl Pump {
                     ANSWER => council.answered(from, &octets),
                     NODE => self.told(from, &octets).await,
                     ORDER => orders::received(sites, from, &octets).await,
-                    _ => self.nonsense(from),
+                    _ => self.links.cut(from, Cut::Nonsense),
                 }
                 drop(room);
             }
@@ -260,27 +260,19 @@ impl Pump {
             if self.early.len() < EARLY_MAX && octets.len() <= EARLY_OCTETS_MAX {
                 self.early.push_back((from, octets.to_vec()));
             } else {
-                self.links.cut(from);
+                self.links.cut(from, Cut::Behind);
             }
             return;
         };
         match Message::decode(octets) {
             Ok(message) => self.tell(Input::Message(node, message)).await,
-            Err(_) => self.nonsense(from),
+            Err(_) => self.links.cut(from, Cut::Nonsense),
         }
     }
 
     fn cut_all(&self) {
         tracing::warn!("this node says more than its links take: all begin anew");
-        self.links.roster.others().for_each(|node| self.links.cut(node.key));
-    }
-
-    fn nonsense(&self, from: NodeKey) {
-        let name = self.links.roster.get(from).map_or("?", |node| &node.name);
-        if self.links.counts.failed(name, "message") {
-            tracing::warn!(node = name, "it sends messages that make no sense; the link begins anew");
-        }
-        self.links.cut(from);
+        self.links.roster.others().for_each(|node| self.links.cut(node.key, Cut::Behind));
     }
 
     /// A link is gone: the node hears of it if it has heard of the link.
@@ -316,7 +308,7 @@ impl Pump {
                 };
                 match self.links.send(key, Some(over), lane, NODE, &message.encode()) {
                     Ok(()) | Err(SendError::Down) => {}
-                    Err(SendError::Full | SendError::TooLong) => self.links.cut(key),
+                    Err(SendError::Full | SendError::TooLong) => self.links.cut(key, Cut::Behind),
                 }
             }
         }

@@ -11,9 +11,10 @@ use crate::{
     site::{
         consensus::council,
         link::{shared::PeerStatus, tls::Tls},
+        majority::{self, Remaining},
         node::{
             View,
-            view::{PeerView, Role, Standing},
+            view::{PeerView, Standing},
         },
         roster::Node,
     },
@@ -78,6 +79,8 @@ pub struct NodeStatus {
     pub silent_secs: Option<u64>,
     /// Why there is no link.
     pub trouble: Option<String>,
+    /// How many links there have been to it since this node's start: another number is another link; null for this node.
+    pub links: Option<u64>,
     /// Blocks it holds.
     pub blocks_held: Option<u32>,
     /// Changes it has not acknowledged.
@@ -113,8 +116,10 @@ pub struct SyncDetail {
     pub voters: Vec<String>,
     /// Whether this node may vote.
     pub votes: bool,
-    /// Whether a majority is left if one of the voters fails; with fewer than three nothing moves by itself.
+    /// Whether addresses move by themselves whichever one site is lost: failover is enabled and a majority of the voters is left.
     pub automatic_failover: bool,
+    /// The sites without which there is no majority of the voters: if one of these is lost nothing moves by itself.
+    pub sites_without_failover: Vec<String>,
     /// The last entry applied here.
     pub applied_index: u64,
     /// The highest epoch of any block.
@@ -280,6 +285,7 @@ impl Seen<'_> {
                 .map(|round_trip| (round_trip.0 / 1_000) as f64 / 1_000.0),
             silent_secs: peer.and_then(|peer| peer.silent).map(|silent| silent.as_secs()),
             trouble: peer.filter(|peer| !peer.up).and_then(|peer| peer.trouble.clone()),
+            links: peer.map(|peer| peer.links),
             blocks_held: own.map(|view| view.blocks_held).or(viewed.map(|viewed| viewed.blocks_held)),
             lag_updates: viewed.map(|viewed| viewed.lag_updates),
             lag_secs: viewed.map(|viewed| viewed.lag_secs),
@@ -341,7 +347,10 @@ impl Sites {
         let (plain, packed) = (links.counts.plain.load(Relaxed), links.counts.packed.load(Relaxed));
         let hex = |id: [u8; 16]| id.iter().map(|octet| format!("{octet:02x}")).collect();
         let ends = self.certificate_ends_secs().and_then(|secs| u64::try_from(secs).ok());
-        let automatic_failover = section.failover.enabled && council.voters.len() >= 3;
+        let sites_without_failover: Vec<String> =
+            self.without_majority(section, &council).map(|(site, _)| site.to_owned()).collect();
+        let enough = council.voters.len() >= 3 && sites_without_failover.is_empty();
+        let automatic_failover = section.failover.enabled && enough;
         Some(SyncDetail {
             node: me.name.clone(),
             site: section.local_site.clone(),
@@ -357,6 +366,7 @@ impl Sites {
             voters: council.voters,
             votes: council.votes,
             automatic_failover,
+            sites_without_failover,
             applied_index: council.applied_index,
             epoch: view.map(|view| view.epoch),
             blocks: view.map(|view| view.blocks),
@@ -374,6 +384,23 @@ impl Sites {
             dropped_messages: links.counts.dropped.load(Relaxed),
             certificate_expires_at: ends.map(|secs| utc(Timestamp::ZERO + Span::from_secs(secs))),
             failures: links.counts.failures(),
+        })
+    }
+
+    /// The sites whose loss leaves no majority of those that decide, and what it leaves.
+    fn without_majority<'a>(
+        &'a self,
+        section: &'a MultiSite,
+        council: &'a council::Standing,
+    ) -> impl Iterator<Item = (&'a str, Remaining)> {
+        let of_site = |at: usize| {
+            let nodes = self.links.roster.nodes().iter().filter(move |node| node.site == at);
+            nodes.filter(|node| council.voters.contains(&node.name)).count()
+        };
+        let all = council.voters.len();
+        section.sites.iter().enumerate().filter_map(move |(at, site)| {
+            let remaining = Remaining::of(all.saturating_sub(of_site(at)), all);
+            (all > 0 && remaining != Remaining::Majority).then_some((&*site.name, remaining))
         })
     }
 
@@ -395,26 +422,15 @@ impl Sites {
         if section.failover.enabled && council.voters.len() < 3 {
             let message = "fewer than three nodes decide: nothing moves by itself; `site partner-down` moves it by hand";
             problems.push(message.to_owned());
+        } else if section.failover.enabled {
+            let warned = self.without_majority(section, council);
+            problems.extend(warned.filter_map(|(site, remaining)| majority::warning(site, remaining)));
         }
         if !council.votes {
             problems.push("this node does not vote yet: it has not been told everything".to_owned());
         }
-        match view.map(|view| view.role) {
-            Some(Role::Differs) => {
-                let message = "this node's pools are not the cluster's: it gives no addresses out. They become the \
-                               cluster's when a majority has been started with them; else put the old ones back";
-                problems.push(message.to_owned());
-            }
-            Some(Role::HasLeases) => problems.push(
-                "this node has leases from before there was a cluster, and others may give their addresses away: only one \
-                 node may begin with leases; let these end elsewhere, and start it with an empty store"
-                    .to_owned(),
-            ),
-            Some(Role::Cut) => {
-                problems.push("cut off from the majority: no addresses are given to new clients".to_owned());
-            }
-            _ => {}
-        }
+        let trouble = view.and_then(|view| view.role.trouble());
+        problems.extend(trouble.map(str::to_owned));
         if let Some(trouble) = self.reservations_trouble() {
             problems.push(format!("reservations that are agreed on are not in force here yet: {trouble}"));
         }

@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     counts::Counts,
     greet::{Greeted, LinkError, Stream},
-    shared::{LinkEvent, PING, PONG, Shared},
+    shared::{Cut, Ends, LinkEvent, PING, PONG, Shared},
     wire::{Assembler, Lane, Message, Outgoing, ReadError},
 };
 use crate::{
@@ -28,9 +28,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Runs a link until it ends; why it did.
 pub async fn run(shared: &Arc<Shared>, greeted: Greeted) -> LinkError {
     let Greeted { stream, assembler, peer, hello } = greeted;
-    let Some((link, queues)) = shared.adopt(peer) else { return LinkError::Replaced };
-    shared.counts.well(&hello.node);
-    tracing::info!(node = hello.node, encrypted = shared.tls.is_some(), "linked");
+    let Some((link, Ends { queues, cut: mut to_cut })) = shared.adopt(peer) else {
+        return LinkError::Replaced;
+    };
+    let encrypted = shared.tls.is_some();
+    // One that fails again and again is not announced each time it comes: when it has lasted.
+    if !shared.counts.is_troubled(&hello.node) {
+        tracing::info!(node = hello.node, encrypted, "linked");
+    }
     let name = hello.node.clone();
     let number = link.number;
     if shared.events.send(LinkEvent::Up(peer, number, hello)).await.is_err() {
@@ -39,22 +44,39 @@ pub async fn run(shared: &Arc<Shared>, greeted: Greeted) -> LinkError {
     let (read_half, write_half) = tokio::io::split(stream);
     // This task keeps no way into its own queues but for answers: when another link takes over, they close.
     let answers = link.lanes[0].downgrade();
-    let (queued, cut) = (Arc::clone(&link.queued), Arc::clone(&link.cut));
+    let queued = Arc::clone(&link.queued);
     drop(link);
     let ended = tokio::select! {
         ended = read(shared, (peer, number), assembler, read_half, &answers) => ended,
         ended = write(shared, queues, &queued, write_half) => ended,
         ended = ask(shared, &answers) => ended,
-        () = cut.notified() => LinkError::Behind,
+        () = lasted(shared, &name, encrypted) => LinkError::Replaced,
+        cut = to_cut.recv() => match cut {
+            Some(Cut::Behind) => LinkError::Behind,
+            Some(Cut::Nonsense) => LinkError::Message,
+            None => LinkError::Replaced,
+        },
     };
     if shared.abandon(peer, number) {
         if let Some(mut state) = shared.peer(peer) {
             state.trouble = Some(ended.to_string());
         }
-        tracing::warn!(node = name, reason = %ended, "the link is lost");
+        if !matches!(ended, LinkError::Replaced) && shared.counts.failed(&name, ended.kind()) {
+            tracing::warn!(node = name, reason = %ended, "the link is lost");
+        }
         drop(shared.events.send(LinkEvent::Down(peer, number)).await);
     }
     ended
+}
+
+/// All is well with a node once a link has lasted: one that ends again and again after its greeting is told of once. Waits
+/// for ever after that.
+async fn lasted(shared: &Shared, name: &str, encrypted: bool) {
+    sleep(shared.timing.lasted).await;
+    if shared.counts.well(name) {
+        tracing::info!(node = name, encrypted, "linked");
+    }
+    std::future::pending().await
 }
 
 type Answers = tokio::sync::mpsc::WeakSender<Message>;

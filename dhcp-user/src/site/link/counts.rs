@@ -44,10 +44,18 @@ impl Counts {
         failures.told.insert((with.to_owned(), kind))
     }
 
-    /// All is well with somebody: the next failure is news again.
-    pub fn well(&self, with: &str) {
+    /// All is well with somebody: the next failure is news again. Whether it had not been.
+    pub fn well(&self, with: &str) -> bool {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = failures.told.len();
         failures.told.retain(|(whom, _)| whom != with);
+        failures.told.len() != before
+    }
+
+    /// Whether a failure was told of somebody and not yet that all is well.
+    pub fn is_troubled(&self, with: &str) -> bool {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.told.iter().any(|(whom, _)| whom == with)
     }
 
     /// Failures by kind.
@@ -70,7 +78,8 @@ mod tests {
     fn a_failure_is_counted_always_and_told_once() {
         let counts = Counts::default();
         assert!(counts.failed("a", "name") && !counts.failed("a", "name") && counts.failed("b", "name"));
-        counts.well("a");
+        assert!(counts.is_troubled("a") && counts.well("a"));
+        assert!(!counts.is_troubled("a") && !counts.well("a"), "it was well already");
         assert!(counts.failed("a", "name") && !counts.failed("b", "name"));
         assert_eq!(counts.failures(), [("name".to_owned(), 5)].into());
         assert!((0..TOLD_MAX + 9).all(|n| counts.failed(&n.to_string(), "tls")));

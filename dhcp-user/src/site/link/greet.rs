@@ -1,21 +1,28 @@
 //! From a TCP connection to a link: TLS, hellos, verdicts; all of it in bounded time.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
+    counts::Counts,
     hello::{self, Hello, Refusal},
     shared::Shared,
     tls::{is_for, server_name},
-    wire::{Assembler, Message, Outgoing, ReadError},
+    wire::{Assembler, Lane, Message, Outgoing, ReadError},
 };
 use crate::site::roster::{Node, NodeKey};
+
+/// The longest a chunk waits for the cap before it is asked again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A connection, encrypted or not.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -63,6 +70,9 @@ pub enum LinkError {
     /// It is slower than what it is told.
     #[error("it is too far behind: what waits for it is more than may; it begins anew")]
     Behind,
+    /// Its messages can be read, and make no sense.
+    #[error("it sends messages that make no sense; it begins anew")]
+    Message,
     /// Another connection has taken its place.
     #[error("another connection has taken its place")]
     Replaced,
@@ -82,6 +92,7 @@ impl LinkError {
             Self::Read(ReadError::Io(_)) | Self::Write(_) => "broken",
             Self::Refused(refusal) => refusal.kind(),
             Self::Behind => "behind",
+            Self::Message => "message",
             Self::Replaced => "replaced",
         }
     }
@@ -142,7 +153,7 @@ async fn converse(
     expected: Option<&Node>,
 ) -> Result<Greeted, LinkError> {
     let ours = shared.hello();
-    send(&mut stream, ours.message()).await?;
+    send(shared, &mut stream, ours.message()).await?;
     let mut assembler = Assembler::default();
     let mut octets = 0;
     let theirs = Hello::read(&assembler.read(&mut stream, &mut octets).await?);
@@ -151,7 +162,7 @@ async fn converse(
         Err(refusal) => Err(refusal.clone()),
     };
     let nonce = theirs.as_ref().map_or(0, |theirs| theirs.nonce);
-    let sent = send(&mut stream, hello::verdict(nonce, &judged)).await;
+    let sent = send(shared, &mut stream, hello::verdict(nonce, &judged)).await;
     if let Err(refusal) = judged {
         // The reason is on its way; whoever it is for reads it before it sees the end, or has gone for a reason of its own.
         drop(stream.shutdown().await);
@@ -194,10 +205,18 @@ fn known(
     if shared.roster.others().any(|node| node.key == key) { Ok(()) } else { Err(Refusal::Unknown { said }) }
 }
 
-async fn send(stream: &mut Box<dyn Stream>, message: Message) -> Result<(), LinkError> {
+/// Sends a message of a greeting, within the cap as everything else: all nodes may be greeted in the same moment.
+async fn send(shared: &Shared, stream: &mut Box<dyn Stream>, message: Message) -> Result<(), LinkError> {
     let mut outgoing = Outgoing::new(message);
-    let mut octets = Vec::new();
-    while !outgoing.put_next(&mut octets) {}
-    stream.write_all(&octets).await.map_err(LinkError::Write)?;
+    let (mut chunk, mut last) = (Vec::new(), false);
+    while !last {
+        while let Err(wait) = shared.shaper.take(Lane::Control, outgoing.next_len(), Instant::now()) {
+            sleep(wait.min(LOOK_AGAIN)).await;
+        }
+        chunk.clear();
+        last = outgoing.put_next(&mut chunk);
+        stream.write_all(&chunk).await.map_err(LinkError::Write)?;
+        Counts::add(&shared.counts.sent, chunk.len() as u64);
+    }
     stream.flush().await.map_err(LinkError::Write)
 }

@@ -29,8 +29,6 @@ const GREETINGS_MAX: usize = 128;
 const GREETINGS_PER_ADDRESS: usize = 16;
 /// How long until a port that was taken is tried for again.
 const BIND_AGAIN: Duration = Duration::from_secs(2);
-/// A link that lasted this long was a good one: the next call is made soon.
-const LASTED: Duration = Duration::from_secs(5);
 /// How often certificates are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -69,18 +67,18 @@ async fn keep_calling(shared: Arc<Shared>, node: Node, source: Option<IpAddr>) {
     let mut wait = shared.timing.again_min;
     loop {
         let began = Instant::now();
-        let ended = match reach(&shared, &node, source).await {
+        match reach(&shared, &node, source).await {
             Ok(stream) => match call(&shared, stream, &node).await {
-                Ok(greeted) => connection::run(&shared, greeted).await,
-                Err(error) => failed(&shared, &node.name, error, Some(&node)),
+                // Why it ended is counted and told there, at both ends alike.
+                Ok(greeted) => drop(connection::run(&shared, greeted).await),
+                Err(error) => failed(&shared, &node.name, &error, Some(&node)),
             },
-            Err(error) => failed(&shared, &node.name, LinkError::Connect(error), Some(&node)),
-        };
+            Err(error) => failed(&shared, &node.name, &LinkError::Connect(error), Some(&node)),
+        }
         if shared.events.is_closed() {
             return;
         }
-        drop(ended);
-        wait = if began.elapsed() >= LASTED { shared.timing.again_min } else { wait * 2 };
+        wait = if began.elapsed() >= shared.timing.lasted { shared.timing.again_min } else { wait * 2 };
         wait = wait.min(shared.timing.again_max);
         // Nodes that lost one another at the same moment do not all call at the same moment.
         let jitter = rand::rng().random_range(0.75..1.25);
@@ -88,15 +86,14 @@ async fn keep_calling(shared: Arc<Shared>, node: Node, source: Option<IpAddr>) {
     }
 }
 
-/// Counts a failure, and tells it the first time.
-fn failed(shared: &Shared, with: &str, error: LinkError, node: Option<&Node>) -> LinkError {
+/// Counts that there is no link, and tells why the first time.
+fn failed(shared: &Shared, with: &str, error: &LinkError, node: Option<&Node>) {
     if shared.counts.failed(with, error.kind()) {
         tracing::warn!(with, reason = %error, "no link");
     }
     if let Some(mut state) = node.and_then(|node| shared.peer(node.key)) {
         state.trouble = Some(error.to_string());
     }
-    error
 }
 
 async fn reach(shared: &Shared, node: &Node, source: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -174,7 +171,7 @@ async fn keep_listening(shared: Arc<Shared>, at: SocketAddr) {
             drop(place);
             match greeted {
                 Ok(greeted) => drop(connection::run(&shared, greeted).await),
-                Err(error) => drop(failed(&shared, &from.ip().to_string(), error, None)),
+                Err(error) => failed(&shared, &from.ip().to_string(), &error, None),
             }
         });
     }

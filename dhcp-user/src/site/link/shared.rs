@@ -12,7 +12,7 @@ use std::{
 };
 
 use rand::RngCore as _;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     counts::Counts,
@@ -92,6 +92,8 @@ pub struct Timing {
     pub again_min: Duration,
     /// The longest such wait.
     pub again_max: Duration,
+    /// A link that lasted this long was a good one: the next call is made soon, and the next failure is news.
+    pub lasted: Duration,
 }
 
 /// Who a node is among the others.
@@ -156,7 +158,23 @@ pub(super) struct Link {
     pub number: u64,
     pub lanes: [mpsc::Sender<Message>; 3],
     pub queued: Arc<AtomicUsize>,
-    pub cut: Arc<Notify>,
+    pub cut: mpsc::Sender<Cut>,
+}
+
+/// Why a link is ended from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// More waits for the node, or from it, than may.
+    Behind,
+    /// What it says makes no sense.
+    Nonsense,
+}
+
+/// What a connection's tasks have of its [`Link`].
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub queues: [mpsc::Receiver<Message>; 3],
+    pub cut: mpsc::Receiver<Cut>,
 }
 
 /// Why a message is not sent. What it tells must be told again later.
@@ -190,6 +208,8 @@ pub struct PeerStatus {
     pub trouble: Option<String>,
     /// Octets that wait to be sent.
     pub queued: usize,
+    /// How many links there have been since the start: another number is another link.
+    pub links: u64,
 }
 
 impl Shared {
@@ -243,21 +263,17 @@ impl Shared {
     }
 
     /// A new connection to a node is in use from now on, and an earlier one no more; the queues to send from.
-    pub(super) fn adopt(&self, key: NodeKey) -> Option<(Link, [mpsc::Receiver<Message>; 3])> {
+    pub(super) fn adopt(&self, key: NodeKey) -> Option<(Link, Ends)> {
         let [(control, a), (urgent, b), (bulk, c)] = QUEUE.map(mpsc::channel);
+        let (cut, to_cut) = mpsc::channel(1);
         let mut peer = self.peer(key)?;
         peer.links += 1;
-        let link = Link {
-            number: peer.links,
-            lanes: [control, urgent, bulk],
-            queued: Arc::default(),
-            cut: Arc::default(),
-        };
+        let link = Link { number: peer.links, lanes: [control, urgent, bulk], queued: Arc::default(), cut };
         peer.link = Some(link.clone());
         peer.round_trip = RoundTrip::default();
         peer.heard = Some(Instant::now());
         peer.trouble = None;
-        Some((link, [a, b, c]))
+        Some((link, Ends { queues: [a, b, c], cut: to_cut }))
     }
 
     /// A connection ended; whether it was the one in use.
@@ -271,9 +287,10 @@ impl Shared {
     }
 
     /// Ends the link to a node; another will be made.
-    pub fn cut(&self, node: NodeKey) {
+    pub fn cut(&self, node: NodeKey, why: Cut) {
         if let Some(link) = self.peer(node).and_then(|peer| peer.link.clone()) {
-            link.cut.notify_one();
+            // If it is full the link is being cut already.
+            let _ = link.cut.try_send(why);
         }
     }
 
@@ -341,6 +358,7 @@ impl Shared {
                 offset: peer.round_trip.offset(),
                 trouble: peer.trouble.clone(),
                 queued: peer.link.as_ref().map_or(0, |link| link.queued.load(Relaxed)),
+                links: peer.links,
             })
         };
         self.roster.others().filter_map(of).collect()

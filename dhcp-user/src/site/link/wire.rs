@@ -17,9 +17,10 @@ const PACKED: u8 = 2;
 pub enum Lane {
     /// The links' own questions, and consensus.
     Control,
-    /// What the other node's clients are waiting for: horizons about to end, acknowledgements.
+    /// What is worth nothing if it waits: what a node's clock shows.
     Urgent,
-    /// All other leases.
+    /// Everything about leases, in one order: an acknowledgement must not pass the updates before it. What somebody waits
+    /// for goes ahead within that order (`site::node`, `ahead`).
     Bulk,
 }
 

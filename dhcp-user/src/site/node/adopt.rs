@@ -197,9 +197,7 @@ impl Node {
                 // Two readings of a clock put one moment at two, both too early: the later one is nearer. And what was granted
                 // here within what an earlier holder told us, the one that took over from it learns from us. A reply that
                 // is held may rest on either.
-                if goes_on
-                    && (unheard.is_some() || known.horizon.since(record.horizon) <= ROUND_TRIP_MAX)
-                {
+                if goes_on && (unheard.is_some() || known.horizon.since(record.horizon) <= ROUND_TRIP_MAX) {
                     record.horizon = record.horizon.max(known.horizon);
                 }
                 match (goes_on, unheard) {

@@ -121,15 +121,23 @@ impl Node {
 
     /// Whom to ask for blocks, in turn.
     pub(super) fn donors(&self) -> Vec<NodeId> {
-        let mut donors: Vec<(u64, usize, NodeId)> = self
+        let mut donors: Vec<(usize, u64, usize, NodeId)> = self
             .peers
             .iter()
             .filter(|peer| peer.connected && self.state.is_in(peer.node))
             .map(|peer| {
                 let site = self.settings.place(peer.node).map(|place| place.site);
                 let rank = self.settings.donors.iter().position(|donor| Some(*donor) == site);
-                let fewest = if self.settings.balanced { u64::MAX - peer.free } else { 0 };
-                (fewest, rank.unwrap_or(usize::MAX), peer.node)
+                let rank = rank.unwrap_or(usize::MAX);
+                // Those that were named come first in any case.
+                let by_free = self.settings.balanced && rank >= self.settings.named_donors;
+                let fewest = if by_free { u64::MAX - peer.free } else { 0 };
+                (
+                    rank.min(if by_free { self.settings.named_donors } else { usize::MAX }),
+                    fewest,
+                    rank,
+                    peer.node,
+                )
             })
             .collect();
         donors.sort_unstable();

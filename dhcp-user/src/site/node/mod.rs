@@ -3,7 +3,8 @@
 //! the engine for, through the keeper.
 //!
 //! * [`settings`]: what is fixed while it runs; [`message`]: what nodes tell each other; [`view`]: what is shown of it.
-//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers; `adopt`: theirs;
+//! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers, `ahead`:
+//!   those somebody waits for; `adopt`: theirs;
 //!   `recut`: other pools; `asked`: how clients ask for their renewals; `shared`: who has a site's addresses.
 //!
 //! **How it is driven.** The node lives in the keeper, in the service's thread. The driver, which has the links and the
@@ -18,6 +19,7 @@
 //!   A peer whose queue is full is disconnected.
 
 mod adopt;
+mod ahead;
 mod asked;
 mod delegate;
 mod hand_on;
@@ -38,14 +40,14 @@ use std::{
 pub use membership::ClusterId;
 pub use message::Message;
 pub use settings::{Place, Settings, SiteFacts};
-pub use view::View;
+pub use view::{Role, View};
 
 use self::{
     hand_on::Moving,
     membership::Mark,
     peer::{Arrived, Peer},
     tell::{Returned, Waiting},
-    view::{Counts, PeerView, Role, Standing},
+    view::{Counts, PeerView, Standing},
 };
 use super::{
     delegation::{Command, Delegations, NodeId, Presence},
@@ -150,9 +152,12 @@ pub struct Node {
     began: BTreeMap<NodeId, (u32, Milestone)>,
     unfounded_since: Option<Timestamp>,
     proposed: HashMap<&'static str, Timestamp>,
-    /// Leases whose horizons move when everybody has acknowledged a change, by address and by change.
+    /// Leases whose horizons move when everybody has acknowledged a change.
     awaiting: BTreeMap<Ipv4Addr, Waiting>,
-    awaiting_by_seq: BTreeMap<u64, Ipv4Addr>,
+    /// Changes that somebody waits for everybody to know: of those, and of leases whose replies are held.
+    pressing: BTreeMap<u64, Ipv4Addr>,
+    /// Some peer has acknowledged something since that was last looked at, and some have something ahead of its turn.
+    heard_ahead: bool,
     returned: BTreeMap<Ipv4Addr, Returned>,
     /// Until when nodes that were removed may still answer what they know of.
     struck_until: Timestamp,
@@ -217,7 +222,8 @@ impl Node {
             unfounded_since: None,
             proposed: HashMap::new(),
             awaiting: BTreeMap::new(),
-            awaiting_by_seq: BTreeMap::new(),
+            pressing: BTreeMap::new(),
+            heard_ahead: false,
             returned: BTreeMap::new(),
             struck_until: Timestamp::ZERO,
             incarnation: 0,
@@ -385,7 +391,7 @@ impl Node {
         let peers = self.peers.iter().map(|peer| {
             let place = self.settings.place(peer.node);
             let site = place.and_then(|place| self.settings.sites.get(place.site));
-            let lag = self.log.lag(Cursor { seq: peer.acked, ..end }, 1_000_000);
+            let lag = self.log.lag_at_most(Cursor { seq: peer.acked, ..end });
             PeerView {
                 node: peer.node.0,
                 name: place.map(|place| place.name.clone()).unwrap_or_default(),
@@ -400,7 +406,7 @@ impl Node {
                 suspect: self.is_suspect(now, peer.node),
                 blocks_held: count(held_by(peer.node)),
                 free: peer.free,
-                lag_updates: lag as u64,
+                lag_updates: lag,
                 lag_secs: peer.behind_since.filter(|_| lag > 0).map_or(0, |since| now.since(since).as_secs()),
                 last_sync: peer.last_sync,
                 latency: peer.latency,

@@ -1,7 +1,7 @@
 //! What is known of a peer: how far each is in the other's change log, and what its clock shows.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::Ipv4Addr,
 };
 
@@ -45,6 +45,8 @@ pub struct Flight {
     pub until: u64,
     /// The leases that were told whole: by which change, and a digest of what was told of them.
     pub told: Vec<(Ipv4Addr, u64, u64)>,
+    /// The leases that were told ahead of their turn, and by which change.
+    pub ahead: Vec<(Ipv4Addr, u64)>,
     /// If nothing is left to tell after it: when that was so.
     pub complete_at: Option<Timestamp>,
 }
@@ -93,6 +95,10 @@ pub struct Peer {
     /// The last change that was sent to it.
     pub sent: u64,
     pub flights: VecDeque<Flight>,
+    /// Up to which change it has been sent, ahead of their turn, those that somebody waits for.
+    pub sent_ahead: u64,
+    /// Changes beyond `acked` that it has durably.
+    pub ahead: BTreeMap<Ipv4Addr, u64>,
     /// Since when there has been something it does not have.
     pub behind_since: Option<Timestamp>,
     /// When it last had everything of ours, or we of it.
@@ -129,6 +135,8 @@ impl Peer {
             heard: 0,
             sent: 0,
             flights: VecDeque::new(),
+            sent_ahead: 0,
+            ahead: BTreeMap::new(),
             behind_since: None,
             last_sync: None,
             // Another one is another start of its daemon, whether that was before ours or after.
@@ -156,10 +164,16 @@ impl Peer {
         (self.resumed, self.muted, self.objection) = (false, false, None);
         (self.heard, self.asked_at, self.astray) = (0, None, false);
         self.flights.clear();
+        self.forget_ahead();
         self.arrived.clear();
         self.next_ask = Timestamp::ZERO;
         // Whose clock it is now is not known: it may have been started anew.
         self.reading = None;
+    }
+
+    /// What it may have acknowledged ahead of its turn is to be told again.
+    pub fn forget_ahead(&mut self) {
+        (self.sent_ahead, self.ahead) = (0, BTreeMap::new());
     }
 
     /// Where a batch of its must begin.

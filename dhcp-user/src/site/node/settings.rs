@@ -60,12 +60,14 @@ pub struct Settings {
     pub failover_timeout: Span,
     /// Indices of the sites that take over, in order.
     pub heirs: Vec<usize>,
-    /// Indices of the sites to ask for blocks, in order, this one's among them; with [`Strategy::Balanced`] the order
-    /// counts among those that have equally many addresses free.
+    /// Indices of the sites to ask for blocks, in order, this one's among them.
     pub donors: Vec<usize>,
+    /// How many of them, from the first on, somebody named: the local site by `prefer_local`, and `fallback_sites`.
+    pub named_donors: usize,
     /// Whether the nodes of this one's site share addresses.
     pub shares_addresses: bool,
-    /// Whether `donors` are asked by how many addresses they have free.
+    /// Whether those of `donors` whom nobody named are asked by how many addresses they have free; their order counts among
+    /// those that have equally many.
     pub balanced: bool,
 }
 
@@ -101,14 +103,17 @@ impl Settings {
         let allocation = &section.allocation;
         let mut rest = by_priority;
         if allocation.strategy == Strategy::Geographic {
-            rest.sort_by_key(|&site| sites.get(site).map(|facts| (site != home, facts.latency_ms)));
+            // The local site by its `latency` too, which is 0 unless it says otherwise.
+            rest.sort_by_key(|&site| sites.get(site).map(|facts| facts.latency_ms));
         }
         let mut donors: Vec<usize> = Vec::new();
         donors.extend(allocation.prefer_local.then_some(home));
-        donors.extend(allocation.fallback_sites.iter().filter_map(named));
-        donors.extend(rest);
+        // All nodes may have the same list: who finds its own site in it passes it over.
+        donors.extend(allocation.fallback_sites.iter().filter_map(named).filter(|site| *site != home));
         let mut seen = std::collections::BTreeSet::new();
         donors.retain(|site| seen.insert(*site));
+        let named_donors = donors.len();
+        donors.extend(rest.into_iter().filter(|site| seen.insert(*site)));
 
         Some(Self {
             me,
@@ -124,6 +129,7 @@ impl Settings {
             failover_timeout: Span::from_secs(section.failover.failover_timeout_secs.into()),
             heirs,
             donors,
+            named_donors,
             shares_addresses: !section.shared.is_empty(),
             balanced: allocation.strategy == Strategy::Balanced,
         })
@@ -149,7 +155,7 @@ mod tests {
             r#"{{"dhcp": {{"datacenter": {{"multi_site": {{"local_site": "c", {keys},
                 "sites": [{{"name": "a", "nodes": ["a1", "a2"], "priority": 3, "latency": 10}},
                           {{"name": "b", "nodes": ["b1"], "priority": 1, "latency": 50}},
-                          {{"name": "c", "nodes": ["c1"], "priority": 2, "latency": 0}},
+                          {{"name": "c", "nodes": ["c1"], "priority": 2, "latency": 20}},
                           {{"name": "d", "nodes": ["d1"], "priority": 4, "latency": 30}}]}}}}}}}}"#
         );
         let section = crate::config::parse(&text, "test").unwrap().multi_site.unwrap();
@@ -160,15 +166,27 @@ mod tests {
     #[test]
     fn sites_are_asked_in_the_order_of_the_strategy() {
         for (allocation, order, balanced) in [
-            (r#""strategy": "geographic", "prefer_local": true, "fallback_sites": ["d"]"#, "cdab", false),
-            (r#""strategy": "geographic", "prefer_local": false"#, "cadb", false),
-            (r#""strategy": "priority", "prefer_local": true"#, "cbad", false),
-            (r#""strategy": "priority", "prefer_local": false, "fallback_sites": ["a", "d"]"#, "adbc", false),
-            (r#""strategy": "balanced", "prefer_local": false"#, "bcad", true),
+            (r#""strategy": "geographic", "prefer_local": true, "fallback_sites": ["d"]"#, "cd|ab", false),
+            (r#""strategy": "geographic", "prefer_local": false"#, "|acdb", false),
+            (
+                r#""strategy": "geographic", "prefer_local": false, "fallback_sites": ["c", "b"]"#,
+                "b|acd",
+                false,
+            ),
+            (r#""strategy": "priority", "prefer_local": true"#, "c|bad", false),
+            (
+                r#""strategy": "priority", "prefer_local": false, "fallback_sites": ["a", "d"]"#,
+                "ad|bc",
+                false,
+            ),
+            (r#""strategy": "balanced", "prefer_local": false"#, "|bcad", true),
+            (r#""strategy": "balanced", "fallback_sites": ["d"]"#, "cd|ba", true),
         ] {
             let settings = settings(&format!(r#""allocation": {{{allocation}}}"#));
             let named = |site: &usize| settings.sites[*site].name.as_str();
-            let asked: String = settings.donors.iter().map(named).collect();
+            let (first, rest) = settings.donors.split_at(settings.named_donors);
+            let names = |sites: &[usize]| sites.iter().map(named).collect::<String>();
+            let asked = format!("{}|{}", names(first), names(rest));
             assert_eq!((asked.as_str(), settings.balanced), (order, balanced), "{allocation}");
         }
         let settings = settings(r#""failover": {"enabled": true, "preferred_sites": ["d", "a"]}"#);

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::{
     Node, Output,
+    ahead::{AHEAD_MAX, AHEAD_OCTETS_MAX},
     message::Message,
     peer::{Flight, WINDOW},
 };
@@ -19,7 +20,7 @@ use crate::{
     site::{
         blocks::BlockId,
         delegation::{NodeId, Presence},
-        replication::{BATCH_OCTETS_MAX, Cursor, UPDATES_MAX, Update, encode},
+        replication::{BATCH_OCTETS_MAX, Changed, Cursor, UPDATES_MAX, Update, encode},
     },
     time::{Span, Timestamp},
 };
@@ -36,9 +37,9 @@ pub(super) struct Returned {
 /// A horizon that moves to where its address is kept when everybody has acknowledged that.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
-    seq: u64,
+    pub(super) seq: u64,
     /// Until when the address is kept, as the others were told.
-    reach: Timestamp,
+    pub(super) reach: Timestamp,
 }
 
 impl Node {
@@ -84,18 +85,21 @@ impl Node {
         {
             return waiting.seq;
         }
+        let before = self.log.seq_of(address);
+        let pressed = before.is_some_and(|seq| self.pressing.remove(&seq).is_some());
         let seq = match anew {
             true => self.log.touch_anew(address, identity),
             false => self.log.touch(address, identity),
         };
-        if let Some(before) = self.awaiting.remove(&address) {
-            self.awaiting_by_seq.remove(&before.seq);
-        }
+        self.awaiting.remove(&address);
         let held = engine.authority().is_some_and(|authority| authority.holds(address));
         let stays = shown.state == LeaseState::Bound && engine.leases().leaving(address).is_none();
         if stays && lease.kept_until > lease.horizon && held {
             self.awaiting.insert(address, Waiting { seq, reach: lease.reach() });
-            self.awaiting_by_seq.insert(seq, address);
+            self.pressing.insert(seq, address);
+        } else if pressed && shown.state == LeaseState::Bound {
+            // Who waited for the earlier change waits for this one now.
+            self.pressing.insert(seq, address);
         }
         if shown.state == LeaseState::Bound {
             // It came back.
@@ -138,15 +142,17 @@ impl Node {
     /// Lets horizons move, and leases end, as far as the others know of it.
     pub(super) fn advance(&mut self, now: Timestamp, engine: &mut Engine, work: &mut Work) {
         let acknowledged = self.acknowledged();
-        while let Some((&seq, &address)) = self.awaiting_by_seq.first_key_value() {
+        while let Some((&seq, &address)) = self.pressing.first_key_value() {
             if seq > acknowledged || now >= self.held_until {
                 break;
             }
-            self.awaiting_by_seq.remove(&seq);
-            if let Some(waiting) = self.awaiting.remove(&address) {
+            self.pressing.remove(&seq);
+            if let Some(waiting) = self.awaiting.get(&address).copied().filter(|waiting| waiting.seq == seq) {
+                self.awaiting.remove(&address);
                 work.take(engine.horizon_known(now, address, waiting.reach));
             }
         }
+        self.advance_ahead(now, engine, work);
         let everywhere = self.known_everywhere();
         let known: Vec<Ipv4Addr> = self
             .returned
@@ -181,7 +187,7 @@ impl Node {
             self.awaiting.range(first..=last).map(|(address, waiting)| (*address, waiting.seq)).collect();
         for (address, seq) in gone {
             self.awaiting.remove(&address);
-            self.awaiting_by_seq.remove(&seq);
+            self.pressing.remove(&seq);
         }
     }
 
@@ -231,7 +237,7 @@ impl Node {
         if !peer.resumed || peer.flights.len() >= WINDOW || peer.sent >= log_end.seq {
             return false;
         }
-        let batch_max = self.settings.batch_size.clamp(1, UPDATES_MAX);
+        let batch_max = self.settings.batch_size.clamp(1, UPDATES_MAX - AHEAD_MAX);
         let since = Cursor { seq: peer.sent, ..log_end };
         let behind_since = peer.behind_since.unwrap_or(now);
         let due = behind_since + self.settings.interval <= now
@@ -250,42 +256,65 @@ impl Node {
                 end.seq = last;
                 break;
             }
-            let Some(lease) = engine.leases().get(change.address) else { continue };
-            let Some(epoch) = self.epoch_for(engine, change.address, node) else { continue };
-            let shown = self.shown(engine, lease);
-            if epoch == 0 && shown.state != LeaseState::Bound {
-                continue;
-            }
-            // What we granted without holding the block is told whole: the holder may not know the client.
-            let anew = change.anew || epoch == 0;
-            let asked = if anew { self.asked_of(&shown) } else { [None, None] };
-            let update = Update { asked, ..Update::of(&shown, epoch, anew) };
+            let Some((update, identity)) = self.update_of(engine, node, &change) else { continue };
             octets_max += update.octets_max();
-            if octets_max > BATCH_OCTETS_MAX {
+            if octets_max > BATCH_OCTETS_MAX - AHEAD_OCTETS_MAX {
                 end.seq = last;
                 break;
             }
             last = change.seq;
-            updates.push(update);
-            if anew {
-                told.push((change.address, change.seq, self.digest_of(&shown)));
+            if update.identity.is_some() {
+                told.push((change.address, change.seq, identity));
             }
+            updates.push(update);
         }
         if end.seq <= since.seq {
             return false;
+        }
+        let (mut ahead, mut sent_ahead) = (Vec::new(), end.seq);
+        for change in self.changes_ahead(index, end.seq) {
+            sent_ahead = change.seq;
+            let update = self.update_of(engine, node, &change).filter(|(update, _)| update.epoch != 0);
+            let Some((update, identity)) = update.filter(|_| !unsaved.contains(change.address)) else {
+                continue;
+            };
+            octets_max += update.octets_max();
+            if octets_max > BATCH_OCTETS_MAX {
+                break;
+            }
+            ahead.push((change.address, change.seq));
+            if update.identity.is_some() {
+                told.push((change.address, change.seq, identity));
+            }
+            updates.push(update);
         }
         let count = updates.len() as u64;
         let octets = encode(&mut updates, now);
         if let Some(peer) = self.peers.get_mut(index) {
             peer.traffic.updates_sent += count;
             peer.traffic.octets_sent += octets.len() as u64;
-            peer.sent = end.seq;
+            (peer.sent, peer.sent_ahead) = (end.seq, peer.sent_ahead.max(sent_ahead));
             let complete_at = (end.seq >= log_end.seq).then_some(now);
-            peer.flights.push_back(Flight { until: end.seq, told, complete_at });
+            peer.flights.push_back(Flight { until: end.seq, told, ahead, complete_at });
         }
         let message = Message::Updates { after: since, until: end.seq, octets };
         self.out.push(Output::Send(node, message));
         true
+    }
+
+    /// What to tell a peer of a change, and a digest of it but for its times; `None` if it is no business of its.
+    fn update_of(&self, engine: &Engine, peer: NodeId, change: &Changed) -> Option<(Update, u64)> {
+        let lease = engine.leases().get(change.address)?;
+        let epoch = self.epoch_for(engine, change.address, peer)?;
+        let shown = self.shown(engine, lease);
+        if epoch == 0 && shown.state != LeaseState::Bound {
+            return None;
+        }
+        // What we granted without holding the block is told whole: the holder may not know the client.
+        let anew = change.anew || epoch == 0;
+        let asked = if anew { self.asked_of(&shown) } else { [None, None] };
+        let identity = self.digest_of(&shown);
+        Some((Update { asked, ..Update::of(&shown, epoch, anew) }, identity))
     }
 
     /// Under which epoch to tell a peer of an address: 0 if its block is the peer's; `None` if it is no business of its.
@@ -313,6 +342,7 @@ impl Node {
             (peer.log, peer.resumed) = (log, true);
             (peer.acked, peer.sent) = (at.seq, at.seq);
             peer.flights.clear();
+            peer.forget_ahead();
             if at.seq < self.log.end().seq {
                 peer.behind_since.get_or_insert(now);
             }
@@ -353,11 +383,15 @@ impl Node {
             for (address, seq, identity) in flight.told {
                 self.log.acknowledged(receiver, address, seq, identity);
             }
+            peer.ahead.extend(flight.ahead);
         }
+        let (acked, log) = (peer.acked, &self.log);
+        peer.ahead.retain(|address, seq| *seq > acked && log.seq_of(*address) == Some(*seq));
         if peer.acked >= end.seq {
             (peer.behind_since, peer.last_sync) = (None, Some(now));
         } else {
             peer.behind_since = Some(now);
         }
+        self.heard_ahead |= self.is_told_ahead();
     }
 }

@@ -1,11 +1,12 @@
 //! What is shown of a node: the state of its site, of its peers, and how far each is behind.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::time::{Span, Timestamp};
 
 /// What a node does at present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// There is no cluster yet, or it is not known.
@@ -26,6 +27,36 @@ pub enum Role {
     Active,
     /// It is in and hands its blocks on, for an operator wants that.
     Draining,
+}
+
+impl Role {
+    /// Why a node that does this is not all that it is to be, and the way out; `None` if it is.
+    pub const fn trouble(self) -> Option<&'static str> {
+        match self {
+            Self::Active | Self::Draining => None,
+            Self::Waiting => Some(
+                "this node waits for the cluster: a majority has not begun together yet, or none of it has been heard",
+            ),
+            Self::Stranger => Some(
+                "this node is no member of the cluster: it gives no addresses out; `site member add` on a member makes it one",
+            ),
+            Self::Differs => Some(
+                "this node's pools are not the cluster's: it gives no addresses out. They become the cluster's when a \
+                 majority has been started with them; else put the old ones back",
+            ),
+            Self::HasLeases => Some(
+                "this node has leases from before there was a cluster, and others may give their addresses away: only one \
+                 node may begin with leases; let these end elsewhere, and start it with an empty store",
+            ),
+            Self::Out => Some(
+                "this node was put out: it gives no addresses to new clients until it has been told everything",
+            ),
+            Self::Joining => {
+                Some("this node is being told everything, and gives no addresses to new clients before that")
+            }
+            Self::Cut => Some("cut off from the majority: no addresses are given to new clients"),
+        }
+    }
 }
 
 /// What a node shows of itself.
@@ -88,7 +119,7 @@ pub struct PeerView {
     pub blocks_held: u32,
     /// Addresses it has free, as it last said.
     pub free: u64,
-    /// Changes it has not acknowledged, counted up to a million.
+    /// It has not acknowledged the last changes of no more leases than this; 0 if it has everything.
     pub lag_updates: u64,
     /// For how long it has not had everything, seconds; 0 if it has.
     pub lag_secs: u64,

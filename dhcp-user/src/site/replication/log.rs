@@ -121,20 +121,21 @@ impl ChangeLog {
     pub fn after(&self, receiver: usize, cursor: Cursor, max: usize) -> (Vec<Changed>, Cursor) {
         let mut end = self.end();
         let mut found: Vec<Changed> = Vec::new();
-        for (&seq, &address) in self.by_seq.range(cursor.seq.saturating_add(1)..) {
+        for &address in self.by_seq.range(cursor.seq.saturating_add(1)..).map(|(_, address)| address) {
             if found.len() == max {
                 end.seq = found.last().map_or(cursor.seq, |last| last.seq);
                 break;
             }
-            let Some(entry) = self.by_address.get(&address) else { continue };
-            found.push(Changed {
-                address,
-                seq,
-                identity: entry.identity,
-                anew: entry.told & bit(receiver) == 0,
-            });
+            found.extend(self.change(receiver, address));
         }
         (found, end)
+    }
+
+    /// An address's last change, as a receiver is to be told of it.
+    pub fn change(&self, receiver: usize, address: Ipv4Addr) -> Option<Changed> {
+        let entry = self.by_address.get(&address)?;
+        let anew = entry.told & bit(receiver) == 0;
+        Some(Changed { address, seq: entry.seq, identity: entry.identity, anew })
     }
 
     /// What has changed after a change.
@@ -154,6 +155,11 @@ impl ChangeLog {
     /// How many addresses have changed after `cursor`: counted up to `max`.
     pub fn lag(&self, cursor: Cursor, max: usize) -> usize {
         self.by_seq.range(cursor.seq.saturating_add(1)..).take(max).count()
+    }
+
+    /// No more addresses than so many have changed after `cursor`, and none only if this is 0. Costs the same for any number.
+    pub fn lag_at_most(&self, cursor: Cursor) -> u64 {
+        self.last.saturating_sub(cursor.seq).min(self.by_seq.len() as u64)
     }
 
     /// Changes that need not be told one by one, for a later one of the same lease followed.
@@ -191,6 +197,8 @@ mod tests {
         assert_eq!((end, log.superseded()), (Cursor { log: 7, seq: 4 }, 1));
         assert_eq!(log.after(0, end, 9), (vec![], end));
         assert_eq!((log.lag(start, 9), log.lag(start, 2), log.lag(end, 9)), (3, 2, 0));
+        let at_most = |seq| log.lag_at_most(Cursor { log: 7, seq });
+        assert_eq!((0..=4).map(at_most).collect::<Vec<_>>(), [3, 3, 2, 1, 0]);
     }
 
     #[test]
@@ -261,6 +269,9 @@ mod tests {
             for (number, (which, identity, few, arrives, behind)) in (0_u64..).zip(steps) {
                 truth.insert(address(which), (identity, number));
                 log.touch(address(which), identity);
+                let earlier = Cursor { log: 1, seq: log.end().seq.saturating_sub(few as u64) };
+                let (exact, at_most) = (log.lag(earlier, usize::MAX), log.lag_at_most(earlier));
+                prop_assert!(exact as u64 <= at_most && (exact == 0) == (at_most == 0));
                 take(&mut log, &truth, few, arrives, behind);
             }
             while take(&mut log, &truth, 2, true, 0).0 != 0 {}

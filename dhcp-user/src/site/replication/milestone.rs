@@ -75,7 +75,9 @@ mod tests {
             after in prop::collection::vec((0..6_u8, any::<bool>(), 0..3_usize), 0..60),
         ) {
             let mut log = ChangeLog::new(7);
-            before.iter().for_each(|which| drop(log.touch(address(*which), 0)));
+            for which in &before {
+                log.touch(address(*which), 0);
+            }
             let mut unheard: BTreeSet<Ipv4Addr> = before.iter().map(|which| address(*which)).collect();
             let mut milestone = Milestone::now(&log);
             let mut cursor = log.resume(1, crate::site::replication::Cursor::default());
@@ -84,7 +86,9 @@ mod tests {
                     log.touch(address(which), 0);
                 }
                 let (told, next) = log.after(1, cursor, few);
-                told.iter().for_each(|change| drop(unheard.remove(&change.address)));
+                for change in &told {
+                    unheard.remove(&change.address);
+                }
                 cursor = next;
                 if milestone.is_reached(&log, cursor.seq) {
                     prop_assert!(unheard.is_empty(), "{unheard:?}");

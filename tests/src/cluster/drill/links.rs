@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{Stage, secs};
+use super::{LEASE_SECS, Stage, secs};
 use crate::{cluster::AGREED, torture::boot_ns, wait::wait_for};
 
 /// What a node that is cut off says of itself.
@@ -149,28 +149,41 @@ pub fn short_cut(stage: &mut Stage, site: usize) -> Result<()> {
     Ok(())
 }
 
-/// A site hears the others, who do not hear it.
+/// Who hears nothing where only one direction works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deaf {
+    /// The other sites: they do not hear the one, which hears them.
+    Others,
+    /// The one site: it does not hear the others, who hear it.
+    Site,
+}
+
+/// Between a site and the others only one direction works.
 ///
 /// # Errors
 ///
 /// When something that must hold does not.
-pub fn one_way(stage: &mut Stage, site: usize) -> Result<()> {
+pub fn one_way(stage: &mut Stage, site: usize, deaf: Deaf) -> Result<()> {
     let nodes = nodes_of(stage, site)?;
     let others = stage.others(&nodes);
     let began = Instant::now();
-    stage.cluster.between(&nodes, |way, out| way.cut = out);
+    stage.cluster.between(&nodes, |way, out| way.cut = out == (deaf == Deaf::Others));
+    let [says_so, hold_all, healed_and_active] = match deaf {
+        Deaf::Others => ["one_way_says_so", "one_way_others_hold_all", "one_way_healed_and_active"],
+        Deaf::Site => ["other_way_says_so", "other_way_others_hold_all", "other_way_healed_and_active"],
+    };
     wait_say_so(stage, &nodes)?;
-    stage.note("one_way_says_so", began);
+    stage.note(says_so, began);
     stage.traffic.more(site, 10);
     stage.wait_hold_all(&others)?;
-    stage.note("one_way_others_hold_all", began);
+    stage.note(hold_all, began);
     stage.traffic.wait_all_bound(AGREED)?;
     let healed = Instant::now();
     stage.cluster.heal();
     for node in &nodes {
         stage.wait_active(*node)?;
     }
-    stage.note("one_way_healed_and_active", healed);
+    stage.note(healed_and_active, healed);
     Ok(())
 }
 
@@ -225,7 +238,14 @@ pub fn loss(stage: &mut Stage, percent: u8, lasting: Duration) -> Result<()> {
     let after = stage.traffic.report();
     stage.figures.insert("loss_looks_with_a_leader_percent", f64::from(led * 100 / looks.max(1)));
     stage.figures.insert("loss_leases_ran_out", (after.ran_out - before.ran_out) as f64);
-    stage.figures.insert("loss_new_leases", (after.new_leases - before.new_leases) as f64);
+    let new_leases = after.new_leases - before.new_leases;
+    let renewals = after.renewals_answered - before.renewals_answered;
+    stage.figures.insert("loss_new_leases", new_leases as f64);
+    stage.figures.insert("loss_renewals_answered", renewals as f64);
+    // Clients are near their nodes, which know their leases: they are renewed as ever, each at least once in a lease time.
+    let lease_times = lasting.as_secs() / u64::from(LEASE_SECS);
+    ensure!(renewals >= after.bound * lease_times.max(1), "{renewals} renewals for {} leases", after.bound);
+    ensure!(new_leases >= after.clients / 10, "{new_leases} new leases, with {} clients", after.clients);
     let healed = Instant::now();
     stage.cluster.heal();
     for node in stage.others(&[]) {

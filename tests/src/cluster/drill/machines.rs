@@ -1,11 +1,46 @@
 //! Machines that are lost, stand still, or are replaced.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Stage, secs};
 use crate::{cluster::AGREED, torture::boot_ns};
+
+/// What the loss of machines is measured by.
+struct Names {
+    renewals_go_on: &'static str,
+    blocks_open: &'static str,
+    lost_block_allocates: &'static str,
+    renewal_wait_ms_max: &'static str,
+    back_and_active: &'static str,
+}
+
+const KILL: Names = Names {
+    renewals_go_on: "kill_renewals_go_on",
+    blocks_open: "kill_blocks_open",
+    lost_block_allocates: "kill_lost_block_allocates",
+    renewal_wait_ms_max: "kill_renewal_wait_ms_max",
+    back_and_active: "kill_back_and_active",
+};
+
+const KILL_SITE: Names = Names {
+    renewals_go_on: "kill_site_renewals_go_on",
+    blocks_open: "kill_site_blocks_open",
+    lost_block_allocates: "kill_site_lost_block_allocates",
+    renewal_wait_ms_max: "kill_site_renewal_wait_ms_max",
+    back_and_active: "kill_site_back_and_active",
+};
+
+/// What elections, a commit across the widest distance and a busy machine may take beside what is configured.
+const OPEN_SLACK: Duration = Duration::from_secs(8);
+/// What the answer to a renewal may take on a busy machine, once the client asks a node that lives.
+const ANSWER_SLACK: Duration = Duration::from_secs(2);
+/// How long a client waits for each node of its site before it turns to the next.
+const ASKS_NEXT: Duration = Duration::from_secs(1);
 
 /// A node is lost under load: its clients are served by others at once, new clients get addresses of its blocks when that
 /// is safe; it comes back.
@@ -14,47 +49,83 @@ use crate::{cluster::AGREED, torture::boot_ns};
 ///
 /// When something that must hold does not.
 pub fn kill(stage: &mut Stage, gone: usize) -> Result<()> {
+    lose(stage, &[gone], &KILL)
+}
+
+/// All nodes of a site are lost at once: the other sites do for its clients what another node of the site would.
+///
+/// # Errors
+///
+/// When something that must hold does not.
+pub fn kill_site(stage: &mut Stage, site: usize) -> Result<()> {
+    let site = stage.cluster.sites.get(site).context("there is no such site")?;
+    let nodes = stage.cluster.of_site(site);
+    lose(stage, &nodes, &KILL_SITE)
+}
+
+fn lose(stage: &mut Stage, gone: &[usize], names: &Names) -> Result<()> {
     let before = stage.traffic.report();
     let lost: BTreeSet<_> = before
         .granted_by
         .iter()
-        .filter(|(_, (by, _))| *by == gone)
+        .filter(|(_, (by, _))| gone.contains(by))
         .filter_map(|(address, _)| stage.block_of(*address))
         .collect();
-    ensure!(!lost.is_empty(), "the node granted nothing yet: there is nothing to lose");
-    let site = stage.cluster.nodes.get(gone).context("no such node")?.site.clone();
+    ensure!(!lost.is_empty(), "the lost nodes granted nothing yet: there is nothing to lose");
+    let first = *gone.first().context("nobody is to be lost")?;
+    let site = stage.cluster.nodes.get(first).context("no such node")?.site.clone();
     let site = stage.cluster.sites.iter().position(|name| *name == site).context("no such site")?;
+    let site_nodes = stage.cluster.sites.get(site).map_or(0, |name| stage.cluster.of_site(name).len());
+    let open_within = stage.seconds_of("failover_timeout")? + stage.seconds_of("mclt_secs")? + OPEN_SLACK;
     stage.traffic.measure_anew();
     let (killed, killed_boot_ns) = (Instant::now(), boot_ns());
-    stage.cluster.nodes.get_mut(gone).context("no such node")?.lose()?;
-    let others = stage.others(&[gone]);
-    // Clients of the lost node are answered by others, long before anything moves.
+    for node in gone {
+        stage.cluster.nodes.get_mut(*node).context("no such node")?.lose()?;
+    }
+    let others = stage.others(gone);
+    // Clients of the lost nodes are answered by others, long before anything moves.
     stage.traffic.wait(AGREED, "renewals to be answered by others", |now| {
         others.iter().map(|node| now.node(*node).renewals_answered).sum::<u64>()
             > others.iter().map(|node| before.node(*node).renewals_answered).sum::<u64>() + 20
     })?;
-    stage.note("kill_renewals_go_on", killed);
+    stage.note(names.renewals_go_on, killed);
     stage.wait_hold_all(&others)?;
-    stage.note("kill_blocks_open", killed);
+    let opened = killed.elapsed();
+    stage.note(names.blocks_open, killed);
+    ensure!(
+        opened <= open_within,
+        "the lost blocks are open after {opened:?} only, not within {open_within:?}"
+    );
     // More clients than are there: some get addresses of the lost blocks.
     stage.traffic.more(site, 40);
     let blocks = stage.blocks.clone();
     let of_lost = |report: &crate::cluster::traffic::Report| {
         let mut new = report.granted_by.iter().filter(|(address, (by, at))| {
-            *by != gone
+            !gone.contains(by)
                 && *at > killed_boot_ns
                 && blocks.of_address(**address).is_some_and(|block| lost.contains(&block))
         });
         new.any(|_| true)
     };
     stage.traffic.wait(AGREED, "an address of a lost block to be given out", of_lost)?;
-    stage.note("kill_lost_block_allocates", killed);
+    stage.note(names.lost_block_allocates, killed);
     let report = stage.traffic.wait_all_bound(AGREED)?;
-    stage.figures.insert("kill_renewal_wait_ms_max", report.renewal_wait_ms_max as f64);
+    let waited = Duration::from_millis(report.renewal_wait_ms_max);
+    stage.figures.insert(names.renewal_wait_ms_max, report.renewal_wait_ms_max as f64);
+    // Each of the site's nodes may be asked in vain first.
+    let wait_max = ASKS_NEXT * u32::try_from(site_nodes)? + ANSWER_SLACK;
+    ensure!(
+        waited <= wait_max,
+        "a client waited {waited:?} for the answer to its renewal, not {wait_max:?} at most"
+    );
     let back = Instant::now();
-    stage.cluster.nodes.get_mut(gone).context("no such node")?.start()?;
-    stage.wait_active(gone)?;
-    stage.note("kill_back_and_active", back);
+    for node in gone {
+        stage.cluster.nodes.get_mut(*node).context("no such node")?.start()?;
+    }
+    for node in gone {
+        stage.wait_active(*node)?;
+    }
+    stage.note(names.back_and_active, back);
     Ok(())
 }
 

@@ -28,6 +28,7 @@ use dhcp_user::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::links::Deaf;
 use super::{
     AGREED, Cluster,
     traffic::{Load, Report, Traffic},
@@ -40,13 +41,15 @@ use crate::{lab::set, wait::wait_for};
 pub enum Drill {
     /// A node is lost under load, and comes back.
     Kill,
+    /// All nodes of a site are lost at once, under load, and come back.
+    KillSite,
     /// A site is cut off for good, and healed.
     Cut,
     /// A site is cut off for less than the failover timeout.
     ShortCut,
     /// A daemon stands still beyond its delegations, and wakes.
     Pause,
-    /// A site hears the others, who do not hear it.
+    /// A site hears the others, who do not hear it; then the other way round.
     OneWay,
     /// A site's links come and go.
     Flap,
@@ -66,6 +69,8 @@ pub enum Drill {
     Pools,
     /// Of two nodes one is lost, and the operator says so.
     PartnerDown,
+    /// Of two sites of two nodes one is lost, and the operator says so; then the other.
+    PartnerDownSite,
     /// Mode `sync`: whoever granted is lost at once.
     Sync,
 }
@@ -88,6 +93,7 @@ pub struct Figures {
 pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
     match drill {
         Drill::PartnerDown => return operator::partner_down(load),
+        Drill::PartnerDownSite => return operator::site_partner_down(load),
         Drill::Members => return members::run(load),
         Drill::Pools => return pools::run(load),
         Drill::Sync => return sync::run(5),
@@ -102,10 +108,14 @@ pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
     };
     match drill {
         Drill::Kill => machines::kill(&mut stage, 2)?,
+        Drill::KillSite => machines::kill_site(&mut stage, 1)?,
         Drill::Cut => links::cut(&mut stage, 1)?,
         Drill::ShortCut => links::short_cut(&mut stage, 1)?,
         Drill::Pause => machines::pause(&mut stage, 0)?,
-        Drill::OneWay => links::one_way(&mut stage, 1)?,
+        Drill::OneWay => {
+            links::one_way(&mut stage, 1, Deaf::Others)?;
+            links::one_way(&mut stage, 1, Deaf::Site)?;
+        }
         Drill::Flap => links::flap(&mut stage, 1, Duration::from_secs(30))?,
         Drill::Loss => links::loss(&mut stage, 30, Duration::from_secs(30))?,
         Drill::Rolling => machines::rolling(&mut stage)?,
@@ -115,7 +125,7 @@ pub fn run(drill: Drill, load: &Load) -> Result<Figures> {
         }
         Drill::SlowDisk => oddities::slow_disk(&mut stage, 3)?,
         Drill::Operator => operator::hand_over(&mut stage, 2)?,
-        Drill::Members | Drill::Pools | Drill::PartnerDown | Drill::Sync => {}
+        Drill::Members | Drill::Pools | Drill::PartnerDown | Drill::PartnerDownSite | Drill::Sync => {}
     }
     stage.finish()
 }
@@ -192,6 +202,18 @@ impl Stage {
     /// Notes how long something took.
     pub fn note(&mut self, name: &'static str, began: Instant) {
         self.figures.insert(name, secs(began));
+    }
+
+    /// What the nodes' configuration says of a key of `failover`, in seconds.
+    ///
+    /// # Errors
+    ///
+    /// When it says nothing.
+    pub fn seconds_of(&self, key: &str) -> Result<Duration> {
+        let first = self.cluster.nodes.first().context("a cluster without nodes")?;
+        let found = first.config.pointer(&format!("/dhcp/datacenter/multi_site/failover/{key}"));
+        let secs = found.and_then(Value::as_u64).with_context(|| format!("no failover.{key}"))?;
+        Ok(Duration::from_secs(secs))
     }
 
     /// The block of an address.

@@ -53,6 +53,9 @@ pub fn slow_disk(stage: &mut Stage, slow: usize) -> Result<()> {
     stage.note("slow_disk_active", started);
     let before = stage.traffic.report();
     stage.traffic.measure_anew();
+    let site = stage.cluster.nodes.get(slow).context("no such node")?.site.clone();
+    let site = stage.cluster.sites.iter().position(|name| *name == site).context("no such site")?;
+    stage.traffic.more(site, 8);
     let report =
         stage.traffic.wait(AGREED, "renewals and new leases at the node with the slow disk", |now| {
             let (now, before) = (now.node(slow), before.node(slow));

@@ -1,15 +1,21 @@
 //! What somebody does by hand, by the command line of the daemon, while clients go on.
 
-use std::time::Instant;
+use std::{process::Command, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Figures, LEASE_SECS, Stage};
 use crate::{
     client::scripted::Scripted,
-    cluster::{AGREED, Cluster, traffic::Load},
+    cluster::{
+        AGREED, Cluster,
+        traffic::{Load, Report},
+    },
+    daemon,
     lab::set,
+    process::Process,
     raw::RawSocket,
     wait::wait_until,
 };
@@ -31,6 +37,22 @@ pub fn hand_over(stage: &mut Stage, site: usize) -> Result<()> {
         "a drill without blocks: {report}"
     );
     let (handed_on, taken_back) = (figure("handed_on_secs"), figure("taken_back_secs"));
+    let to = report["handed_on_to"].as_object().context("to whom blocks went is not said")?;
+    let moved: u64 = to.values().filter_map(Value::as_u64).sum();
+    let own = stage.cluster.nodes.iter().filter(|node| node.site == name);
+    let own: Vec<&String> = own.map(|node| &node.name).collect();
+    ensure!(
+        Some(moved) >= report["blocks_before"].as_u64() && to.keys().all(|node| !own.contains(&node)),
+        "not all of it went to other sites: {report}"
+    );
+    let clients = &report["clients"];
+    ensure!(clients["of_node"] == *first.name && clients["refused"] == 0, "{report}");
+    ensure!(clients["renewals_answered"].as_u64() > Some(0), "nobody was renewed meanwhile: {report}");
+    for node in &nodes {
+        stage.wait_active(*node)?;
+    }
+    interrupted(stage, &name)?;
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
     first.ask(&["site", "drain", "--site", &name])?;
     let nothing_held =
         || nodes.iter().all(|node| stage.number(*node, "blocks_held").is_ok_and(|held| held == 0));
@@ -64,6 +86,26 @@ pub fn hand_over(stage: &mut Stage, site: usize) -> Result<()> {
     stage.figures.extend(handed_on.map(|secs| ("drill_handed_on", secs)));
     stage.figures.extend(taken_back.map(|secs| ("drill_taken_back", secs)));
     stage.note("operator_all", began);
+    Ok(())
+}
+
+/// Somebody loses patience with a drill: the site comes back all the same.
+fn interrupted(stage: &Stage, site: &str) -> Result<()> {
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
+    let folder = first.server.folder.path();
+    let mut command = Command::new(daemon::binary()?);
+    command.args(["site", "drill", "--site", site, "--socket"]).arg(folder.join("control.sock"));
+    let mut drill = Process::start(&mut command, &folder.join("drill.log"))?;
+    let nodes = stage.cluster.of_site(site);
+    let last =
+        nodes.last().and_then(|last| stage.cluster.nodes.get(*last)).context("a site without nodes")?;
+    last.wait_get("the drill to begin", "sync", |sync| sync["role"] == "draining")?;
+    drill.signal(Signal::INT)?;
+    let status = drill.wait(AGREED)?;
+    ensure!(!status.success() && drill.output().contains("interrupted"), "{status}: {}", drill.output());
+    for node in nodes {
+        stage.wait_active(node)?;
+    }
     Ok(())
 }
 
@@ -124,4 +166,104 @@ pub fn partner_down(load: &Load) -> Result<Figures> {
     }
     stage.note("partner_votes_again", back);
     stage.finish()
+}
+
+/// Two sites of two nodes each, as the guide draws them. One is lost, all of it: the two that are left are no majority, and nothing
+/// moves by itself; the operator says that the site is down, and they go on with all addresses. It comes back, decides again
+/// without anybody's doing, and then the other site is lost in the same way.
+///
+/// # Errors
+///
+/// When something that must hold does not.
+pub fn site_partner_down(load: &Load) -> Result<Figures> {
+    let mut stage = Stage::start(Cluster::new(&[("a", 2), ("b", 2)], super::adapt)?, load)?;
+    refuse_what_is_not_down(&stage)?;
+    for (lost, left) in [(1, 0), (0, 1)] {
+        lose_site(&mut stage, lost, left)?;
+        bring_back(&mut stage, lost)?;
+    }
+    stage.finish()
+}
+
+/// What must not be taken for a lost site, and what is said before anything is.
+fn refuse_what_is_not_down(stage: &Stage) -> Result<()> {
+    let first = stage.cluster.nodes.first().context("a cluster without nodes")?;
+    for (words, why) in [
+        (&["site", "partner-down", "--site", "b", "--certain"][..], "it is not down"),
+        (&["site", "partner-down", "--site", "a", "--certain"], "it is up"),
+        (&["site", "partner-down", "--site", "c", "--certain"], "no site c"),
+        (&["site", "partner-down", "--site", "b"], "the same addresses to different clients"),
+    ] {
+        let refused = first.ask(words);
+        ensure!(
+            refused.as_ref().is_err_and(|error| format!("{error:#}").contains(why)),
+            "not refused for {why}: {refused:?}"
+        );
+    }
+    let sync = first.get("sync")?;
+    let warned = sync["problems"].to_string().contains("site partner-down --site b");
+    ensure!(
+        sync["automatic_failover"] == false && warned,
+        "no warning that a lost site is half of all: {sync}"
+    );
+    Ok(())
+}
+
+/// All nodes of a site are lost at once; those of the other go on when somebody says so, with all addresses.
+fn lose_site(stage: &mut Stage, lost: usize, left: usize) -> Result<()> {
+    let name = stage.cluster.sites.get(lost).context("no such site")?.clone();
+    let site_left = stage.cluster.sites.get(left).context("no such site")?.clone();
+    let left_nodes = stage.cluster.of_site(&site_left);
+    let before = stage.traffic.report();
+    let began = Instant::now();
+    for number in stage.cluster.of_site(&name) {
+        stage.cluster.nodes.get_mut(number).context("no such node")?.lose()?;
+    }
+    let last = *left_nodes.last().context("a site without nodes")?;
+    let asked = stage.cluster.nodes.get(last).context("no such node")?;
+    asked.wait_get("the loss to be noticed", "sites/status", |status| {
+        let mut sites = status["sites"].as_array().into_iter().flatten();
+        sites.any(|site| site["name"] == *name && site["status"] == "down")
+    })?;
+    // Long enough for what the lost held to have ended: with a majority it would have moved.
+    let held: u64 = left_nodes.iter().map(|node| stage.number(*node, "blocks_held")).sum::<Result<u64>>()?;
+    ensure!(held < stage.blocks.len() as u64, "something moved by itself: {held} blocks");
+    let said = Instant::now();
+    wait_until(AGREED, "the site to be taken for lost", || {
+        asked.ask(&["site", "partner-down", "--site", &name, "--certain"]).is_ok()
+    })?;
+    stage.note(if lost == 1 { "site_down_said" } else { "other_site_down_said" }, said);
+    stage.wait_hold_all(&left_nodes)?;
+    stage.note(if lost == 1 { "site_down_open" } else { "other_site_down_open" }, said);
+    // New clients where the lost site was, and where it was not; who had a lease goes on.
+    stage.traffic.more(lost, 10);
+    stage.traffic.more(left, 10);
+    stage.traffic.wait_all_bound(AGREED)?;
+    let answered =
+        |report: &Report| left_nodes.iter().map(|node| report.node(*node).renewals_answered).sum::<u64>();
+    let at_least = answered(&before) + 40;
+    stage.traffic.wait(AGREED, "renewals to go on", |now| answered(now) > at_least)?;
+    stage.note(if lost == 1 { "site_down_all_bound" } else { "other_site_down_all_bound" }, began);
+    Ok(())
+}
+
+/// A lost site comes back: its nodes are told everything, hold addresses, and decide again.
+fn bring_back(stage: &mut Stage, lost: usize) -> Result<()> {
+    let name = stage.cluster.sites.get(lost).context("no such site")?.clone();
+    let back = Instant::now();
+    let numbers = stage.cluster.of_site(&name);
+    for number in &numbers {
+        stage.cluster.nodes.get_mut(*number).context("no such node")?.start()?;
+    }
+    for number in 0..stage.cluster.nodes.len() {
+        stage.wait_active(number)?;
+    }
+    stage.note(if lost == 1 { "site_back_and_active" } else { "other_site_back_and_active" }, back);
+    for node in &stage.cluster.nodes {
+        node.wait_get("all nodes to decide", "sync", |sync| {
+            sync["voters"].as_array().is_some_and(|voters| voters.len() == 4) && sync["votes"] == true
+        })?;
+    }
+    stage.note(if lost == 1 { "site_votes_again" } else { "other_site_votes_again" }, back);
+    Ok(())
 }

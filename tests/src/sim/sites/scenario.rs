@@ -54,6 +54,8 @@ pub enum Fault {
     OtherPools { node: usize, down_ns: u64 },
     /// One machine of two is gone, and an operator tells the other so after a while.
     PartnerDown { node: usize, told_after_ns: u64, down_ns: u64 },
+    /// One site of two is gone, or only cut off, and an operator tells the other so after a while: it is half of all.
+    SiteDown { site: usize, cut_off: bool, told_after_ns: u64, down_ns: u64 },
 }
 
 /// One run.
@@ -133,6 +135,18 @@ impl Scenario {
                 faults.push((at_ns, Fault::OtherPools { node, down_ns }));
             }
         }
+        if sites == 2 && nodes_per_site > 1 {
+            let mut halves = SmallRng::seed_from_u64(seed ^ 0x4a1f);
+            let lease_ns = u64::from(lease_secs) * SEC;
+            let told_after_ns = halves.random_range(SEC..lease_ns);
+            let fault = Fault::SiteDown {
+                site: halves.random_range(0..2),
+                cut_off: halves.random_bool(0.5),
+                told_after_ns,
+                down_ns: told_after_ns + halves.random_range(SEC..lease_ns * 2),
+            };
+            faults.push((halves.random_range(20 * SEC..calm_ns.max(21 * SEC)), fault));
+        }
         faults.sort_by_key(|(at, _)| *at);
         Self {
             pools_later,
@@ -197,6 +211,7 @@ impl Scenario {
             heirs: (0..self.sites).collect(),
             donors,
             shares_addresses: true,
+            named_donors: 0,
             balanced: self.base.seed.is_multiple_of(3),
         }
     }

@@ -59,8 +59,8 @@ enum Event {
     Soon(usize),
     /// An operator has a drained node serve again.
     Undrain(usize),
-    /// An operator says that a machine is off.
-    PartnerDown(usize),
+    /// An operator says that these machines are lost, while that is so: until then.
+    Lost(Vec<usize>, u64),
     Watch,
     /// A proposal of a machine reaches the others, or not.
     Agree(usize, Command, u64),
@@ -81,8 +81,8 @@ pub struct World {
     machines: Vec<Machine>,
     pairs: BTreeMap<(usize, usize), Pair>,
     consensus: Consensus,
-    /// The one of two that decides by itself since it was told that the other is down.
-    alone: Option<usize>,
+    /// The machines that decide: all of them, or those that are left since they were told that the others are lost.
+    deciders: Vec<usize>,
     clients: Vec<Client>,
     /// The machine each client turns to.
     attached: Vec<usize>,
@@ -122,7 +122,7 @@ impl World {
             machines,
             pairs,
             consensus: Consensus::default(),
-            alone: None,
+            deciders: (0..nodes).collect(),
             clients: Vec::new(),
             attached: Vec::new(),
             oracle: Oracle::default(),
@@ -240,11 +240,12 @@ impl World {
             }
             Event::Soon(node) => self.turn(node),
             Event::Undrain(node) => self.tell(node, Input::Order(Order::Resume)),
-            Event::PartnerDown(node) => self.partner_down(node),
+            Event::Lost(lost, until_ns) => self.lost(lost, until_ns),
             Event::Watch => {
                 self.watch();
                 if self.now_ns.is_multiple_of(SEC) {
                     (0..self.machines.len()).for_each(|node| self.look_at_the_horizons(node));
+                    self.take_back();
                 }
                 self.schedule(self.now_ns + WATCH_EVERY_NS, Event::Watch);
             }

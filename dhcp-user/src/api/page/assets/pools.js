@@ -5,21 +5,37 @@ import { every, get } from "./client.js";
 
 const SHOWN = 8;
 
+// Pages of subnets looked at.
+const PAGES = 32;
+
+/** The subnets, page by page. */
+async function all() {
+  const found = [];
+  let path = "/api/v1/subnets";
+  for (let page = 0; page < PAGES; page += 1) {
+    const { subnets, next } = await get(path);
+    found.push(...subnets);
+    if (!next) break;
+    path = `/api/v1/subnets?after=${next}`;
+  }
+  return found;
+}
+
 /** Shows them until the session ends. */
 export function pools(signal) {
   const button = at("pools-all");
-  let all = false;
+  let unfolded = false;
   let found = [];
   const show = () => {
-    at("pools-list").replaceChildren(...found.slice(0, all ? 500 : SHOWN).map(row));
+    at("pools-list").replaceChildren(...found.slice(0, unfolded ? 500 : SHOWN).map(row));
     if (found.length === 0) at("pools-list").append(make("li", { className: "muted" }, "No pools that you may see."));
     button.hidden = found.length <= SHOWN;
-    button.textContent = all ? "Show the fullest only" : `Show all ${found.length}`;
-    button.setAttribute("aria-expanded", String(all));
+    button.textContent = unfolded ? "Show the fullest only" : `Show all ${found.length}`;
+    button.setAttribute("aria-expanded", String(unfolded));
   };
-  button.addEventListener("click", () => { all = !all; show(); }, { signal });
+  button.addEventListener("click", () => { unfolded = !unfolded; show(); }, { signal });
   every(5000, async () => {
-    const subnets = await get("/api/v1/subnets").catch(() => undefined);
+    const subnets = await all().catch(() => undefined);
     if (!subnets) return;
     found = subnets.flatMap((subnet) => subnet.pools.map((pool) => ({ ...pool, subnet: subnet.subnet })))
       .sort((a, b) => b.used_percent - a.used_percent);

@@ -100,6 +100,7 @@ pub(super) fn end(node: &str, folder: &Path, odd: Odd<'_>) -> End {
         write_max: odd.patience.unwrap_or(SOON),
         again_min: Duration::from_millis(10),
         again_max: Duration::from_millis(100),
+        lasted: Duration::from_millis(300),
     };
     let (sender, events) = channel(64);
     let (start, ahead) = (Instant::now(), odd.ahead);

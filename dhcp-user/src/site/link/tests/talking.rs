@@ -10,11 +10,11 @@ use tokio::{
     time::sleep,
 };
 
-use super::{End, Odd, certificates, connection, end, greet_over, link, next, other, until};
+use super::{End, Odd, certificates, connection, end, greet, greet_over, link, next, other, until};
 use crate::{
     site::link::{
         round_trip::ROUND_TRIP_MAX,
-        shared::{LinkEvent, SendError},
+        shared::{Cut, LinkEvent, SendError},
         wire::Lane,
     },
     time::{Span, Timestamp},
@@ -104,6 +104,76 @@ async fn a_cut_stream_ends_the_link_and_the_next_takes_its_place() {
     link(&mut a, &mut b).await;
     a.shared.send(other(&a).key, None, Lane::Urgent, 9, b"x").unwrap();
     assert_eq!(received(&mut b).await, (9, b"x".to_vec()));
+}
+
+/// Whoever is let in and then sends what nobody can read: each time is counted, and the first is told, until a link has lasted.
+#[tokio::test]
+async fn how_a_link_ended_is_counted_always_and_told_once() {
+    let folder = certificates();
+    let mut a = end("a.example", folder.path(), open());
+    let b = end("b.example", folder.path(), open());
+    let to = other(&a).key;
+    let nonsense: &[u8] = &[9, 9, 0, 0];
+    let cut_short: &[u8] = &[2, 1, 0, 9, 3];
+    let untold: &[u8] = &[0, 1, 0, 2, 0, 0];
+    for (octets, kind, times) in [
+        (nonsense, "nonsense", 1),
+        (nonsense, "nonsense", 2),
+        (cut_short, "truncated", 1),
+        (untold, "nonsense", 3),
+        (&[], "closed", 1),
+    ] {
+        let (one, two) = duplex(1 << 16);
+        let (called, accepted) = greet_over(&a, &b, one, two).await;
+        let (called, mut hostile) = (called.unwrap(), accepted.unwrap().stream);
+        let shared = Arc::clone(&a.shared);
+        let task = tokio::spawn(async move { connection::run(&shared, called).await });
+        assert!(matches!(next(&mut a).await, LinkEvent::Up(..)));
+        tokio::io::AsyncWriteExt::write_all(&mut hostile, octets).await.unwrap();
+        tokio::io::AsyncWriteExt::shutdown(&mut hostile).await.unwrap();
+        assert_eq!(task.await.unwrap().kind(), kind);
+        assert!(matches!(next(&mut a).await, LinkEvent::Down(..)));
+        let failures = a.shared.counts.failures();
+        assert_eq!(failures.get(kind), Some(&times), "{failures:?}");
+        assert!(a.shared.counts.is_troubled("b.example"));
+    }
+    // One that lasts makes the next failure news; whoever ends it from here says why.
+    let mut b = b;
+    for (why, kind) in [(Cut::Nonsense, "message"), (Cut::Behind, "behind")] {
+        link(&mut a, &mut b).await;
+        until("all to be well", || !a.shared.counts.is_troubled("b.example")).await;
+        let links = a.shared.status()[0].links;
+        a.shared.cut(to, why);
+        assert!(matches!(next(&mut a).await, LinkEvent::Down(..)));
+        assert_eq!(a.shared.counts.failures().get(kind), Some(&1));
+        assert!(!a.shared.counts.failed("b.example", kind), "it was told");
+        link(&mut a, &mut b).await;
+        assert_eq!(a.shared.status()[0].links, links + 1, "another link");
+    }
+    // One that takes the place of another is no failure.
+    let before = a.shared.counts.failures();
+    link(&mut a, &mut b).await;
+    assert_eq!(a.shared.counts.failures(), before);
+}
+
+/// Greetings count against the cap like everything else, and wait for it.
+#[tokio::test]
+async fn greetings_keep_within_the_cap() {
+    let folder = certificates();
+    let a = end("a.example", folder.path(), Odd { cap_mbit_per_s: Some(1), ..open() });
+    let b = end("b.example", folder.path(), open());
+    let (called, accepted) = greet(&a, &b).await;
+    called.unwrap();
+    accepted.unwrap();
+    let (used, _) = a.shared.shaper.used(Instant::now());
+    assert!(used > 200 && a.shared.counts.sent.load(Relaxed) > 0, "{used} octets");
+    // What fills the second leaves no room for another.
+    while a.shared.shaper.take(Lane::Control, 16_000, Instant::now()).is_ok() {}
+    while a.shared.shaper.take(Lane::Control, 1, Instant::now()).is_ok() {}
+    let began = Instant::now();
+    let (called, _) = greet(&a, &b).await;
+    called.unwrap();
+    assert!(began.elapsed() > Duration::from_millis(300), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

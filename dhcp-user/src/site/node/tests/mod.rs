@@ -1,6 +1,7 @@
 //! A laboratory of a few nodes: keepers with their nodes, links that carry what is delivered, and a clock. What the
 //! simulation of sites comes upon once in many seeds is told here in its order.
 
+mod ahead;
 mod bounds;
 mod donors;
 mod heard;
@@ -170,6 +171,7 @@ impl Lab {
             failover_timeout: Span::from_secs(100_000),
             heirs: Vec::new(),
             donors: Vec::new(),
+            named_donors: 0,
             balanced: false,
             shares_addresses: false,
         }

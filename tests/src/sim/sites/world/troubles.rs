@@ -32,13 +32,7 @@ impl World {
                 let fetched_ns = now_ns + self.rng.random_range(SEC / 2..GIVEN_UP_AFTER_NS * 2);
                 self.schedule(fetched_ns, Event::Fetch(node));
             }
-            Fault::CutSite { site, for_ns } => {
-                for (&(one, other), pair) in &mut self.pairs {
-                    if (self.scenario.site_of(one) == site) != (self.scenario.site_of(other) == site) {
-                        pair.ways.iter_mut().for_each(|way| way.cut_until_ns = until(for_ns));
-                    }
-                }
-            }
+            Fault::CutSite { site, for_ns } => self.cut_off(site, until(for_ns)),
             Fault::CutOneWay { from, to, for_ns } => {
                 if let Some(pair) = self.pairs.get_mut(&(from.min(to), from.max(to)))
                     && let Some(way) = pair.ways.get_mut(usize::from(from > to))
@@ -75,20 +69,71 @@ impl World {
                 let told_ns = now_ns + told_after_ns;
                 self.die(node, down_ns, true);
                 if told_ns < now_ns + down_ns && told_ns < calm_ns {
-                    self.schedule(told_ns, Event::PartnerDown(node));
+                    self.schedule(told_ns, Event::Lost(vec![node], told_ns));
                 }
+            }
+            Fault::SiteDown { site, cut_off, told_after_ns, down_ns } => {
+                let lost: Vec<usize> =
+                    (0..self.machines.len()).filter(|node| self.scenario.site_of(*node) == site).collect();
+                if cut_off {
+                    self.cut_off(site, until(down_ns));
+                } else {
+                    lost.iter().for_each(|node| self.die(*node, down_ns, true));
+                }
+                self.schedule(now_ns + told_after_ns, Event::Lost(lost, until(down_ns)));
             }
         }
     }
 
-    /// An operator who has seen that a machine is off tells the other of two, which decides alone from then on.
-    pub(super) fn partner_down(&mut self, node: usize) {
-        let survivor = 1 - node;
-        let off = self.now_ns < self.machines[node].down_until_ns;
-        if off && self.alone.is_none() && self.machines[survivor].runs(self.now_ns) {
-            self.note(|| format!("node {survivor} is told that node {node} is down for certain"));
-            self.alone = Some(survivor);
-            self.tell(survivor, Input::Order(Order::PartnerDown(NodeId(node as u16))));
+    fn cut_off(&mut self, site: usize, until_ns: u64) {
+        for (&(one, other), pair) in &mut self.pairs {
+            if (self.scenario.site_of(one) == site) != (self.scenario.site_of(other) == site) {
+                pair.ways.iter_mut().for_each(|way| way.cut_until_ns = until_ns);
+            }
+        }
+    }
+
+    /// An operator who has seen that half of the machines are lost tells the others, who decide from then on. Of two nodes a lost one
+    /// is off; of more it may run, cut off. All that are left must be there, and linked with one another and none of the lost:
+    /// the operator goes on trying until then.
+    pub(super) fn lost(&mut self, lost: Vec<usize>, until_ns: u64) {
+        let (now_ns, two) = (self.now_ns, self.machines.len() == 2);
+        if self.deciders.len() != self.machines.len() {
+            return;
+        }
+        let left: Vec<usize> = (0..self.machines.len()).filter(|node| !lost.contains(node)).collect();
+        let gone = |node: &usize| {
+            let off = now_ns < self.machines[*node].down_until_ns;
+            off || (!two && left.iter().all(|other| !self.open_between(*node, *other)))
+        };
+        let there = |node: &usize| {
+            let linked = left.iter().all(|other| other == node || self.open_between(*node, *other));
+            self.machines[*node].runs(now_ns) && linked
+        };
+        if lost.iter().all(gone) && left.iter().all(there) {
+            self.note(|| format!("nodes {left:?} are told that nodes {lost:?} are down for certain"));
+            for &survivor in &left {
+                for &node in &lost {
+                    self.tell(survivor, Input::Order(Order::PartnerDown(NodeId(node as u16))));
+                }
+            }
+            self.deciders = left;
+        } else if now_ns < until_ns {
+            self.schedule(now_ns + SEC, Event::Lost(lost, until_ns));
+        }
+    }
+
+    /// Who was lost and is back decides again: all are in, and linked with one another.
+    pub(super) fn take_back(&mut self) {
+        let all = self.machines.len();
+        if self.deciders.len() == all {
+            return;
+        }
+        let linked = |one: usize| (0..all).all(|other| one == other || self.open_between(one, other));
+        let there = (0..all).all(|node| self.machines[node].runs(self.now_ns) && linked(node));
+        if there && self.consensus.state(self.consensus.len()).members_in().count() == all {
+            self.note(|| "all nodes decide again".to_owned());
+            self.deciders = (0..all).collect();
         }
     }
 }

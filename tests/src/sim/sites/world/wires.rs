@@ -62,13 +62,8 @@ impl World {
     /// Whether a machine's daemon runs and reaches, itself included, more than half of those that decide.
     pub(super) fn reaches_majority(&self, node: usize) -> bool {
         let runs = |node: usize| self.machines[node].runs(self.now_ns);
-        if let Some(alone) = self.alone {
-            return runs(node) && runs(alone) && (node == alone || self.open_between(node, alone));
-        }
-        let reached = (0..self.machines.len())
-            .filter(|&other| runs(other) && (other == node || self.open_between(node, other)))
-            .count();
-        runs(node) && reached * 2 > self.machines.len()
+        let reached = |other: &&usize| runs(**other) && (**other == node || self.open_between(node, **other));
+        runs(node) && self.deciders.iter().filter(reached).count() * 2 > self.deciders.len()
     }
 
     pub(super) fn learn(&mut self, node: usize) {

@@ -3,8 +3,6 @@
 
 use std::net::Ipv4Addr;
 
-use super::request::{address, split_value};
-
 /// The sub-options the server acts on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RelayInformation<'a> {
@@ -37,4 +35,15 @@ impl<'a> RelayInformation<'a> {
         }
         found
     }
+}
+
+/// Splits off a length octet and as many octets.
+pub(crate) fn split_value(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&len, rest) = bytes.split_first()?;
+    rest.split_at_checked(usize::from(len))
+}
+
+/// The address that four octets are.
+pub(crate) fn address(value: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
 }
