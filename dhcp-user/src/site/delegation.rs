@@ -25,6 +25,11 @@ use crate::time::Span;
 #[serde(transparent)]
 pub struct NodeId(pub u16);
 
+/// A store's number: random, drawn when it is first marked. 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoreId(pub u64);
+
 /// What a node can be counted on for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Presence {
@@ -54,6 +59,8 @@ pub struct Member {
     pub mclt: Span,
     /// How often it began to join: a confirmation of an earlier attempt says nothing of this one.
     pub attempt: u32,
+    /// The store it joined with: another one has nothing of what it is counted on for.
+    pub store: StoreId,
 }
 
 /// A block's delegation. There is none without a holder: what a block's leases are is always somebody's to tell.
@@ -89,7 +96,15 @@ pub type AddressRange = (Ipv4Addr, Ipv4Addr);
 
 impl Member {
     const fn new(presence: Presence) -> Self {
-        Self { presence, renewals: 0, for_ever: false, lasts: Span::ZERO, mclt: Span::ZERO, attempt: 0 }
+        Self {
+            presence,
+            renewals: 0,
+            for_ever: false,
+            lasts: Span::ZERO,
+            mclt: Span::ZERO,
+            attempt: 0,
+            store: StoreId(0),
+        }
     }
 }
 
@@ -119,8 +134,8 @@ impl Delegations {
     /// Why it had no effect.
     pub fn apply(&mut self, command: &Command) -> Result<(), Void> {
         match command {
-            Command::Found { founder, nodes, blocks, digest } => {
-                self.found(*founder, nodes, *blocks, *digest)
+            Command::Found { founder, store, nodes, blocks, digest } => {
+                self.found((*founder, *store), nodes, *blocks, *digest)
             }
             Command::Renew { node, lasts, mclt, .. } => {
                 let for_ever = !self.moves_by_itself();
@@ -135,16 +150,7 @@ impl Delegations {
                 Ok(())
             }
             Command::PutOut { node, renewals, heirs } => self.put_out(*node, *renewals, heirs),
-            Command::Join { node } => {
-                let member = self.members.get_mut(node).ok_or(Void::Unknown)?;
-                if member.presence == Presence::In {
-                    return Err(Void::NotOut);
-                }
-                member.attempt += 1;
-                (member.lasts, member.mclt) = (Span::ZERO, Span::ZERO);
-                member.presence = Presence::Joining { confirmed: BTreeSet::new() };
-                Ok(())
-            }
+            Command::Join { node, store } => self.join(*node, *store),
             Command::Confirm { node, attempt, by } => self.confirm(*node, *attempt, *by),
             Command::Move { by, to, blocks } => self.hand_on(*by, *to, blocks),
             Command::Open { by, blocks } => {
@@ -193,7 +199,13 @@ impl Delegations {
         }
     }
 
-    fn found(&mut self, founder: NodeId, nodes: &[NodeId], blocks: u32, digest: u64) -> Result<(), Void> {
+    fn found(
+        &mut self,
+        (founder, store): (NodeId, StoreId),
+        nodes: &[NodeId],
+        blocks: u32,
+        digest: u64,
+    ) -> Result<(), Void> {
         if !self.members.is_empty() {
             return Err(Void::Founded);
         }
@@ -203,9 +215,30 @@ impl Delegations {
         let presence = |node| if node == founder { Presence::In } else { Presence::Out };
         let member = |node| Member::new(presence(node));
         self.members = nodes.iter().map(|node| (*node, member(*node))).collect();
+        if let Some(member) = self.members.get_mut(&founder) {
+            member.store = store;
+        }
         let delegation = Delegation::open(founder, 1);
         self.blocks = vec![delegation; usize::try_from(blocks).unwrap_or(0)];
         self.digest = digest;
+        Ok(())
+    }
+
+    fn join(&mut self, node: NodeId, store: StoreId) -> Result<(), Void> {
+        // Of what the last one that is in has lost, nobody knows more: it goes on with another store.
+        let last = self.members_in().all(|other| other == node);
+        let member = self.members.get_mut(&node).ok_or(Void::Unknown)?;
+        if member.presence == Presence::In {
+            if !last || member.store == store {
+                return Err(Void::NotOut);
+            }
+            member.store = store;
+            return Ok(());
+        }
+        member.attempt += 1;
+        member.store = store;
+        (member.lasts, member.mclt) = (Span::ZERO, Span::ZERO);
+        member.presence = Presence::Joining { confirmed: BTreeSet::new() };
         Ok(())
     }
 

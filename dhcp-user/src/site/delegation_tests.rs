@@ -11,7 +11,15 @@ const MCLT: Span = Span::from_secs(60);
 
 fn founded(blocks: u32) -> Delegations {
     let mut state = Delegations::default();
-    state.apply(&Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks, digest: 1 }).unwrap();
+    state
+        .apply(&Command::Found {
+            founder: NODES[0],
+            store: StoreId(1),
+            nodes: NODES.to_vec(),
+            blocks,
+            digest: 1,
+        })
+        .unwrap();
     state
 }
 
@@ -20,7 +28,7 @@ fn renew(node: NodeId) -> Command {
 }
 
 fn join(state: &mut Delegations, node: NodeId) {
-    state.apply(&Command::Join { node }).unwrap();
+    state.apply(&Command::Join { node, store: StoreId(1) }).unwrap();
     let attempt = state.member(node).unwrap().attempt;
     for by in state.members_in().collect::<Vec<_>>() {
         state.apply(&Command::Confirm { node, attempt, by }).unwrap();
@@ -30,7 +38,8 @@ fn join(state: &mut Delegations, node: NodeId) {
 #[test]
 fn a_cluster_is_founded_joined_and_shared_out() {
     let mut state = founded(6);
-    let found = Command::Found { founder: NODES[1], nodes: NODES.to_vec(), blocks: 6, digest: 1 };
+    let found =
+        Command::Found { founder: NODES[1], store: StoreId(1), nodes: NODES.to_vec(), blocks: 6, digest: 1 };
     assert_eq!(state.apply(&found), Err(Void::Founded));
     assert_eq!(state.apply(&renew(NODES[1])), Err(Void::NotIn));
     let hand_on = |by, to, epoch| Command::Move { by, to, blocks: vec![(BlockId(3), epoch)] };
@@ -41,7 +50,7 @@ fn a_cluster_is_founded_joined_and_shared_out() {
     assert_eq!(state.apply(&hand_on(NODES[0], NODES[1], 1)), Err(Void::Overtaken));
     let held = Delegation::open(NODES[1], 2);
     assert_eq!(state.block(BlockId(3)), Some(held));
-    assert_eq!(state.apply(&Command::Join { node: NODES[1] }), Err(Void::NotOut));
+    assert_eq!(state.apply(&Command::Join { node: NODES[1], store: StoreId(1) }), Err(Void::NotOut));
     let nowhere = Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(6), 1)] };
     assert_eq!(state.apply(&nowhere), Err(Void::Overtaken));
     // Members come and go, but nobody goes who is counted on.
@@ -73,7 +82,7 @@ fn what_was_taken_over_moves_only_when_it_is_open() {
 fn a_block_that_moves_has_newcomers_confirmed_anew() {
     let mut state = founded(1);
     join(&mut state, NODES[1]);
-    state.apply(&Command::Join { node: NODES[2] }).unwrap();
+    state.apply(&Command::Join { node: NODES[2], store: StoreId(1) }).unwrap();
     // Node 1 has told all it had. What node 0 hands it now, it has not told.
     state.apply(&Command::Confirm { node: NODES[2], attempt: 1, by: NODES[1] }).unwrap();
     state.apply(&Command::Move { by: NODES[0], to: NODES[1], blocks: vec![(BlockId(0), 1)] }).unwrap();
@@ -175,7 +184,7 @@ fn who_was_removed_is_remembered_until_it_is_added_again() {
 fn who_joins_is_waited_for_at_once_and_is_in_when_all_confirmed() {
     let mut state = founded(0);
     join(&mut state, NODES[1]);
-    state.apply(&Command::Join { node: NODES[2] }).unwrap();
+    state.apply(&Command::Join { node: NODES[2], store: StoreId(1) }).unwrap();
     assert_eq!(state.audience(NODES[0]).collect::<Vec<_>>(), [NODES[1], NODES[2]]);
     let confirm = |attempt, by| Command::Confirm { node: NODES[2], attempt, by };
     state.apply(&confirm(1, NODES[0])).unwrap();
@@ -258,9 +267,15 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Whether two nodes ever both took themselves for the holder. `wait` is what proposers wait before they put out.
 fn both_hold(steps: &[Step], gains: [i64; 3], wait: u64) -> bool {
-    let mut log = vec![Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks: 1, digest: 1 }];
+    let mut log = vec![Command::Found {
+        founder: NODES[0],
+        store: StoreId(1),
+        nodes: NODES.to_vec(),
+        blocks: 1,
+        digest: 1,
+    }];
     for node in [NODES[1], NODES[2]] {
-        log.push(Command::Join { node });
+        log.push(Command::Join { node, store: StoreId(1) });
         log.push(Command::Confirm { node, attempt: 1, by: NODES[0] });
         log.push(Command::Confirm { node, attempt: 1, by: NODES[1] });
     }
@@ -297,7 +312,7 @@ fn both_hold(steps: &[Step], gains: [i64; 3], wait: u64) -> bool {
             }
             Step::Rejoin(i) => {
                 let attempt = nodes[i].state.member(NODES[i]).map_or(0, |member| member.attempt) + 1;
-                log.push(Command::Join { node: NODES[i] });
+                log.push(Command::Join { node: NODES[i], store: StoreId(1) });
                 log.extend(NODES.map(|by| Command::Confirm { node: NODES[i], attempt, by }));
             }
             Step::Arrive(which) => {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddressRange, BlockId, NodeId};
+use super::{AddressRange, BlockId, NodeId, StoreId};
 use crate::time::Span;
 
 /// Blocks one command names, at most.
@@ -15,6 +15,8 @@ pub enum Command {
     Found {
         /// The first node.
         founder: NodeId,
+        /// Its store.
+        store: StoreId,
         /// All nodes.
         nodes: Vec<NodeId>,
         /// How many blocks there are.
@@ -42,10 +44,13 @@ pub enum Command {
         /// Who takes its blocks, in turn; if none of these is in, all that are.
         heirs: Vec<NodeId>,
     },
-    /// A node wants to be counted on (again), or for the first time.
+    /// A node wants to be counted on (again), or for the first time. The last one that is in may say so too: it goes on with
+    /// another store, for it lost the one it had.
     Join {
         /// The node.
         node: NodeId,
+        /// Its store.
+        store: StoreId,
     },
     /// `by` was acknowledged by the joining node everything up to where it began to wait for its acknowledgements.
     Confirm {

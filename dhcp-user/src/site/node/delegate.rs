@@ -70,7 +70,7 @@ impl Node {
                     self.renewed(now, *stamp, engine);
                 }
             }
-            Command::Join { node } => {
+            Command::Join { node, .. } => {
                 // It cannot have renewed yet: its silence begins now.
                 let renewals = self.state.member(*node).map_or(0, |member| member.renewals);
                 self.heard.insert(*node, (renewals, now));
@@ -80,9 +80,12 @@ impl Node {
                 }
                 self.follow(now, engine, work);
             }
-            Command::Found { founder, .. } if *founder == self.settings.me => {
+            Command::Found { founder, store, .. } if *founder == self.settings.me => {
                 self.own_leases = false;
-                self.mark_first(work);
+                // Another store is one that was lost since: this may be heard long after.
+                if *store == self.own_store() {
+                    self.mark_first(work);
+                }
                 self.follow(now, engine, work);
             }
             Command::Strike { .. } => {
@@ -230,10 +233,9 @@ impl Node {
             None => return,
             Some(Presence::Out) => {
                 if self.again(now, "join") {
-                    if self.own_leases || !self.mark_first(work) {
-                        return;
-                    }
-                    self.out.push(Output::Propose(Command::Join { node: me }));
+                    let store = if self.own_leases { None } else { self.mark_first(work) };
+                    let Some(store) = store else { return };
+                    self.out.push(Output::Propose(Command::Join { node: me, store }));
                 }
                 return;
             }
@@ -273,7 +275,8 @@ impl Node {
             let nodes = self.settings.nodes.iter().map(|place| place.node).collect();
             let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
             let digest = blocks.digest();
-            let command = Command::Found { founder: self.settings.me, nodes, blocks: count, digest };
+            let (founder, store) = (self.settings.me, self.own_store());
+            let command = Command::Found { founder, store, nodes, blocks: count, digest };
             self.out.push(Output::Propose(command));
         }
     }

@@ -51,7 +51,10 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        site::{delegation::Delegations, node::Settings},
+        site::{
+            delegation::{Delegations, StoreId},
+            node::Settings,
+        },
         time::Span,
     };
 
@@ -84,12 +87,18 @@ mod tests {
         let now = Timestamp(99);
         let mut state = Delegations::default();
         assert_eq!(who(&state, now), [0; 0]);
-        let found = Command::Found { founder: NODES[2], nodes: NODES.to_vec(), blocks: 0, digest: 0 };
+        let found = Command::Found {
+            founder: NODES[2],
+            store: StoreId(1),
+            nodes: NODES.to_vec(),
+            blocks: 0,
+            digest: 0,
+        };
         state.apply(&found).unwrap();
         assert_eq!(who(&state, now), [2]);
         let mut confirmed = vec![NODES[2]];
         for node in [NODES[1], NODES[0]] {
-            state.apply(&Command::Join { node }).unwrap();
+            state.apply(&Command::Join { node, store: StoreId(1) }).unwrap();
             for &by in &confirmed {
                 state.apply(&Command::Confirm { node, attempt: 1, by }).unwrap();
             }
@@ -111,7 +120,13 @@ mod tests {
     #[test]
     fn a_node_says_that_it_stands_aside_until_it_is_known() {
         let mut node = node(NODES[0]);
-        let found = Command::Found { founder: NODES[0], nodes: NODES.to_vec(), blocks: 0, digest: 0 };
+        let found = Command::Found {
+            founder: NODES[0],
+            store: StoreId(1),
+            nodes: NODES.to_vec(),
+            blocks: 0,
+            digest: 0,
+        };
         node.state.apply(&found).unwrap();
         (node.restored, node.held_until) = (true, Timestamp(u64::MAX));
         let now = Timestamp::ZERO + Span::from_secs(10);

@@ -19,7 +19,10 @@ use dhcp_user::{
         takeover::{Succession, remember},
         work::{Outgoing, Work},
     },
-    site::node::{ClusterId, Input, Node, Output, Settings},
+    site::{
+        delegation::StoreId,
+        node::{ClusterId, Input, Node, Output, Settings},
+    },
     time::{Span, Timestamp},
     timeline::{BootId, Timeline},
 };
@@ -234,7 +237,7 @@ impl Machine {
         self.keeper.is_some() && now_ns >= self.paused_until_ns
     }
 
-    /// Starts a daemon; `unnoticed` plants that it does not see whether its disk is the one it joined with.
+    /// Starts a daemon; `unnoticed` plants that it takes its disk for this one, with which it joined, whichever it is.
     ///
     /// # Errors
     /// If it dies before it is through.
@@ -243,7 +246,7 @@ impl Machine {
         now_ns: u64,
         config: &Arc<Config>,
         settings: Settings,
-        unnoticed: bool,
+        unnoticed: Option<StoreId>,
         rng: &mut SmallRng,
     ) -> Result<(), Ended> {
         let (recovered, leases) = found(&self.disk.lock().store);
@@ -253,7 +256,9 @@ impl Machine {
         self.timeline = Some(keeper.timeline);
         let kept = |key| meta(&recovered, key);
         let (cursors, mark) = (kept(MetaKey::SiteCursors), kept(MetaKey::SiteMember));
-        let mark = if unnoticed { Some(&ClusterId::default()[..]) } else { mark };
+        let planted =
+            unnoticed.map(|StoreId(store)| [&ClusterId::default()[..], &store.to_le_bytes()].concat());
+        let mark = planted.as_deref().or(mark);
         keeper.join_cluster(Node::new(settings, rng.random_range(1..u64::MAX), cursors, mark));
         let mut succession = Predecessor {
             boot_ns: self.boot_ns(now_ns),
@@ -291,9 +296,10 @@ impl Machine {
         }
     }
 
-    /// Its disk is lost, and replaced by an empty one.
+    /// Its disk is lost, and replaced by an empty one. What it had of the consensus log was on it.
     pub fn lose_disk(&mut self) {
         self.disk.lock().store = MemoryStore::default();
+        self.applied = 0;
     }
 
     /// When the answer to a transaction that leaves now was decided at the earliest.

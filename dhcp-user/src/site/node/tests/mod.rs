@@ -6,6 +6,7 @@ mod bounds;
 mod donors;
 mod heard;
 mod horizons;
+mod lost_store;
 mod passed;
 mod silence;
 
@@ -34,12 +35,15 @@ use crate::{
         takeover::{Surroundings, remember},
         work::Outgoing,
     },
-    site::blocks::BlockId,
+    site::{blocks::BlockId, delegation::StoreId},
     time::Span,
     timeline::BootId,
 };
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+
+/// The mark of the stores that the cluster of a [`Lab`] was shared out among.
+const MARK: [u8; 24] = [0; 24];
 
 /// Maps that know nothing: what matters is when they are told to forget.
 struct Maps;
@@ -137,7 +141,7 @@ impl Lab {
         };
         for node in members {
             let mut store = MemoryStore::new();
-            let mark = vec![(MetaKey::SiteMember, ClusterId::default().to_vec())];
+            let mark = vec![(MetaKey::SiteMember, MARK.to_vec())];
             store.commit(&Batch { meta: mark, ..Batch::default() }).unwrap();
             let keeper = lab.started(node, store);
             lab.nodes.push(keeper);
@@ -195,8 +199,9 @@ impl Lab {
         let leases = leases.into_values().collect();
         let (mut keeper, _) = remember(around, store, &recovered, leases).unwrap();
         self.starts += 1;
-        let cursors = crate::server::memory::meta(&recovered, MetaKey::SiteCursors);
-        keeper.join_cluster(Node::new(self.settings(node), 1_000 + self.starts, cursors, Some(&[0; 16])));
+        let kept = |key| crate::server::memory::meta(&recovered, key);
+        let (cursors, mark) = (kept(MetaKey::SiteCursors), kept(MetaKey::SiteMember));
+        keeper.join_cluster(Node::new(self.settings(node), 1_000 + self.starts, cursors, mark));
         let state = Box::new(self.state.clone());
         let _ = keeper.site_input(self.now, Input::Restored { index: 1, state }).unwrap();
         keeper

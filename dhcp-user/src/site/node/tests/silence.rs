@@ -54,7 +54,7 @@ fn who_joins_is_not_put_out_for_its_silence_before_that() {
     assert_eq!(lab.stand_still(&[0, 1], 30), None);
     let renewals = lab.site(0).state().member(NodeId(2)).map_or(0, |member| member.renewals);
     lab.commands.push(Command::PutOut { node: NodeId(2), renewals, heirs: vec![NodeId(0)] });
-    lab.commands.push(Command::Join { node: NodeId(2) });
+    lab.commands.push(Command::Join { node: NodeId(2), store: StoreId(1) });
     // One that joins is put out whatever `failover` says, but only when it has been silent for long since.
     let began = lab.now;
     let (node, at) = lab.stand_still(&[0, 1], 30).expect("it never renews");

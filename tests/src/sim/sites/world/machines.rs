@@ -15,7 +15,11 @@ impl World {
         if let Some(secs) = longer.filter(|_| node.is_multiple_of(2)) {
             settings.delegation = Span::from_secs(secs);
         }
-        let unnoticed = self.planted == Some(Planted::LostDiskUnnoticed);
+        let unnoticed =
+            self.planted.filter(|planted| *planted == Planted::LostDiskUnnoticed).and_then(|_| {
+                let state = self.consensus.state(self.consensus.len());
+                Some(state.member(NodeId(node as u16))?.store)
+            });
         let Some(machine) = self.machines.get_mut(node) else { return };
         if machine.keeper.is_some() || now_ns < machine.start_ns || now_ns < machine.down_until_ns {
             return;

@@ -29,7 +29,7 @@ impl World {
 
     pub(super) fn agree(&mut self, node: usize, command: Command, until_ns: u64) {
         if self.reaches_majority(node) {
-            if let (Some(Planted::InAtOnce), Command::Join { node: joining }) = (self.planted, &command) {
+            if let (Some(Planted::InAtOnce), Command::Join { node: joining, .. }) = (self.planted, &command) {
                 let state = self.consensus.state(self.consensus.len());
                 let attempt = state.member(*joining).map_or(0, |member| member.attempt) + 1;
                 self.consensus.agree(command.clone());
