@@ -98,7 +98,8 @@ impl Node {
     fn take_first(&mut self, now: Timestamp, engine: &mut Engine, index: usize, work: &mut Work) {
         let Some(peer) = self.peers.get(index) else { return };
         let Some(first) = peer.arrived.front() else { return };
-        if self.applied_index < self.adopted_under || !self.restored {
+        // What is taken up into a store that is not marked could not be told from leases of its own after a start.
+        if self.applied_index < self.adopted_under || !self.restored || !self.has_mark() {
             return;
         }
         let Some(reading) = peer.clock(now) else {

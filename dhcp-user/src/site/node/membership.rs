@@ -79,6 +79,11 @@ impl Node {
         joined_with.is_some() && joined_with == self.marked_store()
     }
 
+    /// Whether the store is marked as this cluster's, whether this node joined with it or not.
+    pub(super) fn has_mark(&self) -> bool {
+        self.marked_store().is_some()
+    }
+
     /// The store's number, if it is marked as this cluster's.
     fn marked_store(&self) -> Option<StoreId> {
         self.mark.durable.filter(|(cluster, _)| *cluster == self.cluster).map(|(_, store)| store)
@@ -114,7 +119,7 @@ impl Node {
     pub(super) fn has_leases_of_its_own(&self, engine: &Engine) -> bool {
         let pooled = engine.authority().map(crate::site::authority::Authority::blocks);
         // Where there are cursors, leases are what other nodes told.
-        self.marked_store().is_none()
+        !self.has_mark()
             && self.known.is_empty()
             && pooled.is_some_and(|blocks| {
                 let bound = engine.leases().iter().filter(|lease| lease.state == LeaseState::Bound);
