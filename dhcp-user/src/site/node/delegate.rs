@@ -199,7 +199,6 @@ impl Node {
         for block in moved {
             self.tell_again(engine, block);
         }
-        // Where a newcomer's acknowledgements begin to count: after all that is ours is in the log.
         let joining: Vec<(NodeId, u32)> = self
             .state
             .members()
@@ -209,8 +208,17 @@ impl Node {
         self.began.retain(|node, _| joining.iter().any(|(other, _)| other == node));
         for (node, attempt) in joining {
             if self.began.get(&node).is_none_or(|began| began.0 != attempt) {
-                self.began.insert(node, (attempt, Milestone::now(&self.log)));
+                self.began.insert(node, (attempt, None));
             }
+        }
+    }
+
+    /// Where a newcomer's acknowledgements begin to count: after all that is ours is in the log. So not while there are leases in
+    /// memory that found no room on the disk. They are not in it, and their horizons may be from a time when nobody was
+    /// to be asked: what is promised by them when there is room again the newcomer would not have heard of.
+    pub(super) fn begin_to_wait(&mut self) {
+        for (_, milestone) in self.began.values_mut() {
+            milestone.get_or_insert_with(|| Milestone::now(&self.log));
         }
     }
 
@@ -328,7 +336,8 @@ impl Node {
                 _ => true,
             };
             let acked = self.peers.iter().find(|peer| peer.node == node).map_or(0, |peer| peer.acked);
-            if !confirmed && milestone.is_reached(&self.log, acked) {
+            let reached = milestone.as_mut().is_some_and(|milestone| milestone.is_reached(&self.log, acked));
+            if !confirmed && reached {
                 let (attempt, by) = (*attempt, self.settings.me);
                 self.out.push(Output::Propose(Command::Confirm { node, attempt, by }));
             }

@@ -148,8 +148,8 @@ pub struct Node {
     renewals_proposed: u64,
     /// The last renewal of each node that was applied, and when.
     heard: BTreeMap<NodeId, (u64, Timestamp)>,
-    /// For each attempt to join, what it is waited for.
-    began: BTreeMap<NodeId, (u32, Milestone)>,
+    /// For each attempt to join, what it is waited for; `None` as long as that is not all in the log.
+    began: BTreeMap<NodeId, (u32, Option<Milestone>)>,
     unfounded_since: Option<Timestamp>,
     proposed: HashMap<&'static str, Timestamp>,
     /// Leases whose horizons move when everybody has acknowledged a change.
@@ -336,6 +336,9 @@ impl Node {
     pub fn turn(&mut self, now: Timestamp, engine: &mut Engine, unsaved: &Unsaved, work: &mut Work) {
         if std::mem::take(&mut self.changed_standing) {
             self.follow(now, engine, work);
+        }
+        if unsaved.is_empty() {
+            self.begin_to_wait();
         }
         self.take_up(now, engine, unsaved.is_empty(), work);
         self.advance(now, engine, work);

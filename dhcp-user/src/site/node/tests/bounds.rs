@@ -47,6 +47,34 @@ fn what_finds_no_room_on_the_disk_is_asked_for_again() {
     assert!(lab.nodes[0].store.durable().leases.contains_key(&ip(12)));
 }
 
+/// A node that is alone promises as far as it likes; what finds no room on its disk it promises when there is room again, and
+/// is not alone any more. Who joins meanwhile is in when it has heard of that too.
+#[test]
+fn who_joins_waits_for_what_found_no_room_while_there_was_nobody_to_ask() {
+    let mut lab = Lab::with_mclt(3, 10, Span::from_secs(20));
+    for node in [1, 2].map(NodeId) {
+        let renewals = lab.site(0).state().member(node).map_or(0, |member| member.renewals);
+        lab.commands.push(Command::PutOut { node, renewals, heirs: vec![NodeId(0)] });
+        lab.run(1);
+    }
+    assert_eq!(lab.site(0).state().members_in().collect::<Vec<_>>(), [NodeId(0)]);
+    lab.nodes[0].store.fail_next(Failure::Full);
+    lab.ask(0, 1, ip(10));
+    lab.commands.push(Command::Join { node: NodeId(1), store: StoreId(0) });
+    let confirms = |command: &Command| matches!(command, Command::Confirm { node: NodeId(1), .. });
+    lab.proposed.clear();
+    for _ in 0..100 {
+        lab.nodes[0].store.fail_next(Failure::Full);
+        lab.step();
+        assert!(!lab.proposed.iter().any(confirms), "it has not heard of everything");
+    }
+    assert!(lab.lease(0, ip(10)).horizon > lab.now + Span::from_secs(60), "as far as it liked");
+    lab.run(10);
+    assert!(lab.proposed.iter().any(confirms));
+    let known = &lab.nodes[1].store.durable().leases[&ip(10)];
+    assert!(known.reach() > lab.now + Span::from_secs(60));
+}
+
 /// When a lease ends by what a node's disk says.
 fn durable_end(lab: &Lab, node: usize, address: Ipv4Addr) -> Timestamp {
     lab.nodes[node].store.durable().leases[&address].expires
