@@ -170,6 +170,25 @@ fn other_pools_are_taken_over_by_one_and_nobody_who_lives_on_is_passed_over() {
     assert!(state.never_pooled(range(46, 50)));
 }
 
+/// What the pools were was not said in time, and they change twice: those of the beginning are not new when they come back.
+#[test]
+fn pools_nobody_told_of_are_never_new_again() {
+    let mut state = founded(1);
+    let range = |first: u8, last: u8| ([198, 18, 0, first].into(), [198, 18, 0, last].into());
+    state
+        .apply(&Command::Recut(Recut {
+            by: NODES[0],
+            from: state.digest(),
+            digest: 2,
+            blocks: 1,
+            fresh: Vec::new(),
+            pools: vec![range(40, 50)],
+            renewals: state.renewals(),
+        }))
+        .unwrap();
+    assert!(!state.never_pooled(range(10, 33)) && !state.never_pooled(range(60, 70)));
+}
+
 #[test]
 fn who_was_removed_is_remembered_until_it_is_added_again() {
     let mut state = founded(1);

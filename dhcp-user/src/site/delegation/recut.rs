@@ -1,7 +1,7 @@
 //! Other pools for a cluster that runs (docs/sites.md, *Other pools*): as if every node but one had been put out, and that one
 //! had taken over all there is, cut anew. What was never in a pool was promised to nobody, and is open at once.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::{AddressRange, BlockId, Delegation, Delegations, NodeId, Presence, Recut, Void};
 use crate::time::Span;
@@ -32,6 +32,10 @@ impl Delegations {
         };
         self.blocks = (0..recut.blocks).map(block).collect();
         self.digest = recut.digest;
+        if !self.pooled_known {
+            // Nobody can say any more what the pools before these were: no address is new from here on.
+            self.pooled = vec![(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)];
+        }
         self.add_pools(&recut.pools);
         Ok(())
     }
