@@ -156,13 +156,16 @@ impl Engine {
                 Err(reason) => Verdict::Ignore(reason),
             },
             Verdict::Nak(reason)
-                if reason != SlowReason::NakWrongLink
-                    && self.right(inquiry.now, address) != Right::Holder =>
+                if reason != SlowReason::NakWrongLink && !self.may_refuse(inquiry.now, address) =>
             {
                 Verdict::Ignore(SlowReason::IgnoredNotOurBlock)
             }
             other => other,
         }
+    }
+
+    fn may_refuse(&self, now: Timestamp, address: Ipv4Addr) -> bool {
+        self.authority.as_ref().is_none_or(|authority| authority.may_refuse(now, address))
     }
 
     /// For how many seconds an address can be granted now: as long as the policy has it, but not beyond what the other

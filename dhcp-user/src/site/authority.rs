@@ -139,6 +139,12 @@ impl Authority {
         self.blocks.of_address(address).map_or(Right::Holder, |block| self.right_in(now, block))
     }
 
+    /// Whether a client may be told that an address is not its. Of those outside all pools only while delegations last: the
+    /// pools may be others by now, of which who is cut off has not heard.
+    pub fn may_refuse(&self, now: Timestamp, address: Ipv4Addr) -> bool {
+        self.right(now, address) == Right::Holder && now < self.held_until
+    }
+
     /// The furthest a promise may reach that other nodes have not acknowledged (rule 2).
     pub fn unheard_until(&self, now: Timestamp, address: Ipv4Addr) -> Timestamp {
         if self.alone || self.blocks.of_address(address).is_none() {

@@ -1,7 +1,7 @@
 //! What was promised to whom until when, by the frames that were seen to leave the machine and by nothing that the
 //! server believes; and what the disk holds at that moment.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use dhcp_user::{
     config::model::Config,
@@ -57,8 +57,8 @@ pub struct Evidence<'a> {
     pub durable: &'a Contents,
     /// True time to the timeline of the daemon.
     pub timeline: &'a dyn Fn(u64) -> Timestamp,
-    /// The configuration in force.
-    pub config: &'a Config,
+    /// The configurations in force: with several nodes, that of the one that says it and that of the others.
+    pub configs: &'a [Arc<Config>],
     /// Now, in true time.
     pub now_ns: u64,
     /// When what leaves was decided, in true time.
@@ -178,9 +178,9 @@ impl Oracle {
             promises.iter().find(|p| p.client == client && p.until_ns > evidence.now_ns)
         });
         let pooled = evidence
-            .config
-            .subnets
+            .configs
             .iter()
+            .flat_map(|config| &config.subnets)
             .flat_map(|subnet| &subnet.pools)
             .any(|pool| (pool.first..=pool.last).contains(address));
         match holds {

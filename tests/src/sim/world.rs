@@ -380,7 +380,7 @@ impl World {
         let evidence = Evidence {
             durable: self.disk.durable(),
             timeline: &to_timeline,
-            config: &self.config,
+            configs: std::slice::from_ref(&self.config),
             now_ns: self.now_ns,
             decided_ns,
             by_kernel,

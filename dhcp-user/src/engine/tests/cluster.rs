@@ -296,13 +296,18 @@ fn an_offer_of_an_address_that_rests_ends_in_rest() {
     assert_eq!(read(&lab.expect(&discover(2), SlowReason::Offered)).yiaddr, address);
 }
 
-/// Its pools are not the cluster's, or it has not heard yet what those are: an address that is in none of its own pools may
-/// be another node's to give.
+/// Its pools are not the cluster's, or it has not heard yet what those are, or may have missed that they are others now: an
+/// address that is in none of its own pools may be another node's to give.
 #[test]
 fn a_node_whose_pools_are_others_says_no_to_nobody() {
     let mut lab = lab(Some(Held::OPEN));
     let outside = ip(250);
     assert!(lab.engine.authority().unwrap().blocks().of_address(outside).is_none());
+    lab.expect(&renewing(1, outside), SlowReason::NakNotEntitled);
+    let until = lab.now;
+    lab.engine.authority_mut().unwrap().set_held_until(until);
+    lab.expect(&renewing(1, outside), SlowReason::IgnoredNotOurBlock);
+    lab.engine.authority_mut().unwrap().set_held_until(until + Span::from_secs(60));
     lab.expect(&renewing(1, outside), SlowReason::NakNotEntitled);
     lab.engine.authority_mut().unwrap().set_strange(true);
     let outcome = lab.send(&renewing(1, outside));

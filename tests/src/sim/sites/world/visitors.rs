@@ -71,12 +71,15 @@ impl World {
         // A promise is so many seconds of the clock that made it, which drifts.
         let drift = Span::from_millis(200);
         let to_timeline = |true_ns: u64| machine.timestamp(true_ns) - drift;
-        let config = self.scenario.config(self.machines[node].later);
+        let mut configs = vec![self.scenario.config(self.machines[node].later)];
+        if self.outcome.recuts != 0 {
+            configs.push(self.scenario.config(true));
+        }
         let disk = machine.disk.lock();
         let evidence = Evidence {
             durable: disk.store.durable(),
             timeline: &to_timeline,
-            config: &config,
+            configs: &configs,
             now_ns,
             decided_ns,
             by_kernel,
