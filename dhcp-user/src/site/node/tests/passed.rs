@@ -65,5 +65,7 @@ fn a_holder_that_knows_less_takes_nothing_back_before_it_has_heard() {
         assert!(promised <= lease.expires.min(lease.horizon), "{lease:?}");
     }
     assert!(lab.in_step());
-    assert!(lab.lease(2, x).expires >= promised, "it has heard: {:?}", lab.lease(2, x));
+    // Give or take what it may have read of the other's clock (rule 7).
+    let heard = lab.lease(2, x).expires + super::super::peer::ROUND_TRIP_MAX;
+    assert!(heard >= promised, "it has heard: {:?}", lab.lease(2, x));
 }
