@@ -114,7 +114,7 @@ fn request(octets: &[u8], stage: &Stage) -> Option<(Peer, Request<Body>)> {
         };
     }
     let peer = match peer.split_once(':').unwrap_or((peer, "")) {
-        ("local", _) => Peer::Local,
+        ("local", _) => Peer::Local(None),
         (_, name) => {
             // Each from an address of its own: who guesses tokens is soon not listened to.
             let address = Ipv4Addr::from_bits(u32::from_be_bytes([198, 19, 0, 0]) + stage.requests);
