@@ -25,7 +25,7 @@ use super::{
 use crate::{
     config::{self, Config},
     site::{
-        delegation::{Command, NodeId, Presence, Void},
+        delegation::{Command, NodeId, Presence, StoreId, Void},
         link::{
             connection,
             greet::{accept, call},
@@ -410,7 +410,8 @@ async fn part(a: &Node, b: &Node) {
 /// All nodes are members, and in.
 async fn all_in(council: &Council, nodes: &[u16]) {
     let ids: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
-    let found = Command::Found { founder: ids[0], nodes: ids.clone(), blocks: 4, digest: 1 };
+    let found =
+        Command::Found { founder: ids[0], store: StoreId(1), nodes: ids.clone(), blocks: 4, digest: 1 };
     assert_eq!(decided(council, Entry::Blocks(found)).await, Outcome::Done);
     for n in 1..ids.len() {
         join(council, ids[n], &ids[..n]).await;
@@ -418,7 +419,10 @@ async fn all_in(council: &Council, nodes: &[u16]) {
 }
 
 async fn join(council: &Council, node: NodeId, those_in: &[NodeId]) {
-    assert_eq!(decided(council, Entry::Blocks(Command::Join { node })).await, Outcome::Done);
+    assert_eq!(
+        decided(council, Entry::Blocks(Command::Join { node, store: StoreId(1) })).await,
+        Outcome::Done
+    );
     let mut attempt = 0;
     until("the node to join as far as is known here", || {
         let cluster = council.machine().cluster();

@@ -76,7 +76,7 @@ async fn lasted(shared: &Shared, name: &str, encrypted: bool) {
     if shared.counts.well(name) {
         tracing::info!(node = name, encrypted, "linked");
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 type Answers = tokio::sync::mpsc::WeakSender<Message>;
