@@ -10,7 +10,11 @@ use super::{
 use crate::{
     config::model::SyncMode,
     fastpath::lease_map::LeaseMap,
-    lease::{record::LeaseState, store::LeaseStore},
+    lease::{
+        record::{ClientKey, HardwareAddress, LeaseState},
+        store::LeaseStore,
+        table::LeaseTable,
+    },
     site::{
         authority::Authority,
         blocks::Blocks,
@@ -41,7 +45,32 @@ struct Wait {
     /// How often blocks had changed hands: by another holder's word the lease may be another's since.
     upheavals: u64,
     until: Timestamp,
-    send: Vec<Outgoing>,
+    send: Vec<HeldReply>,
+}
+
+#[derive(Debug)]
+struct HeldReply {
+    reply: Outgoing,
+    /// Whose the lease was that it speaks of, if it does of one.
+    whose: Option<(ClientKey, HardwareAddress)>,
+}
+
+impl HeldReply {
+    fn of(reply: Outgoing, leases: &LeaseTable) -> Self {
+        let lease = reply.promises.and_then(|address| leases.get(address));
+        let whose = lease.map(|lease| (lease.client.clone(), lease.hardware));
+        Self { reply, whose }
+    }
+
+    /// Whether what it says is so still: its client may have given the lease back meanwhile, and another may have it.
+    fn stands(&self, leases: &LeaseTable) -> bool {
+        let Some((client, hardware)) = &self.whose else { return true };
+        let lease = self.reply.promises.and_then(|address| leases.get(address));
+        lease.is_some_and(|lease| {
+            let theirs = (&lease.client, &lease.hardware) == (client, hardware);
+            theirs && lease.state == LeaseState::Bound && leases.leaving(lease.address).is_none()
+        })
+    }
 }
 
 impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
@@ -136,22 +165,26 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         site.count_replies(send.len() as u64, 0);
         self.held.replies += send.len();
         let (upheavals, until) = (site.upheavals(), now + HELD_MAX);
+        let leases = self.core.engine.leases();
+        let send = send.into_iter().map(|reply| HeldReply::of(reply, leases)).collect();
         self.held.waiting.push_back(Wait { seq, upheavals, until, send });
         Vec::new()
     }
 
     fn release_replies(&mut self, now: Timestamp, aftermath: &mut Aftermath) {
         let Some(site) = &mut self.site else { return };
-        let acknowledged = site.acknowledged();
+        let (acknowledged, leases) = (site.acknowledged(), self.core.engine.leases());
+        let mut released = Vec::new();
         if site.is_told_ahead() {
             // Where a peer is far behind: what its replies wait for it has ahead of its turn.
             let waiting = self.held.waiting.iter_mut();
             for wait in waiting.filter(|wait| wait.upheavals == site.upheavals() && now < wait.until) {
-                let known = |reply: &Outgoing| reply.promises.is_some_and(|address| site.is_known(address));
+                let known =
+                    |held: &HeldReply| held.reply.promises.is_some_and(|address| site.is_known(address));
                 let (known, unknown): (Vec<_>, Vec<_>) =
                     std::mem::take(&mut wait.send).into_iter().partition(known);
                 self.held.replies = self.held.replies.saturating_sub(known.len());
-                aftermath.send.extend(known);
+                released.extend(known);
                 wait.send = unknown;
             }
         }
@@ -170,14 +203,18 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 continue;
             }
             // A lease that changed again meanwhile is told by its later change: who has the earlier one has not heard of it.
-            let changed = |reply: &Outgoing| reply.promises.map_or(0, |address| site.last_change(address));
+            let changed =
+                |held: &HeldReply| held.reply.promises.map_or(0, |address| site.last_change(address));
             let (told, untold): (Vec<_>, Vec<_>) =
-                send.into_iter().partition(|reply| changed(reply) <= acknowledged);
-            aftermath.send.extend(told);
+                send.into_iter().partition(|held| changed(held) <= acknowledged);
+            released.extend(told);
             if let Some(seq) = untold.iter().map(changed).max() {
                 self.held.replies += untold.len();
                 self.held.waiting.push_back(Wait { seq, upheavals, until, send: untold });
             }
         }
+        let (stand, void): (Vec<_>, Vec<_>) = released.into_iter().partition(|held| held.stands(leases));
+        site.count_replies(0, void.len() as u64);
+        aftermath.send.extend(stand.into_iter().map(|held| held.reply));
     }
 }

@@ -38,6 +38,30 @@ fn a_reply_waits_for_the_change_that_its_lease_became_part_of() {
     assert_eq!(lab.sent[before..], [y, x, x]);
 }
 
+/// The client gives its lease back while the answer to its renewal waits, and another is given the address: both are known to
+/// all when the answer's turn comes, which is nobody's any more.
+#[test]
+fn a_reply_about_a_lease_that_was_given_back_is_not_sent() {
+    let mut lab = Lab::with_mclt(2, 1_000, LONG_MCLT);
+    let x = ip(10);
+    lab.ask(0, 1, x);
+    lab.run(10);
+    lab.nodes[0].site.as_mut().unwrap().settings.mode = SyncMode::Sync;
+    let before = lab.sent.len();
+    lab.renew(0, 1, x);
+    lab.release(0, 1, x);
+    let mut steps = 0;
+    while lab.lease(0, x).state == LeaseState::Bound {
+        lab.step();
+        steps += 1;
+        assert!(steps < 20);
+    }
+    lab.ask(0, 2, x);
+    lab.run(5);
+    assert!(lab.in_step() && lab.is_bound(1, x));
+    assert_eq!(lab.sent[before..], [x], "to the second client alone");
+}
+
 /// A block's new holder knows less of a lease than a standby, which has just granted it to its client within what the holder
 /// before had told: what the new one says of it first must not take that back.
 #[test]
