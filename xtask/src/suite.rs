@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must pass before a change is in, the programs it takes brought in first.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -51,6 +51,20 @@ fn ensure_promtool(workspace: &Workspace) -> Result<()> {
     apt::extract("prometheus", "usr/bin/promtool", &promtool)
 }
 
+/// Where the end-to-end tests pin maps and links. systemd mounts it; a machine that was started without it has none.
+fn ensure_bpf_filesystem(root: bool) -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/mounts").context("cannot read /proc/mounts")?;
+    if mounts.lines().any(|line| line.split(' ').skip(1).take(2).eq(["/sys/fs/bpf", "bpf"])) {
+        return Ok(());
+    }
+    let mut mount = match root {
+        true => Command::new("mount"),
+        false => Command::new("sudo"),
+    };
+    mount.args((!root).then_some("mount")).args(["-t", "bpf", "bpf", "/sys/fs/bpf"]);
+    process::run(&mut mount)
+}
+
 /// Checks, builds and tests the workspace.
 ///
 /// # Errors
@@ -67,6 +81,7 @@ pub fn run(workspace: &Workspace, args: &TestArgs) -> Result<()> {
         apt::ensure(&DEBIAN_PACKAGES, "testing")?;
         ensure_promtool(workspace)?;
     }
+    ensure_bpf_filesystem(root)?;
     python::ensure(workspace, "page")?;
     if args.tests_only {
         ebpf::build(workspace)?;
