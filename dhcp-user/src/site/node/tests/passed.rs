@@ -90,6 +90,6 @@ fn a_holder_that_knows_less_takes_nothing_back_before_it_has_heard() {
     }
     assert!(lab.in_step());
     // Give or take what it may have read of the other's clock (rule 7).
-    let heard = lab.lease(2, x).expires + super::super::peer::ROUND_TRIP_MAX;
+    let heard = lab.lease(2, x).expires + peer::ROUND_TRIP_MAX;
     assert!(heard >= promised, "it has heard: {:?}", lab.lease(2, x));
 }
