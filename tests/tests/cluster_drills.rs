@@ -1,5 +1,5 @@
 //! Real daemons, real frames and one ledger over all nodes: a node or a site is lost or stands still, a site is cut off, for
-//! good, for a moment, or in one direction; clocks are apart, a disk is slow, links come and go; one of two nodes, or of two sites, is
+//! good or in one direction; clocks are apart, links come and go; one of two nodes, or of two sites, is
 //! said to be down; whoever granted is lost at once; nodes come and go. All others: `cargo xtask cluster --drill NAME`.
 
 use std::time::Duration;
@@ -48,17 +48,6 @@ fn every_promise_is_kept_while_a_daemon_stands_still_a_site_is_cut_off_and_only_
         links::cut(stage, 1)?;
         links::one_way(stage, 2, Deaf::Others)?;
         links::one_way(stage, 2, Deaf::Site)
-    });
-}
-
-#[test]
-fn a_short_cut_moves_nothing_and_a_slow_disk_keeps_its_part() {
-    // Nobody goes: every lease becomes whole, and only renewals are told.
-    let load = Load { clients_per_site: 12, renewals_per_s: 30, releases_per_mille: 0, ..Load::default() };
-    on(Stage::of_the_guide(&load), |stage| {
-        links::short_cut(stage, 1)?;
-        stage.traffic.set_load(60, 60);
-        oddities::slow_disk(stage, 3)
     });
 }
 
