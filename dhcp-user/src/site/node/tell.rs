@@ -273,15 +273,17 @@ impl Node {
         }
         let (mut ahead, mut sent_ahead) = (Vec::new(), end.seq);
         for change in self.changes_ahead(index, end.seq) {
-            sent_ahead = change.seq;
             let update = self.update_of(engine, node, &change).filter(|(update, _)| update.epoch != 0);
             let Some((update, identity)) = update.filter(|_| !unsaved.contains(change.address)) else {
+                sent_ahead = change.seq;
                 continue;
             };
             octets_max += update.octets_max();
             if octets_max > BATCH_OCTETS_MAX {
+                // The next batch begins with it.
                 break;
             }
+            sent_ahead = change.seq;
             ahead.push((change.address, change.seq));
             if update.identity.is_some() {
                 told.push((change.address, change.seq, identity));
