@@ -15,9 +15,10 @@ use crate::{
 /// What the end-to-end tests drive: real clients, a relay, a browser, a load generator, tools that look at the kernel, and a wall
 /// clock that can be set without setting the machine's; what makes a disk slow; and what counts instructions.
 /// `perfdhcp` is in kea-admin; dhcpcd-base is dhcpcd without its service.
-pub const DEBIAN_PACKAGES: [&str; 12] = [
+pub const DEBIAN_PACKAGES: [&str; 14] = [
     "bpftool",
     "chromium",
+    "curl",
     "dhcpcd-base",
     "iproute2",
     "isc-dhcp-client",
@@ -26,6 +27,7 @@ pub const DEBIAN_PACKAGES: [&str; 12] = [
     "libfaketime",
     "strace",
     "systemd",
+    "tcpdump",
     "udhcpc",
     "valgrind",
 ];
