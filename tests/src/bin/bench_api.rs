@@ -19,7 +19,7 @@ use dhcp_tests::{
     load::{
         batch_socket::BatchSocket,
         fleet::Fleet,
-        live::{Live, LivePlan},
+        live::{Live, LivePlan, Portion},
         message::Way,
         plan::Plan,
     },
@@ -123,6 +123,7 @@ fn main() -> Result<()> {
         let mut measure = || -> Result<(f64, f64)> {
             let plan = LivePlan {
                 rate: None,
+                portion: Portion::ByRate,
                 clients: arguments.clients,
                 random: true,
                 time: Duration::from_secs_f64(arguments.secs),

@@ -8,6 +8,7 @@ use dhcp_tests::{
     bench::machine::Machine,
     load::{live::Live, message::Kind},
     peers::{
+        added::Added,
         ground::{Ground, POOL_MAX},
         measure::{self, Crowd, Extent},
         perfdhcp,
@@ -130,7 +131,10 @@ fn one(arguments: &Arguments, peer: Peer, run: &mut RunFigures) -> Result<()> {
     drop(pass);
     if peer == Peer::Ours && !arguments.no_renewals {
         let collect = live.attach("collect", &ground.clients, &ground.cable.b)?;
-        run.renewals.insert(peer, crowd.measure_live(&ground, &mut live, &running)?);
+        let renewals = crowd.measure_live(&ground, &mut live, &running)?;
+        let rate = renewals.best.per_s() / 2.0;
+        run.renewals.insert(peer, renewals);
+        run.added = Some(Added::measure(&ground, &mut live, &mut crowd, rate)?);
         live.detach("collect", collect)?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use dhcp_tests::{
         batch_socket::BatchSocket,
         figures::Figures,
         fleet::Fleet,
-        live::{Live, LivePlan},
+        live::{Live, LivePlan, Portion},
         message::{Kind, Relay, Way},
         pace::{Pace, Patience},
         plan::Plan,
@@ -186,6 +186,7 @@ fn live(
         .with_context(|| format!("{} takes no XDP program in driver mode", end.name))?;
     let plan = LivePlan {
         rate: arguments.rate,
+        portion: Portion::ByRate,
         clients: arguments.clients,
         random: arguments.random,
         time: Duration::from_secs_f64(arguments.secs),
@@ -209,7 +210,14 @@ fn ceiling(arguments: &Arguments) -> Result<Figures> {
     if arguments.by == By::Live {
         live.attach("collect", &near, &pair.b)?;
         live.learn(&fleet)?;
-        let plan = LivePlan { rate: None, clients: CLIENTS, random: false, time, mirror: true };
+        let plan = LivePlan {
+            rate: None,
+            portion: Portion::ByRate,
+            clients: CLIENTS,
+            random: false,
+            time,
+            mirror: true,
+        };
         return live.run(&near, &pair.b, &mut socket, arguments.server, &plan);
     }
     let _pass = pair.b.pass(&near)?;

@@ -2,7 +2,7 @@
 //! faster than any socket asks. Replies are counted and timed by an XDP program; one in 64 is handed to a socket, which
 //! checks every octet of it.
 //!
-//! The kernel makes frames in portions: latencies are those of frames that leave that many at a time.
+//! The kernel makes frames in portions: latencies are those of frames that leave that many at a time ([`Portion`]).
 
 use std::{
     net::Ipv4Addr,
@@ -31,8 +31,6 @@ use crate::{bench::machine, netns::NetNs, veth::End, wait::wait_until};
 
 /// One reply in so many is checked to the last octet.
 const SAMPLE_MASK: u32 = 63;
-/// Frames at a time: at full speed, and at a given rate.
-const BATCHES: (u32, u32) = (64, 8);
 /// How often frames are sent at a given rate.
 const BEAT: Duration = Duration::from_millis(1);
 /// Frames asked of the kernel at a time at full speed.
@@ -56,11 +54,32 @@ pub struct Live {
     processors: usize,
 }
 
+/// How many frames leave together: a frame waits for the others of its portion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Portion {
+    /// Few at a given rate, many at full speed.
+    ByRate,
+    /// Each on its own: its latency is that of its way alone.
+    One,
+}
+
+impl Portion {
+    const fn frames(self, paced: bool) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::ByRate if paced => 8,
+            Self::ByRate => 64,
+        }
+    }
+}
+
 /// What a live run is to do.
 #[derive(Clone, Copy, Debug)]
 pub struct LivePlan {
     /// Renewals a second; none for as many as possible.
     pub rate: Option<f64>,
+    /// How many of them leave together.
+    pub portion: Portion,
     /// How many clients take part, from client 0.
     pub clients: u32,
     /// At random, not one after the other.
@@ -205,7 +224,7 @@ impl Live {
                     }
                 };
                 if frames > 0 {
-                    send(frames, if plan.rate.is_some() { BATCHES.1 } else { BATCHES.0 })?;
+                    send(frames, plan.portion.frames(plan.rate.is_some()))?;
                     sent += u64::from(frames);
                 }
                 take_samples(socket, server, figures_ref)?;

@@ -17,7 +17,7 @@ use crate::load::{
     batch_socket::BatchSocket,
     figures::Figures,
     fleet::Fleet,
-    live::{Live, LivePlan},
+    live::{Live, LivePlan, Portion},
     message::Kind,
     pace::{Pace, Patience},
     plan::Plan,
@@ -78,7 +78,8 @@ pub struct Crowd {
     pub socket: BatchSocket,
     /// The next client that has never asked.
     pub fresh: u32,
-    extent: Extent,
+    /// How many and how long.
+    pub extent: Extent,
 }
 
 impl Crowd {
@@ -201,6 +202,7 @@ impl Crowd {
         live.learn(&self.fleet)?;
         let plan = LivePlan {
             rate: None,
+            portion: Portion::ByRate,
             clients: self.extent.renewing,
             random: true,
             time: self.extent.time,
@@ -268,7 +270,14 @@ pub fn ceilings(ground: &Ground, live: &mut Live, time: Duration) -> Result<(Fig
     drop(pass);
     let collect = live.attach("collect", &ground.clients, &ground.mirror.b)?;
     live.learn(&fleet)?;
-    let plan = LivePlan { rate: None, clients: CLIENTS, random: false, time, mirror: true };
+    let plan = LivePlan {
+        rate: None,
+        portion: Portion::ByRate,
+        clients: CLIENTS,
+        random: false,
+        time,
+        mirror: true,
+    };
     let by_kernel = live.run(&ground.clients, &ground.mirror.b, &mut socket, SERVER, &plan)?;
     live.detach("collect", collect)?;
     live.detach("mirror", mirror)?;

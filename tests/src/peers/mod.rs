@@ -3,9 +3,10 @@
 //! * [`ground`]: the namespaces and cables, with a router in between that relays.
 //! * [`server`]: starting each server; [`config`]: the same subnet, pool, options and lease time in each one's words;
 //!   [`preload`]: leases in each one's own lease file.
-//! * [`cpu`]: what answering costs; [`measure`]: rates, latencies, costs; [`perfdhcp`]: the same by another tool; [`report`]: all of it
-//!   for people and programs.
+//! * [`cpu`]: what answering costs; [`measure`]: rates, latencies, costs; [`added`]: what ours adds to a mirror's latency; [`perfdhcp`]: the same
+//!   by another tool; [`report`]: all of it for people and programs.
 
+pub mod added;
 pub mod config;
 pub mod cpu;
 pub mod ground;

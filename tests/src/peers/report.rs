@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Map, Value, json};
 
-use super::{measure::Measured, server::Peer};
+use super::{added::Added, measure::Measured, server::Peer};
 use crate::bench::{machine::Machine, median};
 
 /// What one run gave.
@@ -14,6 +14,8 @@ pub struct RunFigures {
     pub renewals: BTreeMap<Peer, Measured>,
     /// Ours through the socket, for the generator's sake: nothing a socket does finds the kernel's limit.
     pub renewals_by_socket: Option<Measured>,
+    /// What ours adds to a renewal's way.
+    pub added: Option<Added>,
     /// New leases, by server.
     pub dora: BTreeMap<Peer, Measured>,
     /// Exchanges a second with a mirror, through the socket.
@@ -96,6 +98,13 @@ impl Report {
                         "ours_times": self.ratio(dora, peer, |m| m.best.per_s()),
                     }),
                 );
+            }
+            if let Some(Value::Object(ours)) = servers.get_mut(Peer::Ours.name()).filter(|_| !dora) {
+                let added = |of: &dyn Fn(&Added) -> f64| self.middle(|run| run.added.as_ref().map(of));
+                ours.insert("alone_p99_us".into(), json!(added(&|a| a.ours.latency_us(0.99))));
+                ours.insert("alone_reflector_p99_us".into(), json!(added(&|a| a.mirror.latency_us(0.99))));
+                ours.insert("added_p50_us".into(), json!(added(&|a| a.us(0.5))));
+                ours.insert("added_p99_us".into(), json!(added(&|a| a.us(0.99))));
             }
             Value::Object(servers)
         };
@@ -183,6 +192,13 @@ impl Report {
                     );
                 }
             }
+        }
+        let added = |part: f64| self.middle(|run| run.added.as_ref().map(|added| added.us(part)));
+        if let (Some(p50), Some(p99)) = (added(0.5), added(0.99)) {
+            let _ = writeln!(
+                text,
+                "\nadded by ours to a mirror's latency, each frame alone: p50 {p50:.2} us, p99 {p99:.2} us"
+            );
         }
         let middle = |of: &dyn Fn(&RunFigures) -> f64| self.middle(|run| Some(of(run))).unwrap_or(0.0);
         let _ = writeln!(
