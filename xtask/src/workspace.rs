@@ -84,7 +84,9 @@ impl Workspace {
     /// When cargo fails; it has said why.
     pub fn build_daemon(&self, release: bool) -> Result<()> {
         let mut command = self.cargo();
-        command.args(["build", "--locked", "--package", "dhcp-user"]);
+        // With the features that its dependencies have beside the tests, so that nothing is compiled twice.
+        let packages = ["--package", "dhcp-user", "--package", "dhcp-tests"];
+        command.args(["build", "--locked"]).args(packages).args(["--bin", DAEMON]);
         if release {
             command.arg("--release");
         }
