@@ -74,6 +74,15 @@ impl Workspace {
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(cargo());
         command.current_dir(&self.root);
+        // What cargo told this xtask of its own package must not reach other packages' build scripts: one (ring's) is then run
+        // again, and all that depends on it compiled again, each time that cargo is started by hand and by xtask in turn.
+        let told = env::vars_os().map(|(name, _)| name).filter(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        for name in told {
+            command.env_remove(name);
+        }
         command
     }
 
