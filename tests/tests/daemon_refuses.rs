@@ -12,6 +12,7 @@ use std::{
 use anyhow::Result;
 use dhcp_tests::{
     client::scripted::Scripted,
+    cluster::pki,
     daemon::{Daemon, binary},
     lab::{self, Cable, INTERFACE, SERVER, Server, Stats, set},
     netns::NetNs,
@@ -298,6 +299,88 @@ fn a_configuration_others_could_have_written() {
     chown(&own, 0, 0);
     let (code, text) = run(server.ns.command(binary().unwrap()).arg("--config").arg(&file)).unwrap();
     assert_eq!(code, Some(FAILED), "{text}");
+}
+
+/// A configuration of a node of two, with its certificates; where its state is.
+fn node(server: &Server) -> Result<(Value, PathBuf)> {
+    let (authority, state) = (server.folder.path().join("pki"), server.folder.path().join("sites"));
+    pki(&["init", "--authority"], &authority)?;
+    let out = state.display().to_string();
+    pki(&["node", "a.example", "--out", &out, "--authority"], &authority)?;
+    let mut config = server.config();
+    set(
+        &mut config,
+        "/dhcp/datacenter",
+        json!({"multi_site": {
+            "enabled": true, "local_site": "a", "node": "a.example",
+            "sites": [{"name": "a", "nodes": ["a.example"]}, {"name": "b", "nodes": ["b.example"]}],
+            "link": {
+                "listen": "198.18.0.1:8067", "state_path": state,
+                "addresses": [{"node": "b.example", "address": "198.18.0.9:8067"}],
+            },
+        }}),
+    );
+    Ok((config, state))
+}
+
+#[test]
+fn keys_others_could_have_read_and_certificates_they_could_have_written() {
+    let (server, _cable) = server_with_cable().unwrap();
+    let (mut config, state) = node(&server).unwrap();
+    let mode = |file: &str, mode| {
+        fs::set_permissions(state.join(file), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let refused = |config: &Value, words: &[&str]| {
+        let text = refused(&server, config, FAILED).unwrap();
+        assert_says(&text, words);
+    };
+    mode("key.pem", 0o644);
+    refused(&config, &["links to other nodes", "key.pem can be read by everyone (mode 0644)", "chmod o-rwx"]);
+    mode("key.pem", 0o602);
+    refused(&config, &["key.pem can be written by everyone (mode 0602)", "chmod o-w"]);
+    mode("key.pem", 0o600);
+    for file in ["ca.pem", "certificate.pem"] {
+        mode(file, 0o646);
+        refused(&config, &[file, "can be written by everyone (mode 0646)", "chmod o-w"]);
+        mode(file, 0o644);
+    }
+    // The API's as well.
+    set(&mut config, "/dhcp/datacenter", json!({}));
+    let (certificate, key) = (state.join("certificate.pem"), state.join("key.pem"));
+    set(&mut config, "/dhcp/api", json!({"certificate": certificate, "key": key}));
+    mode("key.pem", 0o604);
+    refused(&config, &["key.pem can be read by everyone (mode 0604)", "chmod o-rwx"]);
+    mode("key.pem", 0o600);
+    mode("certificate.pem", 0o666);
+    refused(&config, &["certificate.pem can be written by everyone (mode 0666)", "chmod o-w"]);
+}
+
+#[test]
+fn what_nodes_agreed_on_where_others_could_have_written() {
+    let (server, _cable) = server_with_cable().unwrap();
+    let (mut config, state) = node(&server).unwrap();
+    // Elsewhere, so that it is not the certificates' directory that is refused.
+    let own = server.folder.path().join("agreed");
+    let file = |name: &str| json!(state.join(name));
+    for (key, name) in [("certificate", "certificate.pem"), ("key", "key.pem"), ("ca", "ca.pem")] {
+        set(&mut config, &format!("/dhcp/datacenter/multi_site/link/{key}"), file(name));
+    }
+    set(&mut config, "/dhcp/datacenter/multi_site/link/state_path", json!(own));
+    let mut daemon = server.start(&config).unwrap();
+    assert!(daemon.stop().unwrap().success(), "{}", daemon.log());
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let says = |words: &[&str]| assert_says(&refused(&server, &config, FAILED).unwrap(), words);
+    mode(&own, 0o777);
+    says(&["what the nodes agreed on", own.to_str().unwrap(), "by everyone (mode 0777)", "chmod o-w"]);
+    mode(&own, 0o700);
+    std::os::unix::fs::chown(&own, Some(65534), Some(0)).unwrap();
+    says(&["what the nodes agreed on", "belongs to user 65534", "chown 0"]);
+    std::os::unix::fs::chown(&own, Some(0), Some(0)).unwrap();
+    let database = own.join("consensus.redb");
+    mode(&database, 0o666);
+    says(&["what the nodes agreed on", "consensus.redb can be written by everyone (mode 0666)"]);
+    mode(&database, 0o600);
+    server.start(&config).unwrap();
 }
 
 #[test]

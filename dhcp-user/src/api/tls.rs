@@ -3,7 +3,8 @@
 //! out of the file signs nobody's any more, not even one who was here before and resumes a session.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -22,7 +23,11 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{config::model, whole_file};
+use crate::{
+    config::model,
+    privilege::trust::{self, Untrusted},
+    whole_file,
+};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -54,6 +59,12 @@ pub enum TlsError {
         /// Why.
         error: String,
     },
+    /// Others could have written it, or read a key.
+    #[error("the certificate or key {0}")]
+    Untrusted(#[source] Untrusted),
+    /// A directory that lets others put another file in its place.
+    #[error("the directory of a certificate or key, {0}")]
+    UntrustedDirectory(#[source] Untrusted),
     /// A certificate cannot be made.
     #[error("a certificate that signs itself cannot be made: {0}")]
     Make(#[from] rcgen::Error),
@@ -243,7 +254,7 @@ pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
 /// If they cannot be read or do not belong together.
 pub(crate) fn load(certificate: &Path, key: &Path) -> Result<(CertifiedKey, i64), TlsError> {
     let chain = read_chain(certificate)?;
-    let pem = read(key)?;
+    let pem = read(key, trust::secret)?;
     let content =
         |wanted, path: &Path, error: String| TlsError::Content { path: path.to_owned(), wanted, error };
     let secret = PrivateKeyDer::from_pem_slice(&pem)
@@ -263,21 +274,34 @@ pub(crate) fn load(certificate: &Path, key: &Path) -> Result<(CertifiedKey, i64)
 /// # Errors
 /// If it cannot be read or holds none.
 pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(path)?;
+    let pem = read(path, trust::file)?;
     let content = |error: String| TlsError::Content { path: path.to_owned(), wanted: "certificate", error };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|error| content(error.to_string()))?;
     if chain.is_empty() { Err(content("there is none".to_owned())) } else { Ok(chain) }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+fn read(
+    path: &Path,
+    trusted: fn(&Path, &fs::Metadata) -> Result<(), Untrusted>,
+) -> Result<Vec<u8>, TlsError> {
     let failed = |error| TlsError::Io { action: "read", path: path.to_owned(), error };
-    let found = fs::metadata(path).map_err(failed)?;
+    let mut file = fs::File::open(path).map_err(failed)?;
+    // Of the open file, not of the name: nobody can put another file in its place between check and use.
+    let found = file.metadata().map_err(failed)?;
+    trusted(path, &found).map_err(TlsError::Untrusted)?;
+    let real = path.canonicalize().map_err(failed)?;
+    if let Some(directory) = real.parent() {
+        let found = directory.metadata().map_err(failed)?;
+        trust::holding_directory(directory, &found).map_err(TlsError::UntrustedDirectory)?;
+    }
     if found.len() > FILE_MAX {
         let error = format!("it has {} octets", found.len());
         return Err(TlsError::Content { path: path.to_owned(), wanted: "certificate or key", error });
     }
-    fs::read(path).map_err(failed)
+    let mut octets = Vec::new();
+    file.read_to_end(&mut octets).map_err(failed)?;
+    Ok(octets)
 }
 
 /// Certificate and key in the state directory, made if there are none. The key is written first: a certificate without

@@ -1,5 +1,5 @@
 //! Files that steer a privileged daemon are believed only if nobody else could have written them, as OpenSSH has it: they
-//! belong to root or to the daemon's own user, and nobody beside these may write.
+//! belong to root or to the daemon's own user, and nobody beside these may write. Secrets are secrets only if nobody else may read.
 
 use std::{fs::Metadata, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -7,6 +7,8 @@ use rustix::process::{getegid, geteuid};
 
 const GROUP_WRITABLE: u32 = 0o020;
 const WORLD_WRITABLE: u32 = 0o002;
+const GROUP_READABLE: u32 = 0o040;
+const WORLD_READABLE: u32 = 0o004;
 const STICKY: u32 = 0o1000;
 
 /// Why a file or directory is not believed, and the way out. Displays as the end of a sentence that begins with what it is.
@@ -35,6 +37,30 @@ pub enum Untrusted {
         /// The group's number.
         group: u32,
     },
+    /// A secret that everyone may read.
+    #[error(
+        "{path} can be read by everyone (mode {mode:04o}), so it is no secret; run chmod o-rwx {path}, and make a new one if \
+         others may have read it"
+    )]
+    WorldReads {
+        /// Where.
+        path: String,
+        /// The permission bits.
+        mode: u32,
+    },
+    /// A secret that a group may read that is neither root's nor the daemon's.
+    #[error(
+        "{path} can be read by group {group} (mode {mode:04o}), which is not the daemon's, so it is no secret; run \
+         chmod g-rwx {path}, and make a new one if others may have read it"
+    )]
+    GroupReads {
+        /// Where.
+        path: String,
+        /// The permission bits.
+        mode: u32,
+        /// The group's number.
+        group: u32,
+    },
     /// It belongs to somebody else.
     #[error(
         "{path} belongs to user {owner}, who is neither root nor the daemon's user ({user}), so it is not trusted; run \
@@ -56,6 +82,17 @@ pub enum Untrusted {
 /// Who else could have written it.
 pub fn file(path: &Path, found: &Metadata) -> Result<(), Untrusted> {
     judge(path, found, Us::now(), false)
+}
+
+/// Whether a file is a secret that can be believed: nobody else may write or read it. If it is root's, root has chosen the group
+/// that may read it.
+///
+/// # Errors
+/// Who else could have written or read it.
+pub fn secret(path: &Path, found: &Metadata) -> Result<(), Untrusted> {
+    let us = Us::now();
+    judge(path, found, us, false)?;
+    judge_readers(path, found, us)
 }
 
 /// Whether what is in a directory can be believed to be what was put there. A sticky directory (`/tmp`) lets everyone
@@ -101,6 +138,10 @@ impl Us {
         let sudo = std::env::var("SUDO_UID").ok().and_then(|user| user.parse().ok());
         Self { user, group: getegid().as_raw(), sudo: sudo.filter(|_| user == 0) }
     }
+
+    const fn is_foreign(self, group: u32) -> bool {
+        group != 0 && group != self.group && self.sudo.is_none()
+    }
 }
 
 fn judge(path: &Path, found: &Metadata, us: Us, sticky_will_do: bool) -> Result<(), Untrusted> {
@@ -110,12 +151,23 @@ fn judge(path: &Path, found: &Metadata, us: Us, sticky_will_do: bool) -> Result<
     if mode & WORLD_WRITABLE != 0 && !sheltered {
         return Err(Untrusted::World { path, mode });
     }
-    let foreign = group != 0 && group != us.group && us.sudo.is_none();
-    if mode & GROUP_WRITABLE != 0 && foreign && !sheltered {
+    if mode & GROUP_WRITABLE != 0 && us.is_foreign(group) && !sheltered {
         return Err(Untrusted::Group { path, mode, group });
     }
     if owner != 0 && owner != us.user && us.sudo != Some(owner) {
         return Err(Untrusted::Owner { path, owner, user: us.user });
+    }
+    Ok(())
+}
+
+fn judge_readers(path: &Path, found: &Metadata, us: Us) -> Result<(), Untrusted> {
+    let (mode, owner, group) = (found.mode() & 0o7777, found.uid(), found.gid());
+    let path = path.display().to_string();
+    if mode & WORLD_READABLE != 0 {
+        return Err(Untrusted::WorldReads { path, mode });
+    }
+    if mode & GROUP_READABLE != 0 && owner != 0 && us.is_foreign(group) {
+        return Err(Untrusted::GroupReads { path, mode, group });
     }
     Ok(())
 }
@@ -151,6 +203,15 @@ mod tests {
         }
         if group != 0 {
             says(0o660, Us { group: group + 1, ..us }, "by group");
+        }
+        // A secret is not to be read, either.
+        let read = |mode, us| judge_readers(&path, &found(mode), us).map_err(|refused| refused.to_string());
+        assert_eq!((read(0o600, us), read(0o640, us)), (Ok(()), Ok(())));
+        let refused = read(0o604, us).unwrap_err();
+        assert!(refused.contains("read by everyone (mode 0604)"), "{refused}");
+        if group != 0 && owner != 0 {
+            let refused = read(0o640, Us { group: group + 1, ..us }).unwrap_err();
+            assert!(refused.contains("read by group"), "{refused}");
         }
     }
 }

@@ -124,8 +124,7 @@ impl Calls {
     ) -> Result<T, CallError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let failed = |error: postcard::Error| CallError::Failed(error.to_string());
-        let mut octets = number.to_be_bytes().to_vec();
-        octets.extend(postcard::to_stdvec(question).map_err(failed)?);
+        let octets = write(number, question).map_err(failed)?;
         let (to, answer) = oneshot::channel();
         {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,6 +161,16 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
+}
+
+/// A question with its number, as octets.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write(number: u64, question: &Question) -> Result<Vec<u8>, postcard::Error> {
+    let mut octets = number.to_be_bytes().to_vec();
+    octets.extend(postcard::to_stdvec(question)?);
+    Ok(octets)
 }
 
 /// Reads a question; its number and what is asked.

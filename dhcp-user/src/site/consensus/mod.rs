@@ -2,8 +2,8 @@
 //!
 //! * [`cluster`]: what is agreed on, as a machine that every node feeds the same entries. [`machine`]: that machine with its
 //!   snapshots, and what it tells the driver. [`reservations`]: the part of it that operators make.
-//! * [`store`]: log, votes and snapshots in a `redb` file. [`calls`]: questions and answers over links. [`network`]: the
-//!   engine's messages as such questions.
+//! * [`store`]: log, votes and snapshots in a `redb` file; `seal` and `mark`: that it is what was written, and all of it.
+//! * [`calls`]: questions and answers over links. [`network`]: the engine's messages as such questions.
 //! * [`council`]: the engine at work: how it begins, who may vote, what is proposed, who is a member;
 //!   [`propose`]: what is to be decided.
 //! * [`survivors`]: going on without nodes that are lost for certain, where no majority is left; `returned`: their votes, when they are
@@ -13,10 +13,12 @@ pub mod calls;
 pub mod cluster;
 pub mod council;
 pub mod machine;
+mod mark;
 pub mod network;
 pub mod propose;
 pub mod reservations;
 mod returned;
+mod seal;
 pub mod store;
 pub mod survivors;
 

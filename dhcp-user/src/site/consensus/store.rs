@@ -1,5 +1,7 @@
 //! Log, votes and snapshots in one `redb` file. What is said to be written is on the disk: every write is a transaction of
-//! its own that is flushed, on a thread where waiting for a slow disk keeps nobody else waiting.
+//! its own that is flushed, on a thread where waiting for a slow disk keeps nobody else waiting. What is read is what was written,
+//! or an error: every value carries a check of its own (`seal`), the database looks at its pages when it is opened, and how many
+//! writes there were is known beside it (`mark`).
 
 use std::{
     fmt::Debug,
@@ -7,7 +9,7 @@ use std::{
     ops::{Bound, RangeBounds},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use openraft::{
@@ -17,7 +19,12 @@ use openraft::{
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{LogId, StorageError, Types};
+use super::{
+    LogId, StorageError, Types,
+    mark::{self, Mark, Said},
+    seal::{Place, sealed, unsealed},
+};
+use crate::privilege::trust::{self, Untrusted};
 
 type RaftEntry = openraft::Entry<Types>;
 
@@ -30,8 +37,11 @@ const SNAPSHOT: &str = "snapshot";
 const IDENTITY: &str = "identity";
 const VOTER: &str = "voter";
 const FORMAT: &str = "format";
+const WRITES: &str = "writes";
 /// What entries and snapshots mean: whoever changes them gives this another number. The first had none.
-const FORMAT_NOW: u16 = 3;
+const FORMAT_NOW: u16 = 4;
+/// The longest number of a format, octets, from when it had no check beside it. With one it is longer.
+const BARE_FORMAT_MAX: usize = 3;
 /// The file in the state directory.
 pub const FILE: &str = "consensus.redb";
 
@@ -72,7 +82,31 @@ pub enum StoreError {
         /// Its format.
         theirs: u16,
     },
-    /// Its content is not what was written.
+    /// It is not what was written.
+    #[error(
+        "{} is damaged: {what}. What the nodes agreed on and how this node voted is lost or in doubt, so it is refused: while a \
+         majority of the other nodes runs, move the file away, and they tell this node everything (docs/sites.md, \
+         \"A damaged consensus.redb\")",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// Others could have changed it.
+    #[error("what the nodes agreed on: {0}")]
+    Untrusted(#[source] Untrusted),
+    /// The mark beside it cannot be written.
+    #[error("how much was written to {} cannot be noted beside it: {error}", path.display())]
+    Mark {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Its content makes no sense.
     #[error("what the nodes agreed on cannot be read: {0}")]
     Content(#[from] postcard::Error),
     /// The database refuses.
@@ -104,6 +138,8 @@ impl NotBoxed for redb::CommitError {}
 #[derive(Clone, Debug)]
 pub struct Store {
     database: Arc<Database>,
+    path: Arc<Path>,
+    mark: Arc<Mutex<Mark>>,
     /// Random, given when the file was made: another means that this node has lost its memory.
     pub incarnation: u64,
 }
@@ -126,33 +162,54 @@ impl Store {
             .create(folder)
             .map_err(text)
             .map_err(failed(folder))?;
+        let found = fs::metadata(folder).map_err(text).map_err(failed(folder))?;
+        trust::directory(folder, &found).map_err(StoreError::Untrusted)?;
+        let mark_path = folder.join(mark::FILE);
+        if !path.exists() {
+            // Of a file that was moved away.
+            mark::remove(&mark_path).map_err(text).map_err(failed(&mark_path))?;
+        }
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(text).map_err(failed(&path))?;
+        let found = file.metadata().map_err(text).map_err(failed(&path))?;
+        trust::file(&path, &found).map_err(StoreError::Untrusted)?;
         let backend =
             redb::backends::FileBackend::new(file).map_err(|error| failed(&path)(error.to_string()))?;
         let database = Database::builder()
+            .set_check_integrity_on_open(true)
             .create_with_backend(backend)
-            .map_err(|error| failed(&path)(error.to_string()))?;
-        let mut store = Self { database: Arc::new(database), incarnation: 0 };
-        let known: Option<(String, u64)> = store.value(IDENTITY)?;
-        match known {
-            Some((theirs, _)) if !theirs.eq_ignore_ascii_case(me) => {
-                return Err(StoreError::Other { path, theirs, ours: me.to_owned() });
-            }
-            Some((_, incarnation)) => {
-                let theirs = store.value(FORMAT)?.unwrap_or(1);
-                if theirs != FORMAT_NOW {
-                    return Err(StoreError::Format { path, theirs });
-                }
-                store.incarnation = incarnation;
+            .map_err(|error| opening(&path, &error))?;
+        let known = recognise(&database, &path, me)?;
+        let noted = mark::read(&mark_path).map_err(text).map_err(failed(&mark_path))?;
+        let (mark, new) = match known {
+            Some(known) => {
+                judge(&path, known, &noted)?;
+                (Mark::resume(&mark_path, known), false)
             }
             None => {
-                // Before it is anybody's: whatever has an owner has a format.
-                store.put_value(FORMAT, &FORMAT_NOW)?;
-                store.incarnation = rand::random();
-                store.put_value(IDENTITY, &(me.to_owned(), store.incarnation))?;
+                let writes = noted.iter().map(|said| said.writes).max().unwrap_or(0);
+                if writes > 0 {
+                    let what = format!("it is empty, and {writes} writes were acknowledged");
+                    return Err(damaged(&path, what));
+                }
+                (Mark::begin(&mark_path, rand::random()), true)
             }
+        };
+        let mark = mark.map_err(text).map_err(failed(&mark_path))?;
+        let incarnation = mark.said().incarnation;
+        let store = Self {
+            database: Arc::new(database),
+            path: path.into(),
+            mark: Arc::new(Mutex::new(mark)),
+            incarnation,
+        };
+        if new {
+            // At once: whatever has an owner has a format.
+            store.write(|transaction| {
+                put(transaction, FORMAT, &FORMAT_NOW)?;
+                put(transaction, IDENTITY, &(me.to_owned(), incarnation))
+            })?;
         }
         Ok(store)
     }
@@ -174,29 +231,25 @@ impl Store {
     }
 
     fn value<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        let read = self.database.begin_read()?;
-        let table = match read.open_table(VALUES) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let found = table.get(key)?;
-        found.map(|octets| Ok(postcard::from_bytes(octets.value())?)).transpose()
+        value(&self.database, &self.path, key)
     }
 
     fn put_value<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StoreError> {
-        let octets = postcard::to_stdvec(value)?;
-        self.write(|transaction| put(transaction, key, &octets))
+        self.write(|transaction| put(transaction, key, value))
     }
 
     fn write(
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        // Held to the end: marks are written in the order of what they tell of.
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        let writes = mark.said().writes + 1;
         let transaction = self.database.begin_write()?;
         change(&transaction)?;
+        put(&transaction, WRITES, &writes)?;
         transaction.commit()?;
-        Ok(())
+        mark.set(writes).map_err(|error| StoreError::Mark { path: self.path.to_path_buf(), error })
     }
 
     /// The last snapshot, as it was written.
@@ -230,11 +283,33 @@ impl Store {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        let mut found = Vec::new();
-        for entry in table.range::<u64>(range)? {
-            found.push(postcard::from_bytes(entry?.1.value())?);
+        let mut found: Vec<RaftEntry> = Vec::new();
+        for row in table.range::<u64>(range)? {
+            let (index, octets) = row?;
+            let entry = self.entry(index.value(), octets.value())?;
+            if found.last().is_some_and(|before| before.log_id.index + 1 != entry.log_id.index) {
+                let what = format!("what is before entry {} of the log is missing", entry.log_id.index);
+                return Err(damaged(&self.path, what));
+            }
+            found.push(entry);
         }
         Ok(found)
+    }
+
+    fn entry(&self, index: u64, octets: &[u8]) -> Result<RaftEntry, StoreError> {
+        Ok(postcard::from_bytes(whole(&self.path, Place::Entry(index), octets)?)?)
+    }
+
+    fn put_entries(&self, entries: &[RaftEntry]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(LOG)?;
+            for entry in entries {
+                let index = entry.log_id.index;
+                let octets = sealed(Place::Entry(index), postcard::to_stdvec(entry)?);
+                table.insert(index, octets.as_slice())?;
+            }
+            Ok(())
+        })
     }
 
     fn last_entry(&self) -> Result<Option<LogId>, StoreError> {
@@ -244,33 +319,161 @@ impl Store {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let Some((_, octets)) = table.last()? else { return Ok(None) };
-        let entry: RaftEntry = postcard::from_bytes(octets.value())?;
-        Ok(Some(entry.log_id))
+        let Some((index, octets)) = table.last()? else { return Ok(None) };
+        Ok(Some(self.entry(index.value(), octets.value())?.log_id))
     }
 
     fn remove(&self, range: (Bound<u64>, Bound<u64>), purged: Option<&LogId>) -> Result<(), StoreError> {
-        let purged = purged.map(postcard::to_stdvec).transpose()?;
         self.write(|transaction| {
             transaction.open_table(LOG)?.retain_in::<u64, _>(range, |_, _| false)?;
-            match &purged {
-                Some(octets) => put(transaction, PURGED, octets),
+            match purged {
+                Some(purged) => put(transaction, PURGED, purged),
                 None => Ok(()),
             }
         })
     }
 }
 
+/// Where something is, for tests that spoil it.
+#[cfg(test)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Under a key.
+    Value(String),
+    /// An entry of the log.
+    Entry(u64),
+}
+
 #[cfg(test)]
 impl Store {
-    /// As if a release of this format had written it.
+    /// As if a release of this format had written it: those before this one had no checks.
     pub fn set_format(&self, format: u16) -> Result<(), StoreError> {
-        self.put_value(FORMAT, &format)
+        self.overwrite(&Kept::Value(FORMAT.to_owned()), &postcard::to_stdvec(&format)?)
+    }
+
+    /// Adds to the log.
+    pub fn append_now(&self, entries: &[RaftEntry]) -> Result<(), StoreError> {
+        self.put_entries(entries)
+    }
+
+    /// What opening looks at.
+    pub fn recognised(&self, me: &str) -> Result<Option<Said>, StoreError> {
+        recognise(&self.database, &self.path, me)
+    }
+
+    /// Everything, octet for octet.
+    pub fn stored(&self) -> Result<Vec<(Kept, Vec<u8>)>, StoreError> {
+        let read = self.database.begin_read()?;
+        let mut stored = Vec::new();
+        for row in read.open_table(VALUES)?.iter()? {
+            let (key, octets) = row?;
+            stored.push((Kept::Value(key.value().to_owned()), octets.value().to_vec()));
+        }
+        for row in read.open_table(LOG)?.iter()? {
+            let (index, octets) = row?;
+            stored.push((Kept::Entry(index.value()), octets.value().to_vec()));
+        }
+        Ok(stored)
+    }
+
+    /// Puts octets there, whatever they are.
+    pub fn overwrite(&self, kept: &Kept, octets: &[u8]) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write()?;
+        match kept {
+            Kept::Value(key) => drop(transaction.open_table(VALUES)?.insert(key.as_str(), octets)?),
+            Kept::Entry(index) => drop(transaction.open_table(LOG)?.insert(*index, octets)?),
+        }
+        transaction.commit()?;
+        Ok(())
     }
 }
 
-fn put(transaction: &WriteTransaction, key: &str, octets: &[u8]) -> Result<(), StoreError> {
-    transaction.open_table(VALUES)?.insert(key, octets)?;
+/// Why the database was not opened.
+fn opening(path: &Path, error: &redb::DatabaseError) -> StoreError {
+    match error {
+        redb::DatabaseError::Storage(redb::StorageError::Corrupted(what)) => damaged(path, what.clone()),
+        redb::DatabaseError::Storage(redb::StorageError::Io(what))
+            if what.kind() == io::ErrorKind::InvalidData =>
+        {
+            damaged(path, what.to_string())
+        }
+        _ => StoreError::Open { path: path.to_owned(), error: error.to_string() },
+    }
+}
+
+/// Which database it is and how much was written to it; `None` if nothing was.
+fn recognise(database: &Database, path: &Path, me: &str) -> Result<Option<Said>, StoreError> {
+    let format: Option<u16> = stored(database, FORMAT, |octets| {
+        // Those before had no check.
+        let bare = octets.len() <= BARE_FORMAT_MAX;
+        let octets = if bare { octets } else { whole(path, Place::Value(FORMAT), octets)? };
+        Ok(postcard::from_bytes(octets)?)
+    })?;
+    match format {
+        Some(FORMAT_NOW) => {}
+        Some(theirs) => return Err(StoreError::Format { path: path.to_owned(), theirs }),
+        None if stored(database, IDENTITY, |_| Ok(()))?.is_some() => {
+            return Err(StoreError::Format { path: path.to_owned(), theirs: 1 });
+        }
+        None => return Ok(None),
+    }
+    let missing = |key| move || damaged(path, format!("{} is missing", Place::Value(key)));
+    let (theirs, incarnation): (String, u64) =
+        value(database, path, IDENTITY)?.ok_or_else(missing(IDENTITY))?;
+    if !theirs.eq_ignore_ascii_case(me) {
+        return Err(StoreError::Other { path: path.to_owned(), theirs, ours: me.to_owned() });
+    }
+    let writes = value(database, path, WRITES)?.ok_or_else(missing(WRITES))?;
+    Ok(Some(Said { incarnation, writes }))
+}
+
+/// Whether a database has all that was acknowledged, by what is noted beside it.
+fn judge(path: &Path, known: Said, noted: &[Said]) -> Result<(), StoreError> {
+    let ours = noted.iter().filter(|said| said.incarnation == known.incarnation);
+    match ours.map(|said| said.writes).max() {
+        Some(writes) if writes <= known.writes => Ok(()),
+        Some(writes) => {
+            let what = format!("{writes} writes were acknowledged, and it ends with number {}", known.writes);
+            Err(damaged(path, what))
+        }
+        None => {
+            let what = format!("{} beside it is missing, damaged or of another file", mark::FILE);
+            Err(damaged(path, what))
+        }
+    }
+}
+
+fn damaged(path: &Path, what: String) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), what }
+}
+
+/// What was stored there, if it is that.
+fn whole<'a>(path: &Path, place: Place<'_>, octets: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    unsealed(place, octets).ok_or_else(|| damaged(path, format!("{place} is not what was written")))
+}
+
+fn stored<T>(
+    database: &Database,
+    key: &str,
+    read_octets: impl FnOnce(&[u8]) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let read = database.begin_read()?;
+    let table = match read.open_table(VALUES) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let found = table.get(key)?;
+    found.map(|octets| read_octets(octets.value())).transpose()
+}
+
+fn value<T: DeserializeOwned>(database: &Database, path: &Path, key: &str) -> Result<Option<T>, StoreError> {
+    stored(database, key, |octets| Ok(postcard::from_bytes(whole(path, Place::Value(key), octets)?)?))
+}
+
+fn put<T: Serialize>(transaction: &WriteTransaction, key: &str, value: &T) -> Result<(), StoreError> {
+    let octets = sealed(Place::Value(key), postcard::to_stdvec(value)?);
+    transaction.open_table(VALUES)?.insert(key, octets.as_slice())?;
     Ok(())
 }
 
@@ -330,16 +533,7 @@ impl RaftLogStorage<Types> for Store {
         I::IntoIter: Send,
     {
         let entries: Vec<RaftEntry> = entries.into_iter().collect();
-        let append = move |store: &Self| {
-            store.write(|transaction| {
-                let mut table = transaction.open_table(LOG)?;
-                for entry in &entries {
-                    table.insert(entry.log_id.index, &*postcard::to_stdvec(entry)?)?;
-                }
-                Ok(())
-            })
-        };
-        match self.off_thread(append).await {
+        match self.off_thread(move |store| store.put_entries(&entries)).await {
             Ok(()) => {
                 callback.log_io_completed(Ok(()));
                 Ok(())

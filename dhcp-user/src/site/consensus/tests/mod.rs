@@ -1,5 +1,6 @@
 //! Several nodes in one process, linked by pipes: here what such a cluster is made of and how it is looked at.
 
+mod damage;
 mod survivors;
 mod whole;
 
