@@ -18,6 +18,8 @@ pub enum Granter {
     Daemon,
     /// The kernel program.
     Kernel,
+    /// Another node of the cluster, or its kernel program: which of the two is on record there.
+    Node,
 }
 
 /// How a holding ended.
@@ -38,6 +40,8 @@ pub enum AuditEvent {
     Granted {
         /// The lease as granted.
         lease: Box<LeaseRecord>,
+        /// Who granted.
+        by: Granter,
         /// When.
         at: Timestamp,
     },
@@ -58,6 +62,8 @@ pub enum AuditEvent {
         lease: Box<LeaseRecord>,
         /// How it ended.
         how: End,
+        /// [`Granter::Node`] if it ended at another node: manner and moment are what can be told from what that one says.
+        by: Option<Granter>,
         /// When the holding ended, which may be before it was noticed.
         at: Timestamp,
     },
@@ -79,4 +85,15 @@ pub enum AuditEvent {
         /// Until when nobody is given it.
         until: Timestamp,
     },
+}
+
+impl AuditEvent {
+    /// Whether it happened even if what is to be durable with it finds no room on the disk. What the daemon would grant it
+    /// does not grant then; what kernel or other nodes granted, and what ended, is so all the same.
+    pub const fn stands_unsaved(&self) -> bool {
+        match self {
+            Self::Granted { by, .. } | Self::Renewed { by, .. } => !matches!(by, Granter::Daemon),
+            Self::Ended { .. } | Self::QuarantineEnded { .. } | Self::Conflict { .. } => true,
+        }
+    }
 }

@@ -14,10 +14,12 @@ use super::{
     files,
     line::{Kind, Line, Moment},
 };
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// The longest line taken; the daemon's are a tenth of it.
 const LINE_MAX: u64 = 64 << 10;
+/// For how long renewals may go unwritten at most, whatever the configuration: what counts if no line of the log says.
+const RENEWALS_SECS_MAX: u64 = 604_800;
 
 /// Why the log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +51,7 @@ pub struct Holding {
     /// Since when.
     #[schema(value_type = String, format = "date-time")]
     pub from: Moment,
-    /// Whether it held it before that already, in files that are gone.
+    /// Whether it held it before that already: the files are gone, or it was another node's to say.
     pub from_earlier: bool,
     /// When it was last granted time, as far as written.
     #[schema(value_type = String, format = "date-time")]
@@ -65,9 +67,27 @@ pub struct Holding {
 }
 
 impl Holding {
-    /// Whether the client held the address at a moment.
-    pub fn covers(&self, at: Timestamp) -> bool {
-        self.from.0 <= at && self.to.is_none_or(|to| at < to.0)
+    /// Whether the client held the address at a moment, where renewals may go `unwritten` for so long. If no line says that
+    /// the holding ended, it is not known beyond that: a later renewal would be on record.
+    pub fn covers(&self, at: Timestamp, unwritten: Span) -> bool {
+        let to = self.to.map_or(self.granted_until.0 + unwritten, |to| to.0);
+        self.from.0 <= at && at < to
+    }
+
+    /// One of a line's client, open from a moment on.
+    fn of(line: &Line, from: Moment) -> Self {
+        Self {
+            hw_address: line.hw_address.clone(),
+            client_id: line.client_id.clone(),
+            hostname: line.hostname.clone(),
+            relay_information: line.relay_information.clone(),
+            from,
+            from_earlier: false,
+            last_granted: from,
+            granted_until: from,
+            to: None,
+            ended: None,
+        }
     }
 
     fn is_of(&self, line: &Line) -> bool {
@@ -127,7 +147,7 @@ pub fn latest(path: &Path, address: Ipv4Addr, octets_max: u64) -> Result<History
         fits
     });
     let first = files.len() - newest.count();
-    let mut history = read_all(files.get(first..).unwrap_or_default(), address)?;
+    let (mut history, _) = read_all(files.get(first..).unwrap_or_default(), address)?;
     history.complete = first == 0;
     Ok(history)
 }
@@ -138,10 +158,10 @@ pub fn latest(path: &Path, address: Ipv4Addr, octets_max: u64) -> Result<History
 /// If a file cannot be read.
 pub fn of(path: &Path, address: Ipv4Addr, at: Option<Moment>) -> Result<History, ReadError> {
     let files = files::list(path).map_err(|error| ReadError { path: path.to_owned(), error })?;
-    let mut history = read_all(&files, address)?;
+    let (mut history, unwritten) = read_all(&files, address)?;
     history.at = at;
     if let Some(Moment(at)) = at {
-        history.holdings.retain(|holding| holding.covers(at));
+        history.holdings.retain(|holding| holding.covers(at, unwritten));
         history.conflicts.retain(|line| line.at.0 <= at && line.until.is_some_and(|until| at < until.0));
         history.doubts.retain(|doubt| doubt.from.0 <= at && at < doubt.to.0);
     }
@@ -152,7 +172,8 @@ const fn all() -> bool {
     true
 }
 
-fn read_all(files: &[PathBuf], address: Ipv4Addr) -> Result<History, ReadError> {
+/// What files say of an address, and for how long renewals may go unwritten in them.
+fn read_all(files: &[PathBuf], address: Ipv4Addr) -> Result<(History, Span), ReadError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| ReadError { path, error }
@@ -166,18 +187,19 @@ fn read_all(files: &[PathBuf], address: Ipv4Addr) -> Result<History, ReadError> 
         doubts: Vec::new(),
         unreadable_lines: 0,
     };
+    let mut unwritten_secs = None;
     for file in files {
         match File::open(file) {
-            Ok(open) => read(open, &mut history).map_err(failed(file))?,
+            Ok(open) => read(open, &mut history, &mut unwritten_secs).map_err(failed(file))?,
             // Removed by the daemon since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(file)(error)),
         }
     }
-    Ok(history)
+    Ok((history, Span::from_secs(unwritten_secs.unwrap_or(RENEWALS_SECS_MAX))))
 }
 
-fn read(file: File, history: &mut History) -> io::Result<()> {
+fn read(file: File, history: &mut History, unwritten_secs: &mut Option<u64>) -> io::Result<()> {
     let mut file = BufReader::new(file);
     let mut octets = Vec::new();
     let needle = format!("\"address\":\"{}\"", history.address);
@@ -194,7 +216,13 @@ fn read(file: File, history: &mut History) -> io::Result<()> {
             continue;
         }
         match serde_json::from_str::<Line>(text) {
-            Ok(line) => history.take(line),
+            Ok(line) => {
+                if line.event == Kind::Started {
+                    let secs = line.renewals_secs.unwrap_or(RENEWALS_SECS_MAX);
+                    *unwritten_secs = (*unwritten_secs).max(Some(secs));
+                }
+                history.take(line);
+            }
             Err(_) => history.unreadable_lines += 1,
         }
     }
@@ -211,12 +239,7 @@ impl History {
             }
             _ if line.address != Some(self.address) => {}
             Kind::Granted | Kind::Renewed => self.held(&line),
-            Kind::Expired | Kind::Released | Kind::Declined => {
-                if let Some(open) = self.open() {
-                    (open.to, open.ended) = (Some(line.at), Some(line.event));
-                    open.last_granted = line.last_granted.unwrap_or(open.last_granted);
-                }
-            }
+            Kind::Expired | Kind::Released | Kind::Declined => self.ended(&line),
             Kind::Conflict => self.conflicts.push(line),
             Kind::QuarantineEnded | Kind::Started | Kind::Configured | Kind::Stopped | Kind::Coalesced => {}
         }
@@ -239,17 +262,39 @@ impl History {
             // Its end was not written: it was before this, and no later than its last grant's.
             open.to = Some(open.granted_until.min(line.at));
         }
+        // What was heard late may have been granted before what was taken for the end of the one before.
+        let free = self.holdings.last().and_then(|last| last.to);
+        let from = free.map_or(line.at, |free| free.max(line.at));
         self.holdings.push(Holding {
-            hw_address: line.hw_address.clone(),
-            client_id: line.client_id.clone(),
-            hostname: line.hostname.clone(),
-            relay_information: line.relay_information.clone(),
-            from: line.at,
             from_earlier: line.event == Kind::Renewed,
             last_granted: line.at,
             granted_until,
-            to: None,
-            ended: None,
+            ..Holding::of(line, from)
         });
+    }
+
+    fn ended(&mut self, line: &Line) {
+        let held_at = line.last_granted.unwrap_or(line.at);
+        match self.holdings.last_mut() {
+            Some(last) if last.to.is_none() && last.is_of(line) => {
+                (last.to, last.ended) = (Some(line.at), Some(line.event));
+                last.last_granted = line.last_granted.unwrap_or(last.last_granted);
+            }
+            // It is on record already, or is of an earlier holding than the last.
+            Some(last) if line.at <= last.from || last.is_of(line) && last.to >= Some(held_at) => {}
+            last => {
+                // Its beginning was not written: it held the address when it was last granted time, and then no other did.
+                if let Some(open) = last.filter(|last| last.to.is_none()) {
+                    open.to = Some(open.granted_until.min(held_at).max(open.from));
+                }
+                self.holdings.push(Holding {
+                    from_earlier: true,
+                    granted_until: line.at,
+                    to: Some(line.at),
+                    ended: Some(line.event),
+                    ..Holding::of(line, held_at)
+                });
+            }
+        }
     }
 }

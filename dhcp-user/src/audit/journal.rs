@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::model::Audit,
     lease::{
-        record::{ClientKey, LeaseRecord},
+        record::{ClientKey, LeaseRecord, LeaseState},
         table::LeaseTable,
     },
     time::{Span, Timestamp},
@@ -108,24 +108,26 @@ impl Journal {
                         unwritten += 1;
                         self.counts.coalesced += 1;
                         self.told.entry(*address).and_modify(|told| told.since += 1);
-                    } else if let Some(lease) = known.leases.get(*address) {
+                    } else if let Some(lease) = known.leases.get(*address)
+                        && (*by != Granter::Node || is_of(lease, *at))
+                    {
                         let line = self.renewed(lease, *by, *at, *until, known.now);
                         renewals += usize::from(line.is_some());
                         lines.extend(line);
                     }
                 }
-                AuditEvent::Granted { lease, at } => {
+                AuditEvent::Granted { lease, by, at } => {
                     self.told.insert(
                         lease.address,
                         Told { client: identity(&lease.client), at: known.now, since: 0 },
                     );
                     lines.push(Line {
-                        by: Some(Granter::Daemon),
+                        by: Some(*by),
                         until: Some(Moment(lease.expires)),
                         ..Line::of(Kind::Granted, *at, lease)
                     });
                 }
-                AuditEvent::Ended { lease, how, at } => {
+                AuditEvent::Ended { lease, how, by, at } => {
                     self.told.remove(&lease.address);
                     let kind = match how {
                         End::Expired => Kind::Expired,
@@ -133,7 +135,7 @@ impl Journal {
                         End::Declined => Kind::Declined,
                     };
                     let last_granted = Some(Moment(lease.granted_at));
-                    lines.push(Line { last_granted, ..Line::of(kind, *at, lease) });
+                    lines.push(Line { by: *by, last_granted, ..Line::of(kind, *at, lease) });
                 }
                 AuditEvent::QuarantineEnded { address, at } => {
                     lines.push(Line { address: Some(*address), ..Line::new(Kind::QuarantineEnded, *at) });
@@ -154,7 +156,8 @@ impl Journal {
 
     /// Writes lines that are about no lease: a start, a stop, a gap.
     pub fn note(&mut self, now: Timestamp, wall: Timestamp, line: Line) {
-        self.append(now, wall, vec![line]);
+        let renewals_secs = (line.event == Kind::Started).then_some(self.renewals_every.as_secs());
+        self.append(now, wall, vec![Line { renewals_secs, ..line }]);
     }
 
     /// Whether the log has a line of this holding that is new enough; counts the renewal then. The short way for the kernel's
@@ -238,6 +241,12 @@ impl Journal {
             }
         }
     }
+}
+
+/// Whether a renewal that another node granted is the lease's last: it may have ended since, and be another client's, before
+/// this is written. Then a later event says so.
+fn is_of(lease: &LeaseRecord, renewed_at: Timestamp) -> bool {
+    lease.state == LeaseState::Bound && lease.granted_at == renewed_at
 }
 
 /// Not for keeping: tells clients apart while this runs.

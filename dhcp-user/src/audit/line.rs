@@ -103,7 +103,7 @@ pub struct Line {
     /// Option 82 in hexadecimal, as the relay agent last sent it: the port the client is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_information: Option<String>,
-    /// Who granted.
+    /// Who granted; of an end, `node` if it was at another node of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Granter>,
     /// Until when.
@@ -131,6 +131,9 @@ pub struct Line {
     /// The generation of answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
+    /// How often renewals of one holding are written at most, from this start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewals_secs: Option<u64>,
     /// What the wall clock showed when the line was written, if it was not within a second of the timeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -156,6 +159,7 @@ impl Line {
             to: None,
             lines: None,
             generation: None,
+            renewals_secs: None,
             wall: None,
         }
     }

@@ -47,7 +47,7 @@ fn lease(client: u8, granted: u64) -> LeaseRecord {
 }
 
 fn granted(client: u8, secs: u64) -> AuditEvent {
-    AuditEvent::Granted { lease: Box::new(lease(client, secs)), at: at(secs) }
+    AuditEvent::Granted { lease: Box::new(lease(client, secs)), by: Granter::Daemon, at: at(secs) }
 }
 
 fn renewed(secs: u64) -> AuditEvent {
@@ -55,7 +55,7 @@ fn renewed(secs: u64) -> AuditEvent {
 }
 
 fn ended(client: u8, how: End, secs: u64) -> AuditEvent {
-    AuditEvent::Ended { lease: Box::new(lease(client, 0)), how, at: at(secs) }
+    AuditEvent::Ended { lease: Box::new(lease(client, 0)), how, by: None, at: at(secs) }
 }
 
 /// Writes events at moments, the lease at each being that of the client given.
@@ -107,6 +107,56 @@ fn the_right_holder_at_every_moment() {
     assert_eq!(all.holdings[0].granted_until, Moment(at(209)));
     assert_eq!((all.holdings[1].ended, all.holdings[2].to), (Some(Kind::Expired), None));
     assert_eq!(history::of(&audit.path, Ipv4Addr::LOCALHOST, None).unwrap().holdings, []);
+}
+
+#[test]
+fn a_holding_of_which_nothing_more_is_heard_ends_for_the_asker() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = settings(&folder);
+    let mut journal = Journal::open(&audit).unwrap();
+    journal.note(at(0), at(0), Line::new(Kind::Started, at(0)));
+    write(&mut journal, 1, 10, &[granted(1, 10)]);
+    // Renewals of a minute may go unwritten.
+    write(&mut journal, 1, 60, &[renewed(60)]);
+    let one = Some("02:00:00:00:00:01".to_owned());
+    for (secs, wanted) in [(9, &None), (10, &one), (169, &one), (170, &None)] {
+        assert_eq!(holder(&audit, secs), *wanted, "at {secs}");
+    }
+    // Another's end says that it held it, though its beginning is on no line; and when it is said again, nothing more.
+    let mut other = lease(2, 200);
+    other.expires = at(250);
+    let ended = AuditEvent::Ended {
+        lease: Box::new(other),
+        how: End::Released,
+        by: Some(Granter::Node),
+        at: at(220),
+    };
+    write(&mut journal, 2, 230, std::slice::from_ref(&ended));
+    write(&mut journal, 3, 240, &[granted(3, 240), ended]);
+    let two = Some("02:00:00:00:00:02".to_owned());
+    let three = Some("02:00:00:00:00:03".to_owned());
+    for (secs, wanted) in [(109, &one), (110, &None), (200, &two), (219, &two), (220, &None), (240, &three)] {
+        assert_eq!(holder(&audit, secs), *wanted, "at {secs}");
+    }
+    let all = history::of(&audit.path, ADDRESS, None).unwrap().holdings;
+    let told = all.iter().map(|holding| (holding.from_earlier, holding.ended, holding.to));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            (false, None, Some(Moment(at(110)))),
+            (true, Some(Kind::Released), Some(Moment(at(220)))),
+            (false, None, None)
+        ]
+    );
+}
+
+#[test]
+fn a_line_of_an_earlier_version_is_read_as_it_was_written() {
+    let line = r#"{"at":"2026-01-01T00:00:00.000Z","event":"granted","address":"198.18.1.7","hw_address":"02:00:00:00:00:01","by":"kernel"}"#;
+    let line: Line = serde_json::from_str(line).unwrap();
+    assert_eq!((line.by, line.renewals_secs), (Some(Granter::Kernel), None));
+    let line = Line { by: Some(Granter::Node), ..line };
+    assert!(serde_json::to_string(&line).unwrap().contains(r#""by":"node""#));
 }
 
 #[test]

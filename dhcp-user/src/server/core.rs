@@ -278,7 +278,7 @@ impl Core {
             Some(Leaving::Declined) => (End::Declined, now),
             Some(Leaving::Expired) | None => (End::Expired, lease.expires),
         };
-        work.audit.push(AuditEvent::Ended { lease: Box::new(lease), how, at });
+        work.audit.push(AuditEvent::Ended { lease: Box::new(lease), how, by: None, at });
     }
 
     /// Says so if the kernel turns out to have renewed a lease since the grant at `before`.
@@ -309,7 +309,7 @@ fn account(now: Timestamp, reason: SlowReason, effects: &Effects, work: &mut Wor
             SlowReason::AckedRenewal | SlowReason::AckedRebinding => {
                 AuditEvent::Renewed { address, by: Granter::Daemon, at: now, until }
             }
-            _ => AuditEvent::Granted { lease: Box::new(lease.clone()), at: now },
+            _ => AuditEvent::Granted { lease: Box::new(lease.clone()), by: Granter::Daemon, at: now },
         });
     }
 }

@@ -162,7 +162,9 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                     // What the kernel forgets promises nothing, and who waits for it must not take it for done.
                     work.withdraw.retain(|address| !work.replaced.contains(address));
                     work.replaced.iter().for_each(|address| self.core.engine.not_replaced(*address));
-                    (work, durable) = (Work { withdraw: work.withdraw, ..Work::default() }, false);
+                    work.audit.retain(AuditEvent::stands_unsaved);
+                    let (withdraw, audit) = (work.withdraw, work.audit);
+                    (work, durable) = (Work { withdraw, audit, ..Work::default() }, false);
                 }
                 work.batch.leases.truncate(own);
                 if own != 0 && durable {

@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 
 use super::{
     Node, Output,
+    account::account,
     message::Message,
     peer::{Arrived, Objection, ROUND_TRIP_MAX, WINDOW},
 };
 use crate::{
-    engine::Engine,
+    engine::{CLOCK_ERROR, Engine},
     lease::{
         record::{LeaseRecord, LeaseState},
         store::MetaKey,
@@ -19,7 +20,7 @@ use crate::{
         delegation::NodeId,
         replication::{Asked, Cursor, Update, WireError, decode, put_number, updated},
     },
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// What is to be done with a batch.
@@ -236,8 +237,10 @@ impl Node {
             work.publish.push(address);
         }
         let count = taken.adopted.len() + taken.told.len();
+        let fresh = self.fresh();
         for (record, asked) in taken.adopted {
             self.forgetting.remove(&record.address);
+            account(now, fresh, engine.leases().get(record.address), &record, &mut work.audit);
             self.learn_of(&record, asked, engine.leases().get(record.address));
             work.publish.push(record.address);
             engine.adopt(record.clone());
@@ -257,15 +260,23 @@ impl Node {
         work.batch.meta.push((MetaKey::SiteCursors, self.encode_cursors()));
     }
 
+    /// How long ago a lease may have been granted that is told as soon as it is time to.
+    const fn fresh(&self) -> Span {
+        Span(self.settings.interval.0.saturating_add(CLOCK_ERROR.0))
+    }
+
     /// Takes up what a standby granted of blocks that are held here.
     fn take_grants(&mut self, now: Timestamp, engine: &mut Engine, told: Vec<Told>, work: &mut Work) {
+        let fresh = self.fresh();
         for (told, asked) in told {
+            let before = engine.leases().get(told.address).cloned();
             work.take(engine.granted_elsewhere(now, &told, asked.is_some()));
             // It is this node's to say what the lease is: the client may be another by now.
             let lease = engine.leases().get(told.address);
             if let Some(lease) = lease.filter(|lease| lease.state == LeaseState::Bound)
                 && (&lease.client, &lease.hardware) == (&told.client, &told.hardware)
             {
+                account(now, fresh, before.as_ref(), lease, &mut work.audit);
                 self.learn_of(lease, asked, Some(lease));
             }
         }

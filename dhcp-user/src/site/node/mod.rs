@@ -4,7 +4,7 @@
 //!
 //! * [`settings`]: what is fixed while it runs; [`message`]: what nodes tell each other; [`view`]: what is shown of it.
 //! * `delegate`: consensus, and what is proposed; `hand_on`: where blocks go; `tell`: changes to the peers, `ahead`:
-//!   those somebody waits for; `adopt`: theirs;
+//!   those somebody waits for; `ends`: how far behind each is; `adopt`: theirs; `account`: what the audit log is told of that;
 //!   `recut`: other pools; `asked`: how clients ask for their renewals; `shared`: who has a site's addresses.
 //!
 //! **How it is driven.** The node lives in the keeper, in the service's thread. The driver, which has the links and the
@@ -18,10 +18,12 @@
 //! * An output that cannot be carried out is dropped: proposals are made again, and [`Input::Lost`] ends what was sent.
 //!   A peer whose queue is full is disconnected.
 
+mod account;
 mod adopt;
 mod ahead;
 mod asked;
 mod delegate;
+mod ends;
 mod hand_on;
 mod membership;
 pub mod message;
@@ -43,6 +45,7 @@ pub use settings::{Place, Settings, SiteFacts};
 pub use view::{Role, View};
 
 use self::{
+    ends::Ends,
     hand_on::Moving,
     membership::Mark,
     peer::{Arrived, Peer},
@@ -133,6 +136,7 @@ pub struct Node {
     /// Leases on disk were taken up when this command had been applied: before it is applied again, none are.
     adopted_under: u64,
     log: ChangeLog,
+    ends: Ends,
     peers: Vec<Peer>,
     /// The epochs under which blocks are held, as the engine was told.
     mine: Vec<Option<u32>>,
@@ -209,6 +213,7 @@ impl Node {
             restored: false,
             adopted_under,
             log: ChangeLog::new(log_id.max(1)),
+            ends: Ends::default(),
             peers: Vec::new(),
             mine: Vec::new(),
             epochs: Vec::new(),
@@ -354,9 +359,15 @@ impl Node {
     /// Tells the peers, and gives out what is to be done. What is in the engine is durable now, but for `unsaved`.
     pub fn outputs(&mut self, now: Timestamp, engine: &Engine, unsaved: &Unsaved) -> Vec<Output> {
         let end = self.log.end().seq;
+        self.ends.note(now, end);
         for peer in &mut self.peers {
             if peer.acked < end {
                 peer.behind_since.get_or_insert(now);
+                // After a loss of the link it is not known what it has: it lacks no more than before.
+                let since = peer.lacks_since.map(|since| since.max(self.ends.lacking_since(peer.acked)));
+                peer.lacks_since = since.or(Some(now));
+            } else {
+                peer.lacks_since = None;
             }
         }
         self.pump(now, engine, unsaved);
@@ -410,7 +421,7 @@ impl Node {
                 blocks_held: count(held_by(peer.node)),
                 free: peer.free,
                 lag_updates: lag,
-                lag_secs: peer.behind_since.filter(|_| lag > 0).map_or(0, |since| now.since(since).as_secs()),
+                lag_secs: peer.lacks_since.filter(|_| lag > 0).map_or(0, |since| now.since(since).as_secs()),
                 last_sync: peer.last_sync,
                 latency: peer.latency,
                 updates_sent: peer.traffic.updates_sent,

@@ -99,8 +99,10 @@ pub struct Peer {
     pub sent_ahead: u64,
     /// Changes beyond `acked` that it has durably.
     pub ahead: BTreeMap<Ipv4Addr, u64>,
-    /// Since when there has been something it does not have.
+    /// Since when there has been something it does not have, or it was last heard to have some of that: it is told by this.
     pub behind_since: Option<Timestamp>,
+    /// Since when it has lacked something, whatever it was told meanwhile; `None` if it had everything at the last look.
+    pub lacks_since: Option<Timestamp>,
     /// When it last had everything of ours, or we of it.
     pub last_sync: Option<Timestamp>,
     /// Its log when it was last heard of; 0 if it never was.
@@ -138,6 +140,7 @@ impl Peer {
             sent_ahead: 0,
             ahead: BTreeMap::new(),
             behind_since: None,
+            lacks_since: None,
             last_sync: None,
             // Another one is another start of its daemon, whether that was before ours or after.
             log: cursor.log,

@@ -10,6 +10,7 @@ use super::{
     peer::{Flight, WINDOW},
 };
 use crate::{
+    audit::{AuditEvent, End},
     config::model::SyncMode,
     engine::Engine,
     lease::{
@@ -167,7 +168,15 @@ impl Node {
         if now < self.held_until && now >= self.struck_until {
             for address in known {
                 self.returned.remove(&address);
-                work.take(engine.return_known(now, address));
+                let lease = engine.leases().get(address).cloned();
+                let leaving = engine.leases().leaving(address);
+                let effects = engine.return_known(now, address);
+                let ended = lease.zip(leaving).filter(|_| !effects.is_empty());
+                if let Some((lease, Leaving::Returned(at))) = ended {
+                    let lease = Box::new(lease);
+                    work.audit.push(AuditEvent::Ended { lease, how: End::Released, by: None, at });
+                }
+                work.take(effects);
             }
         }
     }

@@ -2,6 +2,7 @@
 //! simulation of sites comes upon once in many seeds is told here in its order.
 
 mod ahead;
+mod audited;
 mod bounds;
 mod donors;
 mod heard;
@@ -23,6 +24,7 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 
 use super::*;
 use crate::{
+    audit::AuditEvent,
     config::model::{SyncMode, VlanTags},
     engine::{Ingress, SlowReason},
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::KEY_LEN},
@@ -106,6 +108,8 @@ struct Lab {
     withdrawn: Vec<Vec<Withdrawal>>,
     /// Whose replies went out, of which address.
     sent: Vec<Ipv4Addr>,
+    /// What each node's audit log was told.
+    audited: Vec<Vec<AuditEvent>>,
     /// What was proposed beside renewals, and is not agreed on.
     proposed: Vec<Command>,
     starts: u64,
@@ -135,6 +139,7 @@ impl Lab {
             ways: BTreeMap::new(),
             withdrawn: vec![Vec::new(); usize::from(nodes)],
             sent: Vec::new(),
+            audited: vec![Vec::new(); usize::from(nodes)],
             proposed: Vec::new(),
             starts: 0,
             rng: SmallRng::seed_from_u64(1),
@@ -235,6 +240,7 @@ impl Lab {
 
     fn carry(&mut self, node: usize, aftermath: Aftermath) {
         self.withdrawn[node].extend(aftermath.withdrawn);
+        self.audited[node].extend(aftermath.audit);
         self.sent.extend(aftermath.send.iter().filter_map(|reply| reply.promises));
         for output in aftermath.site {
             match output {
