@@ -58,9 +58,11 @@ struct Served {
     refused: u64,
 }
 
+/// Whose clients these are: those that the node that was asked serves itself. What other nodes answer they tell nobody.
 #[derive(Debug, Serialize)]
 struct Clients {
     of_node: String,
+    of_site: String,
     #[serde(flatten)]
     served: Served,
 }
@@ -141,10 +143,11 @@ pub(super) fn run(name: &str, patience: Duration, asking: &Asking) -> Result<()>
     println!("{site}: {blocks_after} blocks are back after {taken_back_secs:.1} s");
     let Served { renewals_answered, new_leases, not_answered, refused } = clients.served;
     println!(
-        "clients of {} meanwhile: {renewals_answered} renewals answered, {new_leases} new leases, {not_answered} messages left \
-         to other nodes, {refused} refused",
-        clients.of_node
+        "clients of {} ({}) alone meanwhile: {renewals_answered} renewals answered, {new_leases} new leases, {not_answered} \
+         messages left to other nodes, {refused} refused",
+        clients.of_node, clients.of_site
     );
+    println!("what other nodes' clients saw is not in that: each node counts its own (`stats` there)");
     Ok(())
 }
 
@@ -154,7 +157,7 @@ impl Drill {
         let blocks_before = self.held().await?;
         ensure!(blocks_before != 0, "{site} holds no addresses: there is nothing to drill");
         let before = self.holders().await?;
-        let (of_node, served) = self.served().await?;
+        let served_before = self.served().await?;
         // From here on an interruption ends nothing by itself: the site must come back first.
         let mut interrupts = Interrupts::new()?;
         let drained = match self.order("drain").await {
@@ -174,8 +177,8 @@ impl Drill {
             back = back => back?,
             interrupted = interrupts.next() => return Err(interrupted.context(format!("{site} takes blocks back"))),
         };
-        let served = self.served().await?.1.since(served);
-        let clients = Clients { of_node, served };
+        let mut clients = self.served().await?;
+        clients.served = clients.served.since(served_before.served);
         let site = site.clone();
         Ok(Report {
             site,
@@ -255,10 +258,11 @@ impl Drill {
         Ok(holders)
     }
 
-    async fn served(&self) -> Result<(String, Served)> {
+    /// What the node that is asked has answered since its start.
+    async fn served(&self) -> Result<Clients> {
         let sync: SyncDetail = self.daemon.get("/api/v1/sync").await?;
         let stats: StatsView = self.daemon.get("/api/v1/stats").await?;
-        Ok((sync.node, Served::of(&stats)))
+        Ok(Clients { of_node: sync.node, of_site: sync.site, served: Served::of(&stats) })
     }
 }
 

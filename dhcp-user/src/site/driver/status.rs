@@ -13,7 +13,7 @@ use crate::{
         link::{shared::PeerStatus, tls::Tls},
         majority::{self, Remaining},
         node::{
-            View,
+            Role, View,
             view::{PeerView, Standing},
         },
         roster::Node,
@@ -166,6 +166,18 @@ pub(super) fn word(value: impl Serialize) -> Option<String> {
     serde_json::to_value(value).ok()?.as_str().map(str::to_owned)
 }
 
+/// For how long a node may lack changes, seconds, beside the interval at which it is told them: what round trips, flushes and a
+/// busy machine take. The simulation of sites judges by the same bound.
+const LATE_SECS: u64 = 10;
+
+/// What mode `sync` does not promise at present: where no other node counts, no acknowledgement is waited for.
+fn without_a_copy(mode: SyncMode, view: &View) -> Option<&'static str> {
+    let gives = matches!(view.role, Role::Active | Role::Draining | Role::Cut);
+    let counts = |peer: &PeerView| matches!(peer.standing, Standing::In | Standing::Joining);
+    (mode == SyncMode::Sync && gives && !view.peers.iter().any(counts))
+        .then_some("mode is sync and no other node counts: leases are on this node alone")
+}
+
 /// A site's nodes as this one sees them.
 struct Seen<'a> {
     section: &'a MultiSite,
@@ -213,6 +225,14 @@ impl Seen<'_> {
         }
     }
 
+    /// That a linked node has lacked changes for longer than being told them at intervals takes: it is not in step.
+    fn late(&self, node: &Node) -> Option<String> {
+        let in_step = u64::from(self.section.synchronization.interval_secs) + LATE_SECS;
+        let viewed = self.viewed(node).filter(|viewed| viewed.lag_secs > in_step)?;
+        let (secs, updates) = (viewed.lag_secs, viewed.lag_updates);
+        Some(format!("{} lags {secs} s behind: {updates} changes are not acknowledged", node.name))
+    }
+
     /// The status and why.
     fn status(&self) -> (&'static str, String) {
         let (there, missing): (Vec<&Node>, Vec<&Node>) =
@@ -226,7 +246,8 @@ impl Seen<'_> {
                 let standing = word(self.viewed(node)?.standing)?;
                 (standing != "in").then(|| format!("{} is {standing}", node.name))
             });
-            let reasons: Vec<String> = reasons.chain(out).collect();
+            let late = there.iter().filter_map(|node| self.late(node));
+            let reasons: Vec<String> = reasons.chain(out).chain(late).collect();
             return match reasons.as_slice() {
                 [] => ("active", "all of its nodes are linked and in step".to_owned()),
                 _ => ("degraded", reasons.join("; ")),
@@ -431,6 +452,8 @@ impl Sites {
         }
         let trouble = view.and_then(|view| view.role.trouble());
         problems.extend(trouble.map(str::to_owned));
+        let alone = view.and_then(|view| without_a_copy(section.synchronization.mode, view));
+        problems.extend(alone.map(str::to_owned));
         if let Some(trouble) = self.reservations_trouble() {
             problems.push(format!("reservations that are agreed on are not in force here yet: {trouble}"));
         }
@@ -441,3 +464,7 @@ impl Sites {
         problems
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
