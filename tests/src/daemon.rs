@@ -105,7 +105,12 @@ impl Daemon {
         Self::spawn_with(program, ns, folder, config, Vec::new())
     }
 
-    fn spawn_with(
+    /// As [`Daemon::spawn_as`], by another program that runs it, unless there are no words for that.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn spawn_with(
         program: &Path,
         ns: &NetNs,
         folder: &Path,

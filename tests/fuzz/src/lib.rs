@@ -35,7 +35,7 @@ impl Target {
         Self { name: "config", run: targets::config::run, seeds: seeds::configurations },
         Self { name: "store", run: targets::store::run, seeds: seeds::stores },
         Self { name: "api", run: targets::api::run, seeds: requests::all },
-        Self { name: "sync", run: targets::sync::run, seeds: seeds::updates },
+        Self { name: "sync", run: targets::sync::run, seeds: seeds::words_of_nodes },
     ];
 
     /// The target of a name.

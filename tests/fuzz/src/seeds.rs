@@ -4,15 +4,40 @@ use std::{fs, path::Path};
 
 use dhcp_tests::fixture;
 use dhcp_user::{
+    config,
     lease::{
         record::{ClientKey, HardwareAddress, KnownForm, LeaseRecord, LeaseState},
         store::encode_lease,
     },
-    site::replication::{Update, compress, encode},
-    time::Timestamp,
+    site::{
+        blocks::BlockId,
+        consensus::{
+            calls::{self, MemberChange, Question},
+            cluster::Entry,
+            reservations::Edits,
+            survivors::Without,
+        },
+        delegation::{Command, NodeId},
+        link::{
+            hello::{Hello, Refusal, verdict},
+            terms::Terms,
+            wire::Lane,
+        },
+        node,
+        replication::{Cursor, Update, compress, encode},
+        roster::NodeKey,
+    },
+    time::{Span, Timestamp},
 };
 
-use crate::{server::renews, targets::frame::populated};
+use crate::{
+    INPUT_BYTES_MAX,
+    server::renews,
+    targets::{
+        frame::populated,
+        sync::{CHUNKS, GREETING, MESSAGE, PACKED_UPDATES, QUESTION, UPDATES},
+    },
+};
 
 /// Frames: each lease's renewal and what real clients sent.
 ///
@@ -65,11 +90,113 @@ pub fn configurations() -> Vec<Vec<u8>> {
     files.map(|file| fs::read(file.expect("an entry").path()).expect("an example")).collect()
 }
 
+/// What nodes say to each other: updates, alone and as messages about leases, streams of chunks, greetings and verdicts,
+/// questions of consensus.
+///
+/// # Panics
+/// If something cannot be written.
+pub fn words_of_nodes() -> Vec<Vec<u8>> {
+    let mut seeds = updates();
+    let after = |kind: u8, octets: &[u8]| [&[kind], octets].concat();
+    seeds.extend(messages().iter().map(|message| after(MESSAGE, &message.encode())));
+    seeds.push(after(CHUNKS, &stream()));
+    let greetings = hellos().into_iter().map(|hello| after(GREETING, &hello.message().octets));
+    seeds.extend(greetings.filter(|seed| seed.len() <= INPUT_BYTES_MAX));
+    for judged in [Ok(()), Err(Refusal::Cluster)] {
+        seeds.push(after(GREETING, &verdict(7, &judged).octets));
+    }
+    for question in questions() {
+        seeds.push(after(QUESTION, &calls::write(9, &question).expect("it can be asked")));
+    }
+    // To append an entry without content to an empty log, and to vote: only the engine makes those.
+    for request in [&[0, 1, 2, 1, 0, 1, 1, 2, 3, 0, 0][..], &[1, 1, 2, 0, 0]] {
+        seeds.push(after(QUESTION, &[&9_u64.to_be_bytes()[..], request].concat()));
+    }
+    seeds
+}
+
+fn messages() -> Vec<node::Message> {
+    let (at, cursor) = (Timestamp(1_000_000_000), Cursor { log: 77, seq: 300 });
+    let plain = updates().into_iter().filter(|seed| seed.first() == Some(&UPDATES));
+    let batch = |seed: Vec<u8>| node::Message::Updates {
+        after: cursor,
+        until: 301,
+        octets: seed.get(1..).unwrap_or_default().to_vec(),
+    };
+    let mut all: Vec<_> = plain.map(batch).collect();
+    all.extend([
+        node::Message::Ask { asked_at: at },
+        node::Message::Told { asked_at: at, clock: Timestamp(5), free: 1 << 40 },
+        node::Message::Resume { cursor, log: 9 },
+        node::Message::Acknowledge { cursor },
+        node::Message::Heard { cursor },
+        node::Message::Want { pool: 3, blocks: 7 },
+    ]);
+    all
+}
+
+/// Messages on all lanes, in chunks: the long one is passed by the others.
+fn stream() -> Vec<u8> {
+    let (last, packed) = (1, 2);
+    // Chunks are shorter here than what one octet counts.
+    let chunk = |lane: Lane, flags: u8, octets: &[u8]| {
+        [&[lane as u8, flags, 0, octets.len() as u8][..], octets].concat()
+    };
+    [
+        chunk(Lane::Bulk, packed, &[7; 200]),
+        chunk(Lane::Control, last, &[0; 9]),
+        chunk(Lane::Urgent, last, &[4, 0, 5]),
+        chunk(Lane::Control, last, &[]),
+        chunk(Lane::Bulk, packed | last, &[8; 60]),
+    ]
+    .concat()
+}
+
+/// Greetings of nodes by the example configurations, and of one that has none.
+fn hellos() -> Vec<Hello> {
+    let texts = configurations().into_iter().filter_map(|text| String::from_utf8(text).ok());
+    let read = texts.filter_map(|text| config::parse(&text, "an example").ok());
+    let terms = read.map(|config| Terms::of(&config)).chain([Terms::default()]);
+    let hello = |(n, terms): (u64, Terms)| Hello {
+        node: format!("node{n}.example.com"),
+        cluster: (n % 2 == 1).then_some([1; 16]),
+        incarnation: n,
+        encryption: true,
+        nonce: 7,
+        terms,
+    };
+    (1_u64..).zip(terms).map(hello).collect()
+}
+
+fn questions() -> Vec<Question> {
+    let (one, other) = (NodeKey(1), NodeKey(u64::MAX));
+    let without = || Without { lost: [one].into(), left: [other].into() };
+    let texts = vec![([198, 18, 0, 1].into(), Some("{}".into())), ([198, 18, 0, 2].into(), None)];
+    let node = NodeId(2);
+    let (lasts, mclt) = (Span::from_secs(30), Span::from_secs(3_600));
+    let entries = [
+        Entry::Begin { cluster: [1; 16], nodes: vec![one, other] },
+        Entry::Enroll(one),
+        Entry::Blocks(Command::Renew { node, stamp: 3, lasts, mclt }),
+        Entry::Blocks(Command::Move { by: node, to: NodeId(3), blocks: vec![(BlockId(4), 5)] }),
+        Entry::Reserve(Edits { seen: 1, texts }),
+    ];
+    let mut all: Vec<_> = entries.into_iter().map(Question::Propose).collect();
+    let name = || "node1.example.com".to_owned();
+    all.extend([
+        Question::WouldVote,
+        Question::Ready(without()),
+        Question::Membership(MemberChange::Add { name: name() }),
+        Question::Membership(MemberChange::Remove { name: name() }),
+    ]);
+    all
+}
+
 /// Updates: of leases in every state, anew and only their times, plain and compressed; none at all.
 ///
 /// # Panics
 /// If zstd fails.
-pub fn updates() -> Vec<Vec<u8>> {
+fn updates() -> Vec<Vec<u8>> {
     let lease = |n: u8, state, client| LeaseRecord {
         address: [198, 18, 0, n].into(),
         state,
@@ -96,12 +223,12 @@ pub fn updates() -> Vec<Vec<u8>> {
             let mut updates: Vec<_> = some.iter().map(|lease| Update::of(lease, 3, anew)).collect();
             let plain = encode(&mut updates, Timestamp(5_000_000_000));
             let packed = compress(&plain).expect("a few octets");
-            seeds.extend([[&[0], &*plain].concat(), [&[1], &*packed].concat()]);
+            seeds.extend([[&[UPDATES], &*plain].concat(), [&[PACKED_UPDATES], &*packed].concat()]);
         }
     }
     // Many times nothing, in a few octets.
     let bomb = compress(&vec![0; 1 << 24]).expect("zstd has done more");
-    seeds.push([&[1], &*bomb].concat());
+    seeds.push([&[PACKED_UPDATES], &*bomb].concat());
     seeds
 }
 

@@ -114,6 +114,6 @@ fn the_requests_among_the_seeds_reach_every_endpoint() {
 }
 
 #[test]
-fn updates_of_other_nodes() {
+fn words_of_other_nodes() {
     replay("sync");
 }

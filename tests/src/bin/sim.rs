@@ -24,8 +24,8 @@ struct Args {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Events of a seed at most.
-    #[arg(long, default_value_t = 1_000_000)]
+    /// Events of a seed at most (of a single node: with several a seed ends by itself).
+    #[arg(long, default_value_t = 1_000_000, conflicts_with = "sites")]
     steps: u64,
     /// Begin no seed after so many seconds.
     #[arg(long)]

@@ -166,6 +166,7 @@ impl Cluster {
                 number: *number,
                 server,
                 through: Vec::new(),
+                program: None,
                 later: false,
             });
         }

@@ -1,6 +1,6 @@
 //! One machine of a cluster: its daemon, its files, its clients' cable.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::AGREED;
 use crate::{
-    daemon::Daemon,
+    daemon::{self, Daemon},
     lab::{Cable, Server},
     wait::wait_for,
 };
@@ -35,6 +35,8 @@ pub struct Node {
     pub server: Server,
     /// Words before its daemon's command line, from its next start on: another clock, a slow disk.
     pub through: Vec<String>,
+    /// The program its daemon is started from, from its next start on; `None`: the one under test.
+    pub program: Option<PathBuf>,
     /// It is not there when the others begin.
     pub later: bool,
 }
@@ -57,7 +59,22 @@ impl Node {
     /// When it cannot be started.
     pub fn spawn(&mut self) -> Result<()> {
         let (ns, folder) = (&self.server.ns, self.server.folder.path());
-        self.daemon = Some(Daemon::spawn_through(ns, folder, &self.config, self.through.clone())?);
+        let program = self.program.clone().map_or_else(daemon::binary, Ok)?;
+        self.daemon = Some(Daemon::spawn_with(&program, ns, folder, &self.config, self.through.clone())?);
+        Ok(())
+    }
+
+    /// From its next start on its daemon is started from a file of its own, as after an upgrade: a copy.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be copied.
+    pub fn install_other_program(&mut self) -> Result<()> {
+        let (from, to) =
+            (daemon::binary()?, self.server.folder.path().join("simple-dhcpd-datacenter-upgraded"));
+        fs::copy(&from, &to)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+        self.program = Some(to);
         Ok(())
     }
 

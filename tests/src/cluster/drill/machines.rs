@@ -1,18 +1,21 @@
 //! Machines that are lost, stand still, or are replaced.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::{Stage, secs};
-use crate::{cluster::AGREED, torture::boot_ns};
+use crate::{cluster::AGREED, torture::boot_ns, wait::wait_for};
 
 /// What the loss of machines is measured by.
 struct Names {
     renewals_go_on: &'static str,
+    renewed_in_kernel: &'static str,
     blocks_open: &'static str,
     lost_block_allocates: &'static str,
     renewal_wait_ms_max: &'static str,
@@ -21,6 +24,7 @@ struct Names {
 
 const KILL: Names = Names {
     renewals_go_on: "kill_renewals_go_on",
+    renewed_in_kernel: "kill_renewed_in_kernel",
     blocks_open: "kill_blocks_open",
     lost_block_allocates: "kill_lost_block_allocates",
     renewal_wait_ms_max: "kill_renewal_wait_ms_max",
@@ -29,6 +33,7 @@ const KILL: Names = Names {
 
 const KILL_SITE: Names = Names {
     renewals_go_on: "kill_site_renewals_go_on",
+    renewed_in_kernel: "kill_site_renewed_in_kernel",
     blocks_open: "kill_site_blocks_open",
     lost_block_allocates: "kill_site_lost_block_allocates",
     renewal_wait_ms_max: "kill_site_renewal_wait_ms_max",
@@ -41,6 +46,50 @@ const OPEN_SLACK: Duration = Duration::from_secs(8);
 const ANSWER_SLACK: Duration = Duration::from_secs(2);
 /// How long a client waits for each node of its site before it turns to the next.
 const ASKS_NEXT: Duration = Duration::from_secs(1);
+/// Until then every client of a lost node has asked others, more than once.
+const IN_KERNEL_WITHIN: Duration = Duration::from_secs(10);
+/// Leases that are looked at one by one: the last that were granted.
+const LEASES_MAX: usize = 24;
+
+/// Renewals that nodes' kernels have granted of leases they know, by node and address.
+type InKernel = BTreeMap<(usize, Ipv4Addr), u64>;
+
+/// The last leases that `by` granted.
+fn granted_last(stage: &Stage, by: &[usize]) -> Vec<Ipv4Addr> {
+    let report = stage.traffic.report();
+    let granted = report.granted_by.iter().filter(|(_, (node, _))| by.contains(node));
+    let mut granted: Vec<(u64, Ipv4Addr)> = granted.map(|(address, (_, at))| (*at, *address)).collect();
+    granted.sort_unstable();
+    granted.into_iter().rev().take(LEASES_MAX).map(|(_, address)| address).collect()
+}
+
+fn in_kernel(stage: &Stage, nodes: &[usize], leases: &[Ipv4Addr]) -> Result<InKernel> {
+    let mut found = InKernel::new();
+    for number in nodes {
+        let node = stage.cluster.nodes.get(*number).context("no such node")?;
+        for address in leases {
+            // There is none where nobody has heard of it yet.
+            let Ok(lease) = node.get(&format!("leases/{address}")) else { continue };
+            if lease["state"] == "bound" {
+                let renewals = lease.pointer("/kernel/renewals").and_then(Value::as_u64);
+                found.insert((*number, *address), renewals.unwrap_or(0));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until clients of `nodes` are renewed in the kernel there, as they are while nothing happens: leases of theirs.
+fn wait_renewed_in_kernel(stage: &Stage, nodes: &[usize]) -> Result<Vec<Ipv4Addr>> {
+    wait_for(AGREED, "clients to be renewed in the kernel", || {
+        let leases = granted_last(stage, nodes);
+        let there = in_kernel(stage, nodes, &leases)?;
+        let bound: BTreeSet<Ipv4Addr> = there.keys().map(|(_, address)| *address).collect();
+        let renewed = there.iter().filter(|(_, renewals)| **renewals > 0);
+        let renewed: BTreeSet<Ipv4Addr> = renewed.map(|((_, address), _)| *address).collect();
+        Ok((!renewed.is_empty() && 2 * renewed.len() >= bound.len()).then_some(leases))
+    })
+}
 
 /// A node is lost under load: its clients are served by others at once, new clients get addresses of its blocks when that
 /// is safe; it comes back.
@@ -64,6 +113,9 @@ pub fn kill_site(stage: &mut Stage, site: usize) -> Result<()> {
 }
 
 fn lose(stage: &mut Stage, gone: &[usize], names: &Names) -> Result<()> {
+    let leases = wait_renewed_in_kernel(stage, gone)?;
+    let others = stage.others(gone);
+    let kernels_before = in_kernel(stage, &others, &leases)?;
     let before = stage.traffic.report();
     let lost: BTreeSet<_> = before
         .granted_by
@@ -82,13 +134,20 @@ fn lose(stage: &mut Stage, gone: &[usize], names: &Names) -> Result<()> {
     for node in gone {
         stage.cluster.nodes.get_mut(*node).context("no such node")?.lose()?;
     }
-    let others = stage.others(gone);
     // Clients of the lost nodes are answered by others, long before anything moves.
     stage.traffic.wait(AGREED, "renewals to be answered by others", |now| {
         others.iter().map(|node| now.node(*node).renewals_answered).sum::<u64>()
             > others.iter().map(|node| before.node(*node).renewals_answered).sum::<u64>() + 20
     })?;
     stage.note(names.renewals_go_on, killed);
+    // Not only by their daemons: their kernels were taught how these clients ask. What they granted of these leases
+    // before is taken off, for clients turn to others at times.
+    wait_for(IN_KERNEL_WITHIN, "the lost nodes' clients to be renewed in the kernels of others", || {
+        let now = in_kernel(stage, &others, &leases)?;
+        let before = |at: &(usize, Ipv4Addr)| kernels_before.get(at).copied().unwrap_or(0);
+        Ok(now.iter().any(|(at, renewals)| *renewals > before(at)).then_some(()))
+    })?;
+    stage.note(names.renewed_in_kernel, killed);
     stage.wait_hold_all(&others)?;
     let opened = killed.elapsed();
     stage.note(names.blocks_open, killed);
@@ -154,7 +213,8 @@ pub fn pause(stage: &mut Stage, still: usize) -> Result<()> {
     Ok(())
 }
 
-/// All nodes are stopped in good order and started again, one after the other, under load: a rolling upgrade.
+/// All nodes are stopped in good order and started again, one after the other, under load: a rolling upgrade. Every other
+/// one is started from another program file than before.
 ///
 /// # Errors
 ///
@@ -166,6 +226,9 @@ pub fn rolling(stage: &mut Stage) -> Result<()> {
         let node = stage.cluster.nodes.get_mut(number).context("no such node")?;
         let status = node.daemon.as_mut().context("it does not run")?.stop()?;
         ensure!(status.success(), "{} ended with {status}:\n{}", node.name, node.log());
+        if !number.is_multiple_of(2) {
+            node.install_other_program()?;
+        }
         node.start()?;
         stage.wait_active(number)?;
         let at_least = stage.traffic.report().renewals_answered + 20;
