@@ -125,7 +125,8 @@ impl Fake {
         match query {
             Query::Page(wanted, to) => {
                 self.pages.fetch_add(1, Ordering::Relaxed);
-                let between = |first, last| table.between(first, last);
+                let search = wanted.search(table);
+                let between = |first, last| search.between(first, last);
                 drop(to.send(desk::page(&wanted, between, |lease| Some(view(lease)))));
             }
             Query::Lease(address, to) => drop(to.send(table.get(address).map(view))),

@@ -7,10 +7,7 @@ use super::{
     routes::config::refusal,
 };
 use crate::{
-    server::{
-        clock,
-        reload::{Reloaded, Reloader},
-    },
+    server::{clock, reload::Reloader},
     time::Timestamp,
 };
 
@@ -18,11 +15,11 @@ use crate::{
 pub async fn reload(reloader: Arc<Reloader>, changes: Changes) {
     let done = reloader.reload().await;
     let (status, detail) = match &done {
-        Ok(_) => (200, format!("configuration {}", reloader.version_in_force())),
+        Ok(taken_up) => (200, taken_up.to_string()),
         Err(error) => (refusal(error).status, error.to_string()),
     };
     match done {
-        Ok(Reloaded { changed: true, .. }) => {}
+        Ok(taken_up) if taken_up.reloaded.changed => {}
         Ok(_) => tracing::info!("reloaded: the configuration is as it was"),
         Err(error) => tracing::error!("not reloaded, the configuration stays as it was: {error}"),
     }

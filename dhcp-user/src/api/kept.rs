@@ -36,10 +36,24 @@ impl<T: Clone> Kept<T> {
     /// # Errors
     /// What was in the way, for all who waited for it; the next one asks anew.
     pub async fn get(&self, make: impl AsyncFnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+        self.get_if(|_| true, make).await
+    }
+
+    /// The answer, made now or a moment ago if it still `holds`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_if(
+        &self,
+        holds: impl Fn(&T) -> bool,
+        make: impl AsyncFnOnce() -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
         let asked = Instant::now();
         let mut latest = self.latest.lock().await;
         match &*latest {
-            Some((made, Ok(answer))) if made.elapsed() < self.age_max => return Ok(answer.clone()),
+            Some((made, Ok(answer))) if made.elapsed() < self.age_max && holds(answer) => {
+                return Ok(answer.clone());
+            }
             Some((made, Err(problem))) if *made >= asked => return Err(problem.clone()),
             _ => {}
         }
@@ -86,6 +100,7 @@ mod tests {
             assert!(answers.iter().all(|answer| answer.is_err() == fails), "{answers:?}");
         }
         assert_eq!(kept.get(async || Err(Problem::unavailable("nobody asks"))).await, Ok(2));
+        assert_eq!(kept.get_if(|number| *number > 2, async || Ok(3)).await, Ok(3));
         let fleeting = Kept::new(Duration::ZERO);
         assert_eq!(fleeting.get(async || Ok(1)).await, Ok(1));
         assert_eq!(fleeting.get(async || Ok(2)).await, Ok(2));

@@ -40,6 +40,8 @@ pub struct Figures {
     pub requests: u64,
     /// Questions to the service refused because too many waited.
     pub refused_busy: u64,
+    /// Renewals that captures were to show, and did not.
+    pub capture_left_out: u64,
     /// Which parts are there.
     pub health: ServiceHealth,
     /// Sites, where there are several nodes.
@@ -158,6 +160,11 @@ pub fn text(figures: &Figures) -> prometheus::Result<String> {
         "dhcp_api_refused_busy_total",
         "Questions to the service refused because too many waited.",
         figures.refused_busy,
+    )?;
+    made.count(
+        "dhcp_capture_left_out_total",
+        "Renewals that captures were to show, and had no room for.",
+        figures.capture_left_out,
     )?;
     registry.register(Box::new(ProcessCollector::for_self()))?;
     let build = Gauge::with_opts(

@@ -41,7 +41,10 @@ use std::{
 };
 
 use axum::{Router, middleware};
-use utoipa::OpenApi as _;
+use utoipa::{
+    OpenApi as _,
+    openapi::{Content, Header, HeaderBuilder, Object, Ref, RefOr, Type},
+};
 
 use self::{
     access::{
@@ -120,6 +123,8 @@ pub struct Api {
     pub handler_time: Duration,
     /// Held while a capture is on: there is one at a time.
     pub capturing: Arc<tokio::sync::Mutex<()>>,
+    /// Renewals that captures were to show, and did not.
+    pub capture_left_out: Arc<AtomicU64>,
     /// The other nodes, if there are sites.
     pub sites: Option<Arc<Sites>>,
 }
@@ -137,7 +142,7 @@ impl Api {
         let now = Instant::now();
         let rate = RequestRate::new(in_force.config().api.requests_per_sec, now);
         Self {
-            views: Views::new(service.clone()),
+            views: Views::new(service.clone(), in_force.clone()),
             service,
             feed,
             flushes,
@@ -157,6 +162,7 @@ impl Api {
             room: Room::new(ANSWERS_ROOM, ROOM_PATIENCE),
             handler_time: access::gate::HANDLER_TIME,
             capturing: Arc::default(),
+            capture_left_out: Arc::default(),
             sites: None,
         }
     }
@@ -190,33 +196,54 @@ impl Api {
 pub fn description() -> utoipa::openapi::OpenApi {
     let (_, mut openapi) = routes::all().split_for_parts();
     openapi.merge(routes::Description::openapi());
-    problems_are_problem_json(&mut openapi);
+    describe_answers(&mut openapi);
     openapi
 }
 
-/// Wherever the answer is a problem, its media type is that of RFC 9457: the attributes of fifty answers cannot forget it.
-fn problems_are_problem_json(openapi: &mut utoipa::openapi::OpenApi) {
-    use utoipa::openapi::{Ref, RefOr};
-    let is_problem = |content: &RefOr<utoipa::openapi::Content>| {
-        let RefOr::T(content) = content else { return false };
-        matches!(&content.schema, Some(RefOr::Ref(Ref { ref_location, .. })) if ref_location.ends_with("/Problem"))
-    };
+/// What is the same of many answers is said once: the attributes of fifty of them cannot forget it. Each names its request; a problem
+/// has the media type of RFC 9457, and what is changed under a condition has its version.
+fn describe_answers(openapi: &mut utoipa::openapi::OpenApi) {
+    let components = openapi.components.get_or_insert_default();
+    for (name, kind, description) in [
+        ("ETag", Type::String, "The version of what is shown: sent back in If-Match, a change's condition."),
+        ("Retry-After", Type::Integer, "When to ask again, seconds; absent where that would not help."),
+        ("x-request-id", Type::String, "Names the request, in the log and in the record of changes too."),
+    ] {
+        let header = HeaderBuilder::new().schema(Some(Object::with_type(kind)));
+        let header = header.description(Some(description)).build();
+        components.headers.insert(name.to_owned(), RefOr::T(header));
+    }
     for item in openapi.paths.paths.values_mut() {
         let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         for operation in methods.into_iter().flatten() {
-            for response in operation.responses.responses.values_mut() {
+            for (status, response) in &mut operation.responses.responses {
                 let RefOr::T(response) = response else { continue };
-                let contents = std::mem::take(&mut response.content).into_iter();
-                response.content = contents
-                    .map(|(kind, content)| {
-                        let kind =
-                            if is_problem(&content) { "application/problem+json".to_owned() } else { kind };
-                        (kind, content)
-                    })
-                    .collect();
+                response.headers.extend([described("x-request-id")]);
+                for (kind, content) in std::mem::take(&mut response.content) {
+                    let schema = schema_of(&content);
+                    let is_problem = schema == Some("Problem");
+                    let has_version = matches!(schema, Some("LeaseView" | "ReservationView"));
+                    let may_help_later = is_problem && matches!(status.as_str(), "503" | "default");
+                    response.headers.extend(has_version.then(|| described("ETag")));
+                    response.headers.extend(may_help_later.then(|| described("Retry-After")));
+                    let kind = if is_problem { "application/problem+json".to_owned() } else { kind };
+                    response.content.insert(kind, content);
+                }
             }
         }
     }
+}
+
+/// One of the headers that are described once.
+fn described(name: &str) -> (String, RefOr<Header>) {
+    (name.to_owned(), RefOr::Ref(Ref::new(format!("#/components/headers/{name}"))))
+}
+
+/// The name of what a body holds, if that is described by its name.
+fn schema_of(content: &RefOr<Content>) -> Option<&str> {
+    let RefOr::T(content) = content else { return None };
+    let Some(RefOr::Ref(schema)) = &content.schema else { return None };
+    schema.ref_location.rsplit('/').next()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The figures for Prometheus, kept for a moment: however many ask and however often, one text is made a second.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{body::Bytes, http::StatusCode};
 
@@ -38,8 +38,9 @@ async fn make(api: &Api) -> Result<String, Problem> {
         latency: api.latency.snapshot(),
         certificate_expires_secs: api.expiry.secs(),
         changes_lost: api.changes.lost(),
-        requests: api.requests.load(std::sync::atomic::Ordering::Relaxed),
+        requests: api.requests.load(Ordering::Relaxed),
         refused_busy: api.service.refused(),
+        capture_left_out: api.capture_left_out.load(Ordering::Relaxed),
         health: api.views.health().await?,
         sites: match &api.sites {
             Some(sites) => metrics::SiteFigures::of(sites, api.views.sites().await?.as_ref().as_ref()),

@@ -6,7 +6,8 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use super::{ask::ServiceHandle, kept::Kept, problem::Problem};
 use crate::{
-    server::{desk::ServiceHealth, service::Query, view::SubnetView},
+    config::Config,
+    server::{desk::ServiceHealth, reload::InForce, service::Query, view::SubnetView},
     site::node::View,
 };
 
@@ -20,14 +21,16 @@ const AGE: Duration = Duration::from_secs(1);
 pub struct Views {
     service: ServiceHandle,
     health: Kept<ServiceHealth>,
-    subnets: Kept<Arc<[SubnetView]>>,
+    in_force: InForce,
+    subnets: Kept<(Arc<Config>, Arc<[SubnetView]>)>,
     sites: Kept<Arc<Option<View>>>,
 }
 
 impl Views {
-    /// Looks at this service.
-    pub fn new(service: ServiceHandle) -> Self {
-        Self { service, health: Kept::new(HEALTH_AGE), subnets: Kept::new(AGE), sites: Kept::new(AGE) }
+    /// Looks at this service, in which that configuration is in force.
+    pub fn new(service: ServiceHandle, in_force: InForce) -> Self {
+        let health = Kept::new(HEALTH_AGE);
+        Self { service, health, in_force, subnets: Kept::new(AGE), sites: Kept::new(AGE) }
     }
 
     /// Whether all parts are there.
@@ -38,11 +41,13 @@ impl Views {
         self.health.get(async || self.service.ask_for_itself(Query::Health).await).await
     }
 
-    /// All subnets with their pools, by address.
+    /// All subnets with their pools, by address: those of the configuration in force, as whoever has just changed it expects.
     ///
     /// # Errors
     /// 503 if the service does not answer.
     pub async fn subnets(&self) -> Result<Arc<[SubnetView]>, Problem> {
+        // Put in force when the service has it: what was looked at before that is of the one before.
+        let config = self.in_force.config();
         let look = async || {
             let (mut all, mut from) = (Vec::new(), Some(Ipv4Addr::UNSPECIFIED));
             while let Some(first) = from {
@@ -50,9 +55,10 @@ impl Views {
                 all.extend(part.subnets);
                 from = part.next;
             }
-            Ok(all.into())
+            Ok((Arc::clone(&config), all.into()))
         };
-        self.subnets.get(look).await
+        let (_, all) = self.subnets.get_if(|(of, _)| Arc::ptr_eq(of, &config), look).await?;
+        Ok(all)
     }
 
     /// What the node of a cluster shows; none on a single node.

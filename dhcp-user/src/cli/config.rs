@@ -23,7 +23,7 @@ use crate::{
     api::routes::config::{ConfigDiff, ConfigSummary},
     config::{self, ConfigError, FILE_OCTETS_MAX, Fault},
     control::client::AskError,
-    server::reload::Reloaded,
+    server::reload::{Reloaded, version},
 };
 
 /// What to do with configurations.
@@ -70,7 +70,11 @@ pub(super) fn config(command: Config) -> Result<()> {
             let done = change(Method::PUT, "/api/v1/config", Some((text, found.version)), &asking);
             done.map_err(|error| by_its_name(&file, error))
         }
-        Config::Rollback(asking) => change(Method::POST, "/api/v1/config/rollback", None, &asking),
+        Config::Rollback(asking) => {
+            // Twice is back again: of two who go back at once the second is refused, and does not undo what the first did.
+            let version = version_in_force(&asking)?;
+            change(Method::POST, "/api/v1/config/rollback", Some((String::new(), version)), &asking)
+        }
     }
 }
 
@@ -147,6 +151,20 @@ fn compare(file: &Path, text: &str, asking: &Asking) -> Result<ConfigDiff> {
     let _progress = Progress::of_waiting_for("the daemon compares");
     let found = wait(async { Ok(daemon.send_text(Method::POST, "/api/v1/config/diff", text, None).await?) });
     found.map_err(|error| by_its_name(file, error))
+}
+
+fn version_in_force(asking: &Asking) -> Result<String> {
+    let daemon = asking.daemon()?;
+    let text = wait(async {
+        let mut text = Vec::new();
+        let take = |part: &[u8]| {
+            text.extend_from_slice(part);
+            Ok(())
+        };
+        daemon.stream("/api/v1/config", take).await?;
+        Ok(text)
+    })?;
+    Ok(version(&String::from_utf8_lossy(&text)))
 }
 
 /// The daemon knows what is wrong with a file, and not its name: it calls it `request`.

@@ -44,7 +44,8 @@ use crate::{
 
 /// What an operator should know of a configuration that is good.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
-    config.multi_site.as_ref().map(majority::warnings).unwrap_or_default()
+    let of_sites = config.multi_site.as_ref().map(majority::warnings).unwrap_or_default();
+    config::open_figures(&config.api).into_iter().chain(of_sites).collect()
 }
 
 /// Checks a configuration file.

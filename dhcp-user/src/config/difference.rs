@@ -6,6 +6,9 @@ use utoipa::ToSchema;
 
 /// Differences told at most.
 pub const DIFFERENCES_MAX: usize = 1_000;
+/// Paths told at most where there is no room for all, and how many characters of each.
+const PLACES_MAX: usize = 10;
+const PLACE_CHARS: usize = 100;
 
 /// A value that differs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +31,17 @@ pub fn differences(before: &str, after: &str) -> Vec<Difference> {
     let mut found = Vec::new();
     compare("", Some(&value(before)), Some(&value(after)), &mut found);
     found
+}
+
+/// Where two texts differ, the first few places: without the values, which may be secrets. Empty if they say the same.
+pub fn places(before: &str, after: &str) -> String {
+    let found = differences(before, after);
+    let paths = found.iter().take(PLACES_MAX).map(|one| one.path.chars());
+    let mut told: Vec<String> = paths.map(|path| path.take(PLACE_CHARS).collect()).collect();
+    if found.len() > PLACES_MAX {
+        told.push("and others".to_owned());
+    }
+    told.join(", ")
 }
 
 /// The depth is that of a file which was parsed, and so bounded by the parser.
@@ -76,6 +90,20 @@ mod tests {
             ]
         );
         assert_eq!(differences(&before.to_string(), &before.to_string()), []);
+    }
+
+    #[test]
+    fn places_are_a_few_and_tell_no_values() {
+        let before = json!({"dhcp": {"lease_secs": 20, "key": "secret", "same": 1}}).to_string();
+        let after = json!({"dhcp": {"lease_secs": 30, "key": "other secret", "same": 1}}).to_string();
+        assert_eq!(places(&before, &after), "dhcp.lease_secs, dhcp.key");
+        assert_eq!(places(&before, &before), "");
+        let many = |value: u8| {
+            let members = (0..99).map(|n| (format!("{n:0>200}"), json!(value)));
+            Value::Object(members.collect()).to_string()
+        };
+        let told = places(&many(1), &many(2));
+        assert!(told.ends_with(", and others") && told.len() < 10 * 110, "{told}");
     }
 
     #[test]

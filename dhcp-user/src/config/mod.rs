@@ -22,7 +22,10 @@ mod tests;
 mod validate;
 mod wire;
 
-pub(crate) use self::validate::text::{hex, is_domain_name};
+pub(crate) use self::validate::{
+    api::open_figures,
+    text::{hex, is_domain_name},
+};
 pub use self::{
     digest::digest,
     file::FILE_OCTETS_MAX,

@@ -3,11 +3,13 @@
 //! strings its lists through the entries here so that an address leaves a list in constant time.
 //!
 //! A lease costs 168 octets of entry, 10 to 20 of the two indices, 7 of the order of addresses and 15 of the queue, 12 for each
-//! of its `handles`, and an allocation for the relay information it has and for what else is long.
+//! of its `handles`, 7 more if it is found by no client, and an allocation for the relay information it has and for what else is
+//! long.
 
 mod deadlines;
 mod handles;
 mod lists;
+mod search;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,6 +20,7 @@ use std::{
 use hashbrown::HashTable;
 use ipnet::Ipv4Net;
 
+pub use self::search::Search;
 use self::{
     deadlines::{Deadlines, Tick},
     handles::{Handle, Handles},
@@ -103,6 +106,8 @@ pub struct LeaseTable {
     by_address: HashTable<u32>,
     by_client: HashTable<u32>,
     in_order: BTreeSet<Ipv4Addr>,
+    /// The addresses that are found by no client.
+    unindexed: BTreeSet<Ipv4Addr>,
     handles: Handles,
     counts: StateCounts,
     deadlines: Deadlines,
@@ -160,8 +165,18 @@ impl LeaseTable {
     /// The leases from one address to another, in the order of addresses. Finding the first costs no more where there
     /// are millions.
     pub fn between(&self, first: Ipv4Addr, last: Ipv4Addr) -> impl Iterator<Item = &LeaseRecord> {
+        self.among(&self.in_order, first, last)
+    }
+
+    /// The leases of those of these addresses that are in a range.
+    fn among<'a>(
+        &'a self,
+        addresses: &'a BTreeSet<Ipv4Addr>,
+        first: Ipv4Addr,
+        last: Ipv4Addr,
+    ) -> impl Iterator<Item = &'a LeaseRecord> {
         // A range that ends before it begins holds nothing; the set's own answer to that is a panic.
-        let ordered = (first <= last).then(|| self.in_order.range(first..=last));
+        let ordered = (first <= last).then(|| addresses.range(first..=last));
         ordered.into_iter().flatten().filter_map(|&address| self.get(address))
     }
 
@@ -430,6 +445,10 @@ impl LeaseTable {
 
     fn drop_client(&mut self, slot: u32) {
         let Some(entry) = entry_in(&self.chunks, slot) else { return };
+        if !indexed(&entry.record) {
+            self.unindexed.remove(&entry.record.address);
+            return;
+        }
         let hash = self.hasher.hash_one(&entry.record.client);
         if let Ok(found) = self.by_client.find_entry(hash, |&other| other == slot) {
             found.remove();
@@ -440,6 +459,7 @@ impl LeaseTable {
         let (chunks, hasher) = (&self.chunks, &self.hasher);
         let Some(entry) = entry_in(chunks, slot) else { return };
         if !indexed(&entry.record) {
+            self.unindexed.insert(entry.record.address);
             return;
         }
         let hash = hasher.hash_one(&entry.record.client);

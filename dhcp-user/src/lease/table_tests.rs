@@ -101,12 +101,14 @@ proptest! {
     }
 }
 
-/// A lease of a client that is known by its hardware address, by the option 61 that tells it, or by another; on a circuit.
+/// A lease of a client that is known by its hardware address, by the option 61 that tells it, by another, or of nobody any more; on
+/// a circuit.
 fn named(address: u8, client: u8, by: u8, circuit: u8, state: LeaseState) -> LeaseRecord {
     let lease = record(address, client, state, 9);
     let id = match by {
         0 => lease.client.clone(),
         1 => ClientKey::Id([1, 2, 0, 0, 0, 0, client].into()),
+        2 => ClientKey::nobody(),
         _ => ClientKey::Id([0, address % 3].into()),
     };
     let relay_information = if circuit == 0 { Box::default() } else { Box::from([1, 1, circuit]) };
@@ -117,7 +119,7 @@ proptest! {
     #[test]
     fn clients_are_found_by_whatever_a_reservation_names(
         recovered in 0..60_usize,
-        puts in prop::collection::vec((0..20_u8, 0..4_u8, 0..3_u8, 0..3_u8, 0..3_u8), 0..120),
+        puts in prop::collection::vec((0..20_u8, 0..4_u8, 0..4_u8, 0..3_u8, 0..3_u8), 0..120),
     ) {
         let puts: Vec<_> = puts
             .into_iter()
@@ -132,6 +134,7 @@ proptest! {
         puts[recovered..].iter().for_each(|record| table.put(record.clone()));
         let expected = |fits: &dyn Fn(&LeaseRecord) -> bool| {
             let kept = model.values().filter(|lease| lease.state != LeaseState::Quarantined && fits(lease));
+            let kept = kept.filter(|lease| !lease.client.is_nobody());
             let mut kept: Vec<_> = kept.map(|lease| lease.address).collect();
             kept.sort_unstable();
             kept
@@ -144,6 +147,15 @@ proptest! {
         for n in 0..4 {
             let hardware = HardwareAddress::ethernet([2, 0, 0, 0, 0, n]);
             prop_assert_eq!(found(&mut table.of_hardware(&hardware)), expected(&|lease| lease.hardware == hardware));
+            // A search is told of those that are left out, too, each once and in order.
+            let mut all: Vec<_> = model.values().filter(|lease| lease.hardware == hardware).collect();
+            all.sort_unstable_by_key(|lease| lease.address);
+            for most in [0, 99] {
+                let search = table.search(None, Some(&hardware), most);
+                let searched = search.between(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+                let searched: Vec<_> = searched.filter(|lease| lease.hardware == hardware).collect();
+                prop_assert_eq!(searched, all.clone());
+            }
         }
         for n in 1..3 {
             prop_assert_eq!(found(&mut table.of_circuit(&[n])), expected(&|lease| *lease.relay_information == [1, 1, n]));

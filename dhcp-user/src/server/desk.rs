@@ -15,13 +15,16 @@ use crate::{
     audit::{AuditEvent, Granter},
     config::model::Config,
     engine::Effects,
-    lease::record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
+    lease::{
+        record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
+        table::{LeaseTable, Search},
+    },
     time::Timestamp,
 };
 
 /// The most leases one page carries.
 pub const PAGE_LEASES_MAX: usize = 512;
-/// The most leases looked at for one page.
+/// The most leases looked at for one page, and the most that an index is asked to tell for it.
 pub const PAGE_SCAN_MAX: usize = 4_096;
 
 /// So many subnets and pools are shown at once, but for the pools of the last of these subnets.
@@ -134,6 +137,12 @@ pub struct ServiceHealth {
 }
 
 impl Wanted {
+    /// Where to look for them in a table.
+    pub fn search<'a>(&self, table: &'a LeaseTable) -> Search<'a> {
+        let client = self.client_id.as_deref().map(|id| ClientKey::Id(id.into()));
+        table.search(client.as_ref(), self.hw_address.as_ref(), PAGE_SCAN_MAX)
+    }
+
     /// The first and the last address there may be on the page; `None` if there is none.
     fn bounds(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
         let next = match self.after {
@@ -157,9 +166,8 @@ impl Wanted {
     }
 }
 
-/// Finds the page of `leases` (as [`LeaseTable::between`](crate::lease::table::LeaseTable::between) gives them for an
-/// address range) that is wanted, range by range: what lies between them costs nothing. `view` shows a lease, or says that
-/// it is not wanted after all.
+/// Finds the page of `leases` (as [`Search::between`] gives them for an address range) that is wanted, range by range: what
+/// lies between them costs nothing. `view` shows a lease, or says that it is not wanted after all.
 pub fn page<'a, I: Iterator<Item = &'a LeaseRecord>>(
     wanted: &Wanted,
     leases: impl Fn(Ipv4Addr, Ipv4Addr) -> I,
@@ -216,10 +224,10 @@ pub fn subnets(config: &Config, from: Ipv4Addr, mut free: impl FnMut(usize, usiz
 
 impl Service {
     pub(super) fn page(&self, wanted: &Wanted) -> Page {
-        let table = self.keeper.core.engine.leases();
+        let search = wanted.search(self.keeper.core.engine.leases());
         page(
             wanted,
-            |first, last| table.between(first, last),
+            |first, last| search.between(first, last),
             |lease| {
                 let is_wanted = wanted.by_kernel.is_none_or(|kernel| kernel == self.is_by_kernel(lease));
                 is_wanted.then(|| self.lease_view(lease))

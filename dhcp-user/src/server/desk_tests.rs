@@ -35,15 +35,15 @@ fn table(leases: u32) -> LeaseTable {
 }
 
 fn ask(table: &LeaseTable, wanted: &Wanted) -> Page {
-    let view = |lease: &LeaseRecord| Some(LeaseView::new(lease, false, Timestamp::ZERO, false, None));
-    page(wanted, |first, last| table.between(first, last), view)
+    ask_counting(table, wanted).0
 }
 
 /// The page, and how many leases were taken from the table for it.
 fn ask_counting(table: &LeaseTable, wanted: &Wanted) -> (Page, usize) {
     let taken = Cell::new(0);
     let view = |lease: &LeaseRecord| Some(LeaseView::new(lease, false, Timestamp::ZERO, false, None));
-    let between = |first, last| table.between(first, last).inspect(|_| taken.set(taken.get() + 1));
+    let search = wanted.search(table);
+    let between = |first, last| search.between(first, last).inspect(|_| taken.set(taken.get() + 1));
     let page = page(wanted, between, view);
     (page, taken.get())
 }
@@ -108,6 +108,70 @@ fn every_filter_filters() {
     assert_eq!(all(&table, Wanted { hostname: Some("host-99".to_owned()), ..base() }).len(), 11);
     assert_eq!(count(Wanted { client_id: Some(vec![1]), ..base() }), 0);
     assert_eq!(count(Wanted { after: Some(Ipv4Addr::BROADCAST), ..base() }), 0);
+}
+
+/// What a client is searched by finds what a look at every lease finds, whatever the indices leave out, and looks at little else.
+#[test]
+fn a_clients_leases_are_found_without_a_look_at_all_others() {
+    let at = |n: u32| Ipv4Addr::from_bits(0x0a00_0000 + n);
+    let hardware = record(5).hardware;
+    let id = ClientKey::Id([0, 7].into());
+    let of_five = |n: u32, state, client: &ClientKey| {
+        let client = client.clone();
+        LeaseRecord { state, client, hardware, ..record(n) }
+    };
+    let mut table = table(100_000);
+    for lease in [
+        of_five(70_000, LeaseState::Bound, &ClientKey::Id([1, 2, 0, 0, 0, 0, 5].into())),
+        of_five(300, LeaseState::Bound, &id),
+        of_five(90_000, LeaseState::Quarantined, &id),
+        of_five(6, LeaseState::Quarantined, &ClientKey::nobody()),
+        of_five(20, LeaseState::Free, &ClientKey::nobody()),
+        LeaseRecord { state: LeaseState::Quarantined, ..record(50) },
+    ] {
+        table.put(lease);
+    }
+    let fits = |table: &LeaseTable, wanted: &Wanted| -> Vec<Ipv4Addr> {
+        let is_in = |ranges: &Ranges, lease: &LeaseRecord| {
+            ranges.iter().any(|(first, last)| (*first..=*last).contains(&lease.address))
+        };
+        table
+            .between(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)
+            .filter(|lease| wanted.ranges.as_ref().is_none_or(|ranges| is_in(ranges, lease)))
+            .filter(|lease| wanted.fits(lease))
+            .map(|lease| lease.address)
+            .collect()
+    };
+    let of_hardware = Wanted { hw_address: Some(hardware), limit: usize::MAX, ..Wanted::default() };
+    assert_eq!(fits(&table, &of_hardware), [5, 6, 20, 300, 70_000, 90_000].map(at));
+    let (found, looked_at) = ask_counting(&table, &of_hardware);
+    assert_eq!((found.leases.len(), found.next, looked_at), (6, None, 7), "and another's quarantined one");
+
+    let of_id = |id: &[u8]| Wanted { client_id: Some(id.to_vec()), ..Wanted::default() };
+    let wanted = [
+        of_hardware.clone(),
+        of_id(&[0, 7]),
+        of_id(&[]),
+        Wanted { hw_address: Some(hardware), ..of_id(&[0, 7]) },
+    ];
+    let ranges: Ranges = [(at(0), at(20)), (at(200), at(80_000))].into();
+    let free = Some(LeaseState::Free);
+    for wanted in &wanted {
+        for (ranges, state) in [(None, None), (Some(Arc::clone(&ranges)), None), (None, free)] {
+            for limit in [1, 2, usize::MAX] {
+                let wanted = Wanted { ranges: ranges.clone(), state, limit, ..wanted.clone() };
+                assert_eq!(all(&table, wanted.clone()), fits(&table, &wanted), "{wanted:?}");
+            }
+        }
+    }
+
+    // One client with more leases than a page looks at: then each page is as if nothing were known of where they are.
+    let many = 200..201 + u32::try_from(PAGE_SCAN_MAX).unwrap();
+    let names = many.map(|n| of_five(n, LeaseState::Bound, &ClientKey::Id(n.to_be_bytes().into())));
+    names.for_each(|lease| table.put(lease));
+    let (found, looked_at) = ask_counting(&table, &Wanted { limit: 1, ..of_hardware.clone() });
+    assert_eq!((found.leases.len(), looked_at), (1, 6));
+    assert_eq!(all(&table, of_hardware.clone()), fits(&table, &of_hardware));
 }
 
 /// Of what lies between two ranges nothing is looked at, and no cursor tells of it.

@@ -50,6 +50,14 @@ impl IfMatch {
         })?;
         Ok(Self::OneOf(tags))
     }
+
+    /// The versions it allows; `None` for any.
+    pub(super) fn versions(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Absent | Self::Any => None,
+            Self::OneOf(versions) => Some(versions.clone()),
+        }
+    }
 }
 
 /// The entity tags of a list, without their quotes; without them, too, they are taken. A weak one matches nothing here.
@@ -104,10 +112,7 @@ impl Addressed {
 
     /// The versions that If-Match allows; `None` for any.
     pub(super) fn expected(&self) -> Option<Vec<String>> {
-        match &self.if_match {
-            IfMatch::Absent | IfMatch::Any => None,
-            IfMatch::OneOf(versions) => Some(versions.clone()),
-        }
+        self.if_match.versions()
     }
 }
 

@@ -1,6 +1,13 @@
 //! Frames that the kernel answered, as a stream in pcapng: what no packet socket on the machine sees.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Extension,
@@ -131,10 +138,10 @@ pub(super) async fn capture(
     let ended = api.service.ask(|to| Query::Tap(TapOrder::Begin(tap, to))).await?;
     let ended = ended.map_err(|error| refusal(&error))?;
     let (parts, read) = mpsc::channel(PARTS_QUEUED);
-    let service = api.service.clone();
+    let (service, left_out) = (api.service.clone(), LeftOut::of_all(&api.capture_left_out));
     let may_go_on = move || still_may(&api, &caller);
     tokio::spawn(async move {
-        Pump { views, writer, parts, bounds }.run(ended, may_go_on).await;
+        Pump { views, writer, parts, bounds, left_out }.run(ended, may_go_on).await;
         end(&service).await;
         drop(one);
     });
@@ -157,16 +164,42 @@ async fn end(service: &ServiceHandle) {
     tracing::error!("the service does not end a capture: it is too busy, or gone");
 }
 
+/// Counts what is left out of a capture among what was left out of all.
+struct LeftOut {
+    counted: u64,
+    of_all: Arc<AtomicU64>,
+}
+
+impl LeftOut {
+    fn of_all(of_all: &Arc<AtomicU64>) -> Self {
+        Self { counted: 0, of_all: Arc::clone(of_all) }
+    }
+
+    /// So many were left out so far, by interface. One that could not be looked at is 0 here: it makes nothing count twice.
+    fn count(&mut self, so_far: &[u64]) {
+        let more = so_far.iter().sum::<u64>().saturating_sub(self.counted);
+        self.counted += more;
+        self.of_all.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
 /// Carries frames from the rings to the reader.
 struct Pump {
     views: Views,
     writer: Writer,
     parts: mpsc::Sender<Bytes>,
     bounds: Bounds,
+    left_out: LeftOut,
 }
 
 impl Pump {
-    async fn run(mut self, mut ended: oneshot::Receiver<()>, may_go_on: impl Fn() -> bool) {
+    async fn run(mut self, ended: oneshot::Receiver<()>, may_go_on: impl Fn() -> bool) {
+        self.carry(ended, may_go_on).await;
+        // Most is left out where nobody reads: that is since the last look.
+        self.left_out.count(&self.views.left_out());
+    }
+
+    async fn carry(&mut self, mut ended: oneshot::Receiver<()>, may_go_on: impl Fn() -> bool) {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut over = false;
@@ -190,7 +223,7 @@ impl Pump {
 
     /// Takes up what there is; whether that is enough.
     fn look(&mut self) -> bool {
-        let Self { views, writer, bounds, .. } = self;
+        let Self { views, writer, bounds, left_out, .. } = self;
         let mut full = false;
         views.drain(|interface, shown, octets| {
             if writer.frame(interface, shown, octets).is_ok() {
@@ -199,7 +232,9 @@ impl Pump {
             full = bounds.frames == 0 || writer.octets() + FRAME_OCTETS_MAX > bounds.octets;
             !full
         });
-        let told = writer.left_out(clock::boot_ns(), &views.left_out());
+        let so_far = views.left_out();
+        left_out.count(&so_far);
+        let told = writer.left_out(clock::boot_ns(), &so_far);
         full || told.is_err()
     }
 }
@@ -213,4 +248,20 @@ fn refusal(error: &TapError) -> Problem {
         TapError::Kernel(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     Problem::new(status, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_counts_once() {
+        let of_all = Arc::<AtomicU64>::default();
+        let (mut one, mut next) = (LeftOut::of_all(&of_all), LeftOut::of_all(&of_all));
+        for so_far in [[3, 4], [3, 0], [3, 5]] {
+            one.count(&so_far);
+        }
+        next.count(&[2]);
+        assert_eq!(of_all.load(Ordering::Relaxed), 10);
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
         difference::{Difference, differences},
         model::Config,
     },
-    server::reload::{ReloadError, Reloaded, Reloader, decide::Decision, version},
+    server::reload::{ReloadError, Reloaded, Reloader, TakenUp, decide::Decision, version},
 };
 
 /// What a configuration holds.
@@ -103,7 +103,10 @@ pub struct ConfigDiff {
     get,
     path = "/api/v1/config",
     tag = "configuration",
-    responses((status = 200, body = Object), (status = "default", body = Problem))
+    responses(
+        (status = 200, body = Object, headers(("ETag" = String, description = "Its version, for If-Match"))),
+        (status = "default", body = Problem)
+    )
 )]
 pub(super) async fn get(State(api): State<Api>) -> Result<Response, Problem> {
     let standing = reloader(&api)?.in_force().standing();
@@ -162,20 +165,15 @@ pub(super) async fn apply(
     headers: HeaderMap,
     text: WholeText,
 ) -> Result<Response, Problem> {
-    let expected = match IfMatch::of(&headers)? {
-        IfMatch::Absent => {
-            return Err(Problem::new(
-                StatusCode::PRECONDITION_REQUIRED,
-                "send If-Match with the ETag of GET /api/v1/config: what was looked at is what is replaced",
-            ));
-        }
-        IfMatch::Any => None,
-        IfMatch::OneOf(versions) => Some(versions),
-    };
-    let new = version(text.as_str());
+    let if_match = IfMatch::of(&headers)?;
+    if if_match == IfMatch::Absent {
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_REQUIRED,
+            "send If-Match with the ETag of GET /api/v1/config: what was looked at is what is replaced",
+        ));
+    }
     // What is put in force has its turn at the service. The room for the text is kept for as long as the text is.
-    let done = reloader(&api)?.apply(text, expected).await;
-    told(done, &new)
+    told(reloader(&api)?.apply(text, if_match.versions()).await)
 }
 
 /// Takes up the configuration file as it is now, as SIGHUP does.
@@ -191,26 +189,26 @@ pub(super) async fn apply(
     )
 )]
 pub(super) async fn reload(State(api): State<Api>) -> Result<Response, Problem> {
-    let reloader = reloader(&api)?;
-    let done = reloader.reload().await;
-    told(done, &reloader.version_in_force())
+    told(reloader(&api)?.reload().await)
 }
 
-/// Puts the configuration in force again that was before this one, and writes it to the file. Twice is back again.
+/// Puts the configuration in force again that was before this one, and writes it to the file. Twice is back again: of two who go
+/// back at once, If-Match refuses the second.
 #[utoipa::path(
     post,
     path = "/api/v1/config/rollback",
     tag = "configuration",
+    params(("if-match" = Option<String>, Header, description = "Only if the configuration in force still has this ETag")),
     responses(
         (status = 200, body = Reloaded),
         (status = 409, body = Problem),
+        (status = 412, body = Problem),
         (status = "default", body = Problem)
     )
 )]
-pub(super) async fn rollback(State(api): State<Api>) -> Result<Response, Problem> {
-    let reloader = reloader(&api)?;
-    let done = reloader.roll_back().await;
-    told(done, &reloader.version_in_force())
+pub(super) async fn rollback(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
+    let expected = IfMatch::of(&headers)?.versions();
+    told(reloader(&api)?.roll_back(expected).await)
 }
 
 /// The way to another configuration.
@@ -218,9 +216,9 @@ pub(super) fn reloader(api: &Api) -> Result<Arc<Reloader>, Problem> {
     api.reloader.clone().ok_or_else(|| Problem::unavailable("this daemon has no configuration file"))
 }
 
-fn told(done: Result<Reloaded, ReloadError>, version: &str) -> Result<Response, Problem> {
-    let done = done.map_err(|error| refusal(&error))?;
-    Ok((Extension(Note(format!("configuration {version}"))), Json(done)).into_response())
+fn told(done: Result<TakenUp, ReloadError>) -> Result<Response, Problem> {
+    let taken_up = done.map_err(|error| refusal(&error))?;
+    Ok((Extension(Note(taken_up.to_string())), Json(taken_up.reloaded)).into_response())
 }
 
 /// How a refusal is told.

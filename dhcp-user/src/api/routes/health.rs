@@ -66,7 +66,11 @@ pub(super) async fn healthz(State(api): State<Api>) -> Result<&'static str, Prob
     path = "/readyz",
     tag = "health",
     security(()),
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness))
+    responses(
+        (status = 200, body = Readiness),
+        (status = 503, body = Readiness),
+        (status = "default", body = Problem)
+    )
 )]
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
     let health = api.views.health().await;

@@ -41,7 +41,7 @@ use crate::config::FILE_OCTETS_MAX;
         title = "simple-dhcpd-datacenter",
         description = "Management of a DHCP node. Roles and a tour: docs/api.md. Errors are RFC 9457 problem details."
     ),
-    security(("token" = [])),
+    security(("token" = []), ("certificate" = [])),
     modifiers(&Security)
 )]
 pub struct Description;
@@ -50,8 +50,13 @@ struct Security;
 
 impl Modify for Security {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        openapi.components.get_or_insert_default().add_security_scheme("token", bearer);
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        let description = "In place of a token: a certificate that `dhcp.api.client_ca` signed, and whose common name is in \
+            `dhcp.api.client_certificates`.";
+        let description = Some(description.to_owned());
+        let certificate = SecurityScheme::MutualTls { description, deprecated: None, extensions: None };
+        components.add_security_scheme("certificate", certificate);
     }
 }
 

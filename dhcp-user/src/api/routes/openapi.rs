@@ -24,7 +24,9 @@ static MADE: OnceLock<Option<(HeaderValue, Bytes)>> = OnceLock::new();
     security(()),
     params(("if-none-match" = Option<String>, Header, description = "The ETag of the description that is known already")),
     responses(
-        (status = 200, description = "OpenAPI 3.1", body = Object),
+        (status = 200, description = "OpenAPI 3.1", body = Object, headers(
+            ("ETag" = String, description = "Its version, for If-None-Match")
+        )),
         (status = 304, description = "It is known already"),
         (status = "default", body = Problem)
     )

@@ -67,7 +67,7 @@ enum IdentifyBy {
     params(Force),
     request_body(content = Object, content_type = "application/json"),
     responses(
-        (status = 201, body = ReservationView),
+        (status = 201, body = ReservationView, headers(("Location" = String, description = "Where it is from now on"))),
         (status = 409, body = Problem),
         (status = 422, body = Problem),
         (status = "default", body = Problem)
@@ -93,7 +93,7 @@ pub(super) async fn make(
     ),
     request_body(content = Option<FromLease>, content_type = "application/json"),
     responses(
-        (status = 201, body = ReservationView),
+        (status = 201, body = ReservationView, headers(("Location" = String, description = "Where it is from now on"))),
         (status = 409, body = Problem),
         (status = 412, body = Problem),
         (status = 422, body = Problem),

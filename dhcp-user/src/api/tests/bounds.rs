@@ -11,10 +11,14 @@ use tokio::{
 };
 
 use super::*;
-use crate::api::{
-    BODY_MAX,
-    listen::{Patience, serve_tcp, serve_tcp_with},
-    problem::Problem,
+use crate::{
+    api::{
+        BODY_MAX,
+        listen::{Patience, serve_tcp, serve_tcp_with},
+        problem::Problem,
+        tls::Tls,
+    },
+    config::model,
 };
 
 #[tokio::test]
@@ -130,11 +134,11 @@ async fn silent_connections_do_not_keep_others_out() {
 }
 
 /// A listener with little patience, and where it is.
-async fn impatient(world: &World) -> SocketAddr {
+async fn impatient(world: &World, tls: Option<Arc<Tls>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let patience = Patience { handshake: Duration::from_millis(300), head: Duration::from_millis(300) };
-    tokio::spawn(serve_tcp_with(listener, None, world.api.router(), patience));
+    tokio::spawn(serve_tcp_with(listener, tls, world.api.router(), patience));
     address
 }
 
@@ -147,9 +151,24 @@ async fn until_the_end(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
+async fn a_handshake_that_does_not_come_ends_its_connection() {
+    let world = World::new(1);
+    let config = model::Api { state_path: world.folder.path().to_owned(), ..model::Api::default() };
+    let address = impatient(&world, Some(Tls::open(&config, Arc::default()).unwrap())).await;
+    // Nothing at all, and the first octets of a handshake.
+    for octets in [&b""[..], b"\x16\x03\x01\x02"] {
+        let began = Instant::now();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(octets).await.unwrap();
+        assert_eq!(until_the_end(&mut stream).await, "");
+        assert!(began.elapsed() >= Duration::from_millis(300), "not before its time was over");
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_trickles_ends_its_connection() {
     let world = World::new(1);
-    let address = impatient(&world).await;
+    let address = impatient(&world, None).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let began = Instant::now();
     // An octet every now and then: no single wait is long.
@@ -181,7 +200,7 @@ async fn a_body_that_trickles_or_ends_half_way_ends_its_request_and_nothing_is_d
     let mut world = World::new(20);
     world.api.handler_time = Duration::from_millis(300);
     let token = world.token(ApiRole::Admin, &[]);
-    let address = impatient(&world).await;
+    let address = impatient(&world, None).await;
     for path in ["/api/v1/tokens", "/api/v1/config/validate", "/api/v1/leases/198.18.1.1/reserve"] {
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
@@ -207,7 +226,7 @@ async fn a_body_that_trickles_or_ends_half_way_ends_its_request_and_nothing_is_d
 #[tokio::test]
 async fn a_connection_half_closed_after_its_request_is_ended() {
     let world = World::new(1);
-    let address = impatient(&world).await;
+    let address = impatient(&world, None).await;
     for path in ["/healthz", "/api/v1/events"] {
         let token = world.token(ApiRole::Viewer, &[]);
         let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");

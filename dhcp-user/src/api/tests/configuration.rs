@@ -29,6 +29,13 @@ async fn what_was_looked_at_is_what_is_replaced() {
     // The file is not what is in force: it is not there.
     let (status, said) = put(&world, Some(&tag), CONFIG).await;
     assert!(status == 409 && said.contains("is not overwritten"), "{status} {said}");
+    let back = async |tag: &str| {
+        let mut question = request("POST", "/api/v1/config/rollback", None, "");
+        question.headers_mut().insert("if-match", tag.parse().unwrap());
+        answer(&world.seen_by(Peer::Local(None)), question).await.status().as_u16()
+    };
+    let refused = (back("\"0123\"").await, back(&tag).await, back("*").await);
+    assert_eq!(refused, (412, 409, 409), "there is no earlier one");
 }
 
 /// A request that sends this and then nothing more; when this comes back, that is taken.

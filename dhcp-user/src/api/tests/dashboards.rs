@@ -69,6 +69,7 @@ fn scrape() -> String {
         certificate_expires_secs: Some(1),
         changes_lost: 0,
         refused_busy: 0,
+        capture_left_out: 0,
         requests: 8,
         health: ServiceHealth {
             fast_path_wanted: 1,

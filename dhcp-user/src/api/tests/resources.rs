@@ -165,7 +165,8 @@ async fn without_a_service_the_health_endpoints_say_so() {
     let (sender, receiver) = sync_channel(1);
     drop(receiver);
     let service = ServiceHandle::new(sender);
-    let api = Api { views: Views::new(service.clone()), service, ..world.api.clone() };
+    let views = Views::new(service.clone(), world.api.in_force.clone());
+    let api = Api { views, service, ..world.api.clone() };
     let router = api.router().layer(Extension(Peer::Local(None)));
     for path in ["/healthz", "/readyz", "/api/v1/leases", "/metrics"] {
         assert_eq!(answer(&router, request("GET", path, None, "")).await.status(), 503, "{path}");

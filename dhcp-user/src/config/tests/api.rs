@@ -1,7 +1,7 @@
 //! `dhcp.api`: what it becomes, and what could be reached by others without TLS is refused.
 
 use super::*;
-use crate::config::model::ApiRole;
+use crate::config::{model::ApiRole, open_figures};
 
 fn api(members: &str) -> String {
     dhcp(&format!(r#""store": {{"path": "/s"}}, "api": {{{members}}}"#))
@@ -26,6 +26,23 @@ fn everything_can_be_said() {
     assert_eq!(api.certificate, Some(("/c".into(), "/k".into())));
     assert_eq!((api.clients[0].role, api.clients[0].subnets.len()), (ApiRole::Admin, 1));
     assert_eq!((api.state_path.to_str(), api.requests_per_sec), (Some("/p"), 5));
+}
+
+#[test]
+fn figures_that_others_may_read_are_told_of() {
+    for (listen, told) in [
+        ("127.0.0.1:9547", false),
+        ("[::1]:9547", false),
+        ("198.18.0.2:9547", true),
+        ("0.0.0.0:9547", true),
+        ("[::]:9547", true),
+    ] {
+        let config = good(&api(&format!(r#""metrics_listen": "{listen}""#)));
+        let warning = open_figures(&config.api).unwrap_or_default();
+        assert_eq!(warning.contains(listen) && warning.starts_with("dhcp.api.metrics_listen: "), told);
+        assert_eq!(warning.is_empty(), !told, "{listen}: {warning}");
+    }
+    assert_eq!(open_figures(&good(&api("")).api), None);
 }
 
 #[test]

@@ -70,6 +70,16 @@ pub(super) fn api(written: &wire::Api, store: &FilePath, path: &Path<'_>, proble
     }
 }
 
+/// What is to be known of a listener for metrics that is not refused: it may well be where only the scraper comes, which nothing here
+/// can tell.
+pub(crate) fn open_figures(api: &Api) -> Option<String> {
+    let listen = api.metrics_listen.filter(|listen| !listen.ip().is_loopback())?;
+    Some(format!(
+        "dhcp.api.metrics_listen: whoever reaches {listen} reads metrics and health, over HTTP and without a token; let only the \
+         scraper come there, or have it read /metrics at `listen` with a token"
+    ))
+}
+
 fn clients(written: &wire::Api, path: &Path<'_>, problems: &mut Problems) -> Vec<ApiClient> {
     let path = path.key("client_certificates");
     let entries = &written.client_certificates;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::time::Span;
 
-mod api;
+pub(super) mod api;
 mod limits;
 mod link;
 mod policy;

@@ -14,7 +14,7 @@ pub mod reserve;
 pub mod swap;
 
 use std::{
-    io,
+    fmt, io,
     path::PathBuf,
     sync::{Arc, OnceLock, PoisonError, RwLock, mpsc::SyncSender},
 };
@@ -36,7 +36,7 @@ use super::{
     start::{self, StartError},
 };
 use crate::{
-    config::{self, ConfigError, made::LeftOut, model::Config},
+    config::{self, ConfigError, difference::places, made::LeftOut, model::Config},
     fastpath::{error::FastPathError, pins::PinDirectory},
     privilege::manager,
     site::driver::Sites,
@@ -109,6 +109,28 @@ pub struct Reloaded {
     /// `dhcp.api.state_path` and stands for the file until that is edited.
     #[serde(default)]
     pub in_file: bool,
+}
+
+/// A configuration that was taken up, for whoever asked and for the record of changes, which shows it as which one it is and where
+/// it differs from the one before.
+#[derive(Clone, Debug)]
+pub struct TakenUp {
+    /// How that went.
+    pub reloaded: Reloaded,
+    /// Its [`version`].
+    version: String,
+    /// Where it differs from the one before, as [`places`] says.
+    places: String,
+}
+
+impl fmt::Display for TakenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, places, .. } = self;
+        match places.as_str() {
+            "" => write!(f, "configuration {version}"),
+            places => write!(f, "configuration {version}: {places}"),
+        }
+    }
 }
 
 /// The configuration in force, for whoever shows it.
@@ -207,11 +229,6 @@ impl Reloader {
         &self.in_force
     }
 
-    /// The [`version`] of what is in force.
-    pub fn version_in_force(&self) -> String {
-        version(&self.in_force.standing().text)
-    }
-
     /// Whether `text` could be put in force now, and what it says.
     ///
     /// # Errors
@@ -232,12 +249,12 @@ impl Reloader {
     ///
     /// # Errors
     /// What is in the way; then what was in force is.
-    pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
+    pub async fn reload(self: &Arc<Self>) -> Result<TakenUp, ReloadError> {
         self.alone(|this| {
             let (text, config) = this.files.read(&this.in_force.config().made())?;
             let (next, decision) = this.judge_config(&text, Arc::new(config))?;
             let in_file = this.files.is_in_file(&text);
-            this.put_in_force(next, decision).map(|reloaded| Reloaded { in_file, ..reloaded })
+            this.put_in_force(next, decision, in_file)
         })
         .await
     }
@@ -251,31 +268,38 @@ impl Reloader {
         self: &Arc<Self>,
         text: impl AsRef<str> + Send + 'static,
         expected: Option<Vec<String>>,
-    ) -> Result<Reloaded, ReloadError> {
+    ) -> Result<TakenUp, ReloadError> {
         self.alone(move |this| {
-            let before = this.in_force.standing();
-            let version = version(&before.text);
-            if expected.is_some_and(|expected| !expected.contains(&version)) {
-                return Err(ReloadError::Changed(version));
-            }
+            this.still_is(expected.as_deref())?;
             this.write_and_take_up(text.as_ref())
         })
         .await
     }
 
-    /// Goes back to the configuration that was in force before this one, which is then the one to go back to.
+    /// Goes back to the configuration that was in force before this one, which is then the one to go back to. `expected`: as for
+    /// [`apply`](Self::apply).
     ///
     /// # Errors
     /// As [`apply`](Self::apply), or if there is none.
-    pub async fn roll_back(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
-        self.alone(|this| {
+    pub async fn roll_back(self: &Arc<Self>, expected: Option<Vec<String>>) -> Result<TakenUp, ReloadError> {
+        self.alone(move |this| {
+            this.still_is(expected.as_deref())?;
             let text = this.files.previous_text()?;
             this.write_and_take_up(&text)
         })
         .await
     }
 
-    fn write_and_take_up(&self, text: &str) -> Result<Reloaded, ReloadError> {
+    /// Refuses whoever looked at others than what is in force.
+    fn still_is(&self, expected: Option<&[String]>) -> Result<(), ReloadError> {
+        let version = version(&self.in_force.standing().text);
+        match expected {
+            Some(expected) if !expected.contains(&version) => Err(ReloadError::Changed(version)),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_and_take_up(&self, text: &str) -> Result<TakenUp, ReloadError> {
         // Everything that can be refused is, before the file is touched.
         let before = self.in_force.standing();
         if self.files.current_text().as_deref() != Some(&*before.text) {
@@ -283,20 +307,19 @@ impl Reloader {
         }
         let (next, decision) = self.judge(text)?;
         let in_file = self.files.write_current(text)?;
-        let done = self.put_in_force(next, decision).inspect_err(|_| {
+        self.put_in_force(next, decision, in_file).inspect_err(|_| {
             if let Err(error) = self.files.write_current(&before.text) {
                 tracing::error!(%error, "the configuration file has what could not be put in force");
             }
-        });
-        done.map(|reloaded| Reloaded { in_file, ..reloaded })
+        })
     }
 
     /// Does `work` to its end beside whoever asked, who may go then; nothing else is taken up meanwhile. Whoever goes before
     /// it begins has it not done at all.
     async fn alone(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Result<Reloaded, ReloadError> + Send + 'static,
-    ) -> Result<Reloaded, ReloadError> {
+        work: impl FnOnce(&Self) -> Result<TakenUp, ReloadError> + Send + 'static,
+    ) -> Result<TakenUp, ReloadError> {
         let this = Arc::clone(self);
         let one = Arc::clone(&self.one).lock_owned().await;
         let done = tokio::spawn(async move {
@@ -310,7 +333,12 @@ impl Reloader {
         done.await.ok().and_then(Result::ok).ok_or(ReloadError::Stopping)?
     }
 
-    fn put_in_force(&self, next: Standing, decision: Decision) -> Result<Reloaded, ReloadError> {
+    fn put_in_force(
+        &self,
+        next: Standing,
+        decision: Decision,
+        in_file: bool,
+    ) -> Result<TakenUp, ReloadError> {
         let before = self.in_force.standing();
         let fresh = match (decision, &self.pins) {
             // Another text may say the same.
@@ -337,10 +365,12 @@ impl Reloader {
         if before.text != next.text {
             tell_left_out(next.config.left_out.iter());
         }
+        let text = Arc::clone(&next.text);
         self.in_force.set(next);
         if replaced && let Err(error) = self.files.write_previous(&before.text) {
             tracing::warn!(%error, "the configuration before this one is not kept");
         }
-        Ok(reloaded)
+        let places = if replaced { places(&before.text, &text) } else { String::new() };
+        Ok(TakenUp { reloaded: Reloaded { in_file, ..reloaded }, version: version(&text), places })
     }
 }
