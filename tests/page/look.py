@@ -15,7 +15,7 @@ SOON_MS = 20_000
 # The example of the multi-site guide: no other node is needed to see how it is drawn.
 SITES = {"sites": [
     {"name": "us-east", "status": "active", "nodes": 2, "latency": 0, "last_sync": "2024-12-01T10:00:00Z"},
-    {"name": "us-west", "status": "unreachable", "nodes": 2, "latency": 50, "last_sync": "2024-12-01T10:00:00Z"},
+    {"name": "us-west", "status": "down", "nodes": 2, "latency": 50, "last_sync": "2024-12-01T10:00:00Z"},
 ]}
 
 
@@ -186,7 +186,7 @@ def phone(browser, shots, token):
     page.route("**/api/v1/events?*", lambda route: route.fulfill(content_type="text/event-stream", body=told), times=1)
     reader.sign_in(token)
     expect(page.locator("#sites-list li")).to_have_count(2)
-    expect(page.locator("#sites-list li.bad")).to_contain_text("unreachable")
+    expect(page.locator("#sites-list li.bad .state")).to_have_text("down")
     expect(page.locator("#sites-list li.bad")).to_contain_text("1,234 updates, 1 min 30 s")
     expect(page.locator("#events-list li.of-sites")).to_contain_text("us-west is down: silent for 30 s")
     expect(page.locator("#live")).to_have_text("Live")

@@ -1,6 +1,10 @@
 //! Programs that tests drive and that are not installed but brought into the project's own folder of tools.
 
-use std::path::PathBuf;
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -18,4 +22,22 @@ pub fn promtool() -> Result<PathBuf> {
         .chain(brought)
         .find(|file| file.is_file())
         .context("promtool is missing: `cargo xtask test` brings it in, or `apt-get install prometheus`")
+}
+
+/// What `promtool check metrics` has to say of a scrape; nothing if all is well.
+///
+/// # Errors
+///
+/// When there is no promtool, or it does not take the text.
+pub fn check_metrics(scrape: &str) -> Result<String> {
+    let mut child = Command::new(promtool()?)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start promtool")?;
+    child.stdin.take().context("promtool has no stdin")?.write_all(scrape.as_bytes())?;
+    let output = child.wait_with_output()?;
+    Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned())
 }

@@ -1,8 +1,10 @@
-//! The API while much is asked of it: certificates change under connections that never stop asking, and nobody notices.
+//! The API while much is asked of it: the operator's certificates change under connections that never stop asking, and nobody
+//! notices.
 
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
@@ -10,6 +12,7 @@ use std::{
 
 use dhcp_tests::{
     client::scripted::Scripted,
+    cluster::pki,
     https::{Https, Trust},
     lab::{Cable, Server, set},
     wait::{wait_for, wait_until},
@@ -23,24 +26,31 @@ const ROTATIONS: usize = 3;
 
 #[test]
 fn certificates_rotate_under_load_and_no_request_fails() {
-    let (server, other) = (Server::new().unwrap(), Server::new().unwrap());
-    let (cable, _other_cable) = (Cable::new(&server).unwrap(), Cable::new(&other).unwrap());
+    let server = Server::new().unwrap();
+    let cable = Cable::new(&server).unwrap();
+    let [authority, first, second, used] =
+        ["authority", "first", "second", "used"].map(|name| server.folder.path().join(name));
+    pki(&["init", "--authority"], &authority).unwrap();
+    for out in [&first, &second] {
+        let out = out.display().to_string();
+        pki(&["node", &API.ip().to_string(), "--out", &out, "--authority"], &authority).unwrap();
+    }
+    let put = |from: &Path| {
+        let copy = |file: &str| fs::copy(from.join(file), used.join(file)).map(drop);
+        ["key.pem", "certificate.pem"].into_iter().try_for_each(copy)
+    };
+    fs::create_dir(&used).unwrap();
+    put(&first).unwrap();
     let mut config = server.config();
-    set(&mut config, "/dhcp/api", json!({"requests_per_sec": 1_000_000}));
+    let (certificate, key) = (used.join("certificate.pem"), used.join("key.pem"));
+    let api = json!({"requests_per_sec": 1_000_000, "certificate": certificate, "key": key});
+    set(&mut config, "/dhcp/api", api);
     let daemon = server.start(&config).unwrap();
-    // The other one's only use is to make another certificate.
-    drop(other.start(&other.config()).unwrap());
     let address = Scripted::new(&cable.socket, 1).dora().unwrap().address;
     let token = daemon.ask(&["token", "create", "load", "--role", "viewer"]).unwrap();
     let token = token["token"].as_str().unwrap();
 
-    let used = server.store().join("api");
-    let (first, second) = (server.folder.path().join("first"), other.store().join("api"));
-    fs::create_dir(&first).unwrap();
-    for file in ["key.pem", "certificate.pem"] {
-        fs::copy(used.join(file), first.join(file)).unwrap();
-    }
-    let trust = Trust::in_files(&[&first.join("certificate.pem"), &second.join("certificate.pem")]).unwrap();
+    let trust = Trust::in_files(&[&authority.join("ca.pem")]).unwrap();
     let connect = || Https::connect(&server.ns, API, &trust, token);
     wait_until(SOON, "the API to listen", || connect().is_ok()).unwrap();
 
@@ -69,9 +79,7 @@ fn certificates_rotate_under_load_and_no_request_fails() {
         let rotated = (0..ROTATIONS).try_for_each(|turn| {
             let from = if turn % 2 == 0 { &second } else { &first };
             let before = connect()?.certificate().cloned();
-            for file in ["key.pem", "certificate.pem"] {
-                fs::copy(from.join(file), used.join(file))?;
-            }
+            put(from)?;
             let (asked_then, opened_then) = (asked.load(Ordering::Relaxed), opened.load(Ordering::Relaxed));
             wait_for(SOON, "the new certificate", || {
                 Ok((connect()?.certificate() != before.as_ref()).then_some(()))

@@ -9,6 +9,7 @@ use dhcp_tests::{
     daemon::binary,
     lab::set,
     process::{self, Process},
+    tools,
     wait::wait_until,
 };
 use serde_json::{Value, json};
@@ -83,6 +84,16 @@ fn three_nodes_become_a_cluster_and_go_on_without_one() {
         status["sites"][1]["latency"].is_u64() && status["sites"][1]["last_sync"].is_string(),
         "{status}"
     );
+    // What only a node with sites has to say is in its figures, and in the form that Prometheus wants.
+    let metrics = cluster.nodes[0].daemon.as_ref().unwrap().text("/metrics", AGREED).unwrap();
+    for name in [
+        "dhcp_site_status{",
+        "dhcp_site_node_round_trip_seconds{",
+        "dhcp_site_certificate_expiry_timestamp_seconds ",
+    ] {
+        assert!(metrics.contains(name), "{name} is not in\n{metrics}");
+    }
+    assert_eq!(tools::check_metrics(&metrics).unwrap(), "", "promtool check metrics");
 
     // Every node gets addresses to give out, and gives them to its clients; the others hear of it.
     for node in &cluster.nodes {

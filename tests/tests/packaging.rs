@@ -1,5 +1,5 @@
-//! What is shipped beside the daemon is accepted by the programs it is for: alert rules by promtool, which also runs their
-//! tests, and the unit by systemd.
+//! What is shipped beside the daemon is accepted by the programs it is for: alert rules and what dashboards ask for by promtool,
+//! which also runs the rules' tests, and the unit by systemd.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use dhcp_tests::{daemon::binary, process::stdout, tools};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn packaging(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(name)
@@ -29,6 +29,43 @@ fn promtool_takes_the_rules_and_they_fire_when_they_should() {
     let tested =
         stdout(Command::new(promtool).current_dir(&folder).args(["test", "rules", "simple-dhcpd.test.yml"]));
     assert!(tested.unwrap().contains("SUCCESS"));
+}
+
+/// The queries of a dashboard, however deep in it.
+fn expressions<'a>(part: &'a Value, found: &mut Vec<&'a str>) {
+    match part {
+        Value::Object(fields) => {
+            found.extend(fields.get("expr").and_then(Value::as_str));
+            fields.values().for_each(|part| expressions(part, found));
+        }
+        Value::Array(parts) => parts.iter().for_each(|part| expressions(part, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn promtool_takes_what_the_dashboards_ask_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(packaging("grafana")).unwrap() {
+        let file = entry.unwrap().path();
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let mut found = Vec::new();
+        expressions(&dashboard, &mut found);
+        assert!(found.len() > 10, "{} has {} queries", file.display(), found.len());
+        let rules = (0..).zip(&found).map(|(number, found)| {
+            // With a value for each of Grafana's variables.
+            let query = found.replace("$__rate_interval", "5m").replace("$instance", ".*");
+            assert!(!query.contains('$'), "a variable without a value in {query}");
+            json!({"record": format!("dashboard:query_{number}"), "expr": query})
+        });
+        let rules = json!({"groups": [{"name": "dashboard", "rules": rules.collect::<Vec<_>>()}]});
+        // What is JSON is YAML.
+        let path = folder.path().join("queries.rules.yml");
+        fs::write(&path, rules.to_string()).unwrap();
+        let mut check = Command::new(tools::promtool().unwrap());
+        let checked = stdout(check.args(["check", "rules"]).arg(&path)).unwrap();
+        assert!(checked.contains(&format!("SUCCESS: {} rules found", found.len())), "{checked}");
+    }
 }
 
 #[test]

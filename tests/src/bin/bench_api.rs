@@ -1,11 +1,13 @@
-//! The benchmark behind `cargo xtask bench api`: renewals in the kernel with and without look-ups of leases through the API,
-//! turn and turn about. The question is whether management slows the datapath, so daemon and askers keep off the processor
-//! the renewals are made and answered on.
+//! The benchmark behind `cargo xtask bench api`: renewals in the kernel alone, beside look-ups of leases through the API, and
+//! beside the askers only spinning, turn and turn about. The question is whether management slows the datapath, so daemon and
+//! askers keep off the processor the renewals are made and answered on; the spinning shows what any load on the other
+//! processors costs there.
 
 use std::{
+    hint::black_box,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -56,17 +58,36 @@ struct Arguments {
     /// Seconds of one measurement.
     #[arg(long, default_value_t = 2.0)]
     secs: f64,
-    /// Measurements with and without; medians are printed.
+    /// Measurements of each kind; medians are printed.
     #[arg(long, default_value_t = 5)]
     runs: u32,
 }
 
-/// Look-ups that were answered.
-#[derive(Debug, Default)]
+/// What the askers are to do.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+enum Work {
+    Rest,
+    Ask,
+    Spin,
+    End,
+}
+
+/// What the askers are to do now, and how many look-ups were answered.
+#[derive(Debug)]
 struct Asked {
-    on: AtomicBool,
-    over: AtomicBool,
+    work: AtomicU8,
     answered: AtomicU64,
+}
+
+impl Asked {
+    fn set(&self, work: Work) {
+        self.work.store(work as u8, Ordering::Relaxed);
+    }
+
+    fn is(&self, work: Work) -> bool {
+        self.work.load(Ordering::Relaxed) == work as u8
+    }
 }
 
 fn main() -> Result<()> {
@@ -106,8 +127,8 @@ fn main() -> Result<()> {
     live.attach("collect", &clients, &pair.b)?;
     let addresses: Vec<Ipv4Addr> = fleet.addresses().collect();
 
-    let asked = Asked::default();
-    let (mut without, mut with, mut lookups) = (Vec::new(), Vec::new(), Vec::new());
+    let asked = Asked { work: AtomicU8::new(Work::Rest as u8), answered: AtomicU64::new(0) };
+    let (mut alone, mut beside, mut spinning, mut lookups) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     thread::scope(|scope| -> Result<()> {
         let askers: Vec<_> = (0..arguments.connections)
             .map(|number| {
@@ -116,11 +137,12 @@ fn main() -> Result<()> {
                 rest.iter().for_each(|&cpu| only.set(cpu));
                 scope.spawn(move || -> Result<()> {
                     sched_setaffinity(None, &only)?;
-                    ask(connect()?, asked, addresses, arguments, number)
+                    work(connect, asked, addresses, arguments, number)
                 })
             })
             .collect();
-        let mut measure = || -> Result<(f64, f64)> {
+        let mut measure = |work: Work| -> Result<(f64, f64)> {
+            asked.set(work);
             let plan = LivePlan {
                 rate: None,
                 portion: Portion::ByRate,
@@ -136,53 +158,78 @@ fn main() -> Result<()> {
             Ok((figures.per_s(), answered as f64 / begun.elapsed().as_secs_f64()))
         };
         let measured = (0..arguments.runs).try_for_each(|_| {
-            asked.on.store(false, Ordering::Relaxed);
-            without.push(measure()?.0);
-            asked.on.store(true, Ordering::Relaxed);
-            let (renewals, answered) = measure()?;
-            with.push(renewals);
+            alone.push(measure(Work::Rest)?.0);
+            let (renewals, answered) = measure(Work::Ask)?;
+            beside.push(renewals);
             lookups.push(answered);
+            spinning.push(measure(Work::Spin)?.0);
             anyhow::Ok(())
         });
-        asked.over.store(true, Ordering::Relaxed);
+        asked.set(Work::End);
         for asker in askers {
             asker.join().map_err(|_| anyhow::anyhow!("an asker panicked"))??;
         }
         measured
     })?;
     // Of pairs taken one after the other, not of medians: the machine may have changed in between.
-    let ratio = median(with.iter().zip(&without).map(|(with, without)| with / without).collect());
-    let (without, with, lookups) = (median(without), median(with), median(lookups));
+    let ratio_of = |other: &[f64]| median(beside.iter().zip(other).map(|(one, other)| one / other).collect());
+    let (ratio, ratio_of_busy) = (ratio_of(&alone), ratio_of(&spinning));
+    let (alone, beside, spinning, lookups) =
+        (median(alone), median(beside), median(spinning), median(lookups));
     if arguments.json {
         let figures = json!({
-            "renewals_per_s_alone": without, "renewals_per_s_beside_lookups": with, "ratio": ratio,
+            "renewals_per_s_alone": alone, "renewals_per_s_beside_lookups": beside,
+            "renewals_per_s_beside_spinning": spinning, "ratio": ratio, "ratio_of_busy": ratio_of_busy,
             "lookups_per_s": lookups, "clients": arguments.clients, "runs": arguments.runs, "machine": machine,
         });
         println!("{figures:#}");
     } else {
-        println!(
-            "renewals in the kernel: {without:.0}/s alone, {with:.0}/s beside {lookups:.0} look-ups a second"
-        );
-        println!("ratio {ratio:.3} (median of {} pairs)", arguments.runs);
+        let (connections, runs) = (arguments.connections, arguments.runs);
+        println!("renewals in the kernel, a second:");
+        println!("{alone:>10.0} alone");
+        println!("{beside:>10.0} beside {lookups:.0} look-ups a second by {connections} connections");
+        println!("{spinning:>10.0} beside {connections} threads that only spin");
+        println!("ratio of beside look-ups to alone {ratio:.3}, to beside spinning {ratio_of_busy:.3}");
+        println!("(medians of {runs} pairs)");
     }
     Ok(())
 }
 
-/// Asks for leases at random while it is on, no faster than its part of the rate.
-fn ask(
-    mut connection: Https,
+/// Does what there is to do until the end. Each time to ask has a connection of its own: an idle one would be ended.
+fn work(
+    connect: &impl Fn() -> Result<Https>,
     asked: &Asked,
     addresses: &[Ipv4Addr],
     arguments: &Arguments,
     number: u32,
 ) -> Result<()> {
     let mut random = SmallRng::seed_from_u64(number.into());
+    while !asked.is(Work::End) {
+        if asked.is(Work::Ask) {
+            ask(connect()?, asked, addresses, arguments, &mut random)?;
+        } else if asked.is(Work::Spin) {
+            spin(asked, &mut random);
+        } else {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
+}
+
+/// Asks for leases at random while that is to be done, no faster than its part of the rate.
+fn ask(
+    mut connection: Https,
+    asked: &Asked,
+    addresses: &[Ipv4Addr],
+    arguments: &Arguments,
+    random: &mut SmallRng,
+) -> Result<()> {
     let beat =
         Duration::from_secs_f64(AT_ONCE as f64 * f64::from(arguments.connections) / arguments.lookups as f64);
     let mut next = Instant::now();
-    while !asked.over.load(Ordering::Relaxed) {
+    while asked.is(Work::Ask) {
         let now = Instant::now();
-        if !asked.on.load(Ordering::Relaxed) || now < next {
+        if now < next {
             thread::sleep(Duration::from_millis(1).min(beat));
             continue;
         }
@@ -198,4 +245,13 @@ fn ask(
         }
     }
     Ok(())
+}
+
+/// Keeps a processor busy while that is to be done: by arithmetic, for a pause would give way to what shares its core.
+fn spin(asked: &Asked, random: &mut SmallRng) {
+    while asked.is(Work::Spin) {
+        for _ in 0..1_000 {
+            black_box(random.random::<u64>());
+        }
+    }
 }
