@@ -186,11 +186,10 @@ fn a_node_gone_mad_is_refused_bounded_counted_and_told_once_and_the_cluster_goes
                 }
             }
             if kind == "truncated" {
-                // Not even TLS is ended in order.
-                drop(stream.sock.shutdown(std::net::Shutdown::Both));
-            } else {
-                wait_end(&mut stream).unwrap();
+                // Not even TLS is ended in order. It goes on listening: to whom something could not be sent is another failure.
+                drop(stream.sock.shutdown(std::net::Shutdown::Write));
             }
+            wait_end(&mut stream).unwrap();
             hostile.wait_failures(kind, count).unwrap_or_else(|error| panic!("{error:#}"));
         }
         assert_eq!(told(&cluster, words), 1, "{kind}: {}", cluster.nodes[VICTIM].log());

@@ -48,6 +48,9 @@ const ANSWER_SLACK: Duration = Duration::from_secs(2);
 const ASKS_NEXT: Duration = Duration::from_secs(1);
 /// Until then every client of a lost node has asked others, more than once.
 const IN_KERNEL_WITHIN: Duration = Duration::from_secs(10);
+/// How often more clients come to every site, at most, and how long they are waited for.
+const MORE_CLIENTS_MAX: usize = 5;
+const SOON_GIVEN: Duration = Duration::from_secs(12);
 /// Leases that are looked at one by one: the last that were granted.
 const LEASES_MAX: usize = 24;
 
@@ -155,8 +158,6 @@ fn lose(stage: &mut Stage, gone: &[usize], names: &Names) -> Result<()> {
         opened <= open_within,
         "the lost blocks are open after {opened:?} only, not within {open_within:?}"
     );
-    // More clients than are there: some get addresses of the lost blocks.
-    stage.traffic.more(site, 40);
     let blocks = stage.blocks.clone();
     let of_lost = |report: &crate::cluster::traffic::Report| {
         let mut new = report.granted_by.iter().filter(|(address, (by, at))| {
@@ -166,7 +167,12 @@ fn lose(stage: &mut Stage, gone: &[usize], names: &Names) -> Result<()> {
         });
         new.any(|_| true)
     };
-    stage.traffic.wait(AGREED, "an address of a lost block to be given out", of_lost)?;
+    // More clients than are there, until some get addresses of the lost blocks: whoever holds these now has others, too.
+    let given = (0..MORE_CLIENTS_MAX).any(|_| {
+        (0..stage.cluster.sites.len()).for_each(|site| stage.traffic.more(site, 30));
+        stage.traffic.wait(SOON_GIVEN, "an address of a lost block to be given out", &of_lost).is_ok()
+    });
+    ensure!(given, "no client got an address of a lost block: {:#?}", stage.traffic.report());
     stage.note(names.lost_block_allocates, killed);
     let report = stage.traffic.wait_all_bound(AGREED)?;
     let waited = Duration::from_millis(report.renewal_wait_ms_max);
