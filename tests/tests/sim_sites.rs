@@ -6,7 +6,7 @@ use dhcp_tests::sim::{
         campaign::{Campaign, Report},
         planted::Planted,
         run,
-        scenario::{DISKS_FROM, POOLS_FROM, Scenario},
+        scenario::{DISKS_FROM, POOLS_FROM, SLOW_DISKS_FROM, Scenario},
     },
 };
 
@@ -47,6 +47,13 @@ fn other_pools_break_no_promise() {
         assert!(report.violated_seeds == 0, "{:#?}", report.violations);
         assert!(report.recuts * 4 > count, "{report:?}");
     }
+}
+
+#[test]
+fn slow_disks_and_latecomers_break_no_promise() {
+    let report = campaign(SLOW_DISKS_FROM, 40, (3, 1), None);
+    assert!(report.violated_seeds == 0, "{:#?}", report.violations);
+    assert!(report.slow_flushes > 100, "{report:?}");
 }
 
 #[test]

@@ -139,6 +139,7 @@ fn print_several(report: &SitesReport, sites: usize, nodes: usize) {
     );
     for found in &report.violations {
         println!("\nseed {}: {}: {}", found.seed, found.invariant, found.what);
+        found.faults.iter().for_each(|fault| println!("  {fault}"));
         found.history.iter().for_each(|line| println!("{line}"));
     }
 }

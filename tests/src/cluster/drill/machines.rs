@@ -170,7 +170,7 @@ fn lose(stage: &mut Stage, gone: &[usize], names: &Names) -> Result<()> {
     // More clients than are there, until some get addresses of the lost blocks: whoever holds these now has others, too.
     let given = (0..MORE_CLIENTS_MAX).any(|_| {
         (0..stage.cluster.sites.len()).for_each(|site| stage.traffic.more(site, 30));
-        stage.traffic.wait(SOON_GIVEN, "an address of a lost block to be given out", &of_lost).is_ok()
+        stage.traffic.wait(SOON_GIVEN, "an address of a lost block to be given out", of_lost).is_ok()
     });
     ensure!(given, "no client got an address of a lost block: {:#?}", stage.traffic.report());
     stage.note(names.lost_block_allocates, killed);

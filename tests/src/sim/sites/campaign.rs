@@ -12,6 +12,8 @@ use crate::sim::seeds::{Seeds, VIOLATIONS_MAX};
 
 /// Lines of history shown of each violation.
 const LINES_MAX: usize = 120;
+/// Runs spent on finding out which faults a violation takes.
+const RUNS_MAX: usize = 120;
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,8 @@ pub struct Report {
     pub crashes: u64,
     /// How often a disk was lost.
     pub disks_lost: u64,
+    /// Flushes that a daemon had to wait for.
+    pub slow_flushes: u64,
     /// Blocks taken over.
     pub takeovers: u64,
     /// How often other pools became the cluster's.
@@ -70,6 +74,8 @@ pub struct Found {
     pub invariant: String,
     /// How.
     pub what: String,
+    /// The faults it takes, as far as that was found out.
+    pub faults: Vec<String>,
     /// The last of what happened to the address and the clients it is about, and among the nodes.
     pub history: Vec<String>,
 }
@@ -92,13 +98,34 @@ impl Campaign {
         report
     }
 
-    fn outcome(&self, seed: u64, tracing: bool) -> Outcome {
-        run(&Scenario::new(seed, self.sites, self.nodes), self.planted, tracing)
+    fn scenario(&self, seed: u64) -> Scenario {
+        Scenario::new(seed, self.sites, self.nodes)
     }
 
-    /// Runs a seed again, for its history.
+    fn outcome(&self, seed: u64, tracing: bool) -> Outcome {
+        run(&self.scenario(seed), self.planted, tracing)
+    }
+
+    /// The scenario without the faults that the same violation does not take.
+    fn shrunk(&self, mut scenario: Scenario, invariant: &str) -> Scenario {
+        let (mut at, mut runs) = (0, 0);
+        while at < scenario.faults.len() && runs < RUNS_MAX {
+            let mut fewer = scenario.clone();
+            fewer.faults.remove(at);
+            runs += 1;
+            match run(&fewer, self.planted, false).violation {
+                Some(found) if found.invariant == invariant => scenario = fewer,
+                _ => at += 1,
+            }
+        }
+        scenario
+    }
+
+    /// Runs a seed again, with as few faults as it takes, for its history.
     fn tell(&self, seed: u64) -> Option<Found> {
-        let outcome = self.outcome(seed, true);
+        let invariant = self.outcome(seed, false).violation?.invariant;
+        let scenario = self.shrunk(self.scenario(seed), invariant);
+        let outcome = run(&scenario, self.planted, true);
         let violation = outcome.violation?;
         let address = violation.address.map(|address| address.to_string());
         let clients: Vec<String> =
@@ -117,6 +144,11 @@ impl Campaign {
             seed,
             invariant: violation.invariant.to_owned(),
             what: violation.what,
+            faults: scenario
+                .faults
+                .iter()
+                .map(|(at_ns, fault)| format!("{:.3} s: {fault:?}", *at_ns as f64 / 1e9))
+                .collect(),
             history: lines.into_iter().skip(skipped).collect(),
         })
     }
@@ -131,6 +163,7 @@ impl Report {
         self.acks_by_daemon += outcome.acks_by_daemon;
         self.crashes += outcome.crashes;
         self.disks_lost += outcome.disks_lost;
+        self.slow_flushes += outcome.slow_flushes;
         self.takeovers += outcome.takeovers;
         self.recuts += outcome.recuts;
         self.handed_on += outcome.handed_on;

@@ -56,6 +56,8 @@ pub struct DiskState {
     pub bytes_max: Option<usize>,
     /// For how many more commits there is no room.
     pub full_for: u32,
+    /// How many commits were made.
+    pub commits: u64,
 }
 
 /// A daemon's hold on its disk.
@@ -72,6 +74,7 @@ impl Disk {
 impl LeaseStore for Disk {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut disk = self.lock();
+        disk.commits += 1;
         if let Some(bytes_max) = disk.bytes_max
             && batch.parts(bytes_max).len() > 1
         {
@@ -169,6 +172,11 @@ pub struct Machine {
     pub paused_until_ns: u64,
     /// Its messages take longer by so much, until then.
     pub slow: (u64, u64),
+    /// Flushes of its disk take up to so long, until then.
+    pub slow_disk: (u64, u64),
+    /// Its daemon waits for a flush until then, and what comes of the turn that asked for it waits too.
+    pub flushing_until_ns: u64,
+    unflushed: Option<Turned>,
     /// It hears of commands later by so much, until then.
     pub lag: (u64, u64),
     /// The last command its daemon was told of, and the last that is durable in its state machine.
@@ -208,6 +216,9 @@ impl Machine {
             start_ns: 0,
             paused_until_ns: 0,
             slow: (0, 0),
+            slow_disk: (0, 0),
+            flushing_until_ns: 0,
+            unflushed: None,
             lag: (0, 0),
             applied: 0,
             asked_ns: HashMap::new(),
@@ -285,6 +296,8 @@ impl Machine {
         self.graced.clear();
         self.asked_ns.clear();
         self.paused_until_ns = 0;
+        self.flushing_until_ns = 0;
+        self.unflushed = None;
         self.start_ns = now_ns + down_ns;
         let mut disk = self.disk.lock();
         disk.fuse = None;
@@ -305,10 +318,32 @@ impl Machine {
     /// When the answer to a transaction that leaves now was decided at the earliest.
     pub fn decided_ns(&mut self, xid: u32, now_ns: u64) -> u64 {
         let Some(asked) = self.asked_ns.get_mut(&xid) else { return now_ns };
-        while asked.len() > 1 && asked.front().is_some_and(|at| at + HELD_NS < now_ns) {
+        // One flush may go by before the turn that lets it go, and one in that turn.
+        let held_ns = HELD_NS + 2 * self.slow_disk.1;
+        while asked.len() > 1 && asked.front().is_some_and(|at| at + held_ns < now_ns) {
             asked.pop_front();
         }
         asked.front().copied().unwrap_or(now_ns)
+    }
+
+    /// Whether a flush has begun in this turn that takes its time. What came of the turn waits for it then.
+    pub fn waits_for_its_disk(&mut self, commits_before: u64, now_ns: u64, rng: &mut SmallRng) -> bool {
+        let (until_ns, by_ns) = self.slow_disk;
+        let waits = now_ns < until_ns && self.disk.lock().commits != commits_before;
+        if waits {
+            self.flushing_until_ns = now_ns + rng.random_range(1..=by_ns);
+        }
+        waits
+    }
+
+    /// Keeps what came of a turn until its flush has ended.
+    pub fn keep_until_flushed(&mut self, turned: Turned) {
+        self.unflushed = Some(turned);
+    }
+
+    /// What waited for a flush that has ended now.
+    pub fn flushed(&mut self, now_ns: u64) -> Option<Turned> {
+        (now_ns >= self.flushing_until_ns).then(|| self.unflushed.take()).flatten()
     }
 
     /// A frame comes in: the program's answer, if it has one; else it goes up.

@@ -34,6 +34,8 @@ pub struct Outcome {
     pub crashes: u64,
     /// How often a disk was lost.
     pub disks_lost: u64,
+    /// Flushes that a daemon had to wait for.
+    pub slow_flushes: u64,
     /// How often a node's blocks were taken over.
     pub takeovers: u64,
     /// How often other pools became the cluster's.

@@ -18,6 +18,8 @@ use crate::sim::scenario::{MS, Rates, SEC, Scenario as OneNode};
 pub const DISKS_FROM: u64 = 200;
 /// From this seed on the pools are changed now and then, on one node after the other.
 pub const POOLS_FROM: u64 = 400;
+/// From this seed on flushes take long now and then, and a node may come to a cluster that has been running for a while.
+pub const SLOW_DISKS_FROM: u64 = 600;
 
 /// Something that goes wrong with machines or links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub enum Fault {
     Roam { percent: u8 },
     /// So many commits find no room on a machine's disk.
     FullDisk { node: usize, commits: u32 },
+    /// Flushes of a machine's disk take up to so long.
+    SlowDisk { node: usize, by_ns: u64, for_ns: u64 },
     /// An operator takes a node out of service, and back.
     Drain { node: usize, for_ns: u64 },
     /// A daemon is started anew with other pools.
@@ -135,6 +139,9 @@ impl Scenario {
                 faults.push((at_ns, Fault::OtherPools { node, down_ns }));
             }
         }
+        if seed >= SLOW_DISKS_FROM {
+            faults.extend(draw_slow_disks(seed, nodes, lease_secs, calm_ns));
+        }
         if sites == 2 && nodes_per_site > 1 {
             let mut halves = SmallRng::seed_from_u64(seed ^ 0x4a1f);
             let lease_ns = u64::from(lease_secs) * SEC;
@@ -215,6 +222,26 @@ impl Scenario {
             balanced: self.base.seed.is_multiple_of(3),
         }
     }
+}
+
+/// Drawn by themselves, as the disks that are full.
+fn draw_slow_disks(seed: u64, nodes: usize, lease_secs: u32, until_ns: u64) -> Vec<(u64, Fault)> {
+    let mut rng = SmallRng::seed_from_u64(seed ^ 0x510d);
+    let lease_ns = u64::from(lease_secs) * SEC;
+    let mut faults = Vec::new();
+    for _ in 0..rng.random_range(0..4_u32).saturating_sub(1) {
+        let fault = Fault::SlowDisk {
+            node: rng.random_range(0..nodes),
+            by_ns: rng.random_range(100 * MS..2 * SEC),
+            for_ns: rng.random_range(5 * SEC..lease_ns * 2),
+        };
+        faults.push((rng.random_range(20 * SEC..until_ns.max(21 * SEC)), fault));
+    }
+    if nodes > 2 && rng.random_bool(0.2) {
+        let down_ns = rng.random_range(10 * SEC..until_ns.max(11 * SEC));
+        faults.push((0, Fault::MachineDown { node: rng.random_range(0..nodes), down_ns }));
+    }
+    faults
 }
 
 fn draw_faults(

@@ -69,26 +69,39 @@ impl World {
 
     pub(super) fn turn(&mut self, node: usize) {
         let (now_ns, planted) = (self.now_ns, self.planted);
-        if !self.machines[node].runs(now_ns) {
+        if !self.machines[node].runs(now_ns) || now_ns < self.machines[node].flushing_until_ns {
             return;
         }
+        if let Some(turned) = self.machines[node].flushed(now_ns) {
+            self.carry_on(node, turned);
+        }
         self.collect(node);
+        let commits = self.machines[node].disk.lock().commits;
         match self.machines[node].turn(now_ns, planted) {
-            Ok(Turned { send, site }) => {
-                for output in site {
-                    self.output(node, output);
-                }
-                for reply in send {
-                    self.leave(node, &reply.frame, false);
-                }
-                self.look_for_the_forgotten(node);
+            Ok(turned) if self.machines[node].waits_for_its_disk(commits, now_ns, &mut self.rng) => {
+                self.machines[node].keep_until_flushed(turned);
+                let flushed_ns = self.machines[node].flushing_until_ns;
+                self.outcome.slow_flushes += 1;
+                self.schedule(flushed_ns, Event::Soon(node));
             }
+            Ok(turned) => self.carry_on(node, turned),
             Err(error) => {
                 self.note(|| format!("node {node}: {error}"));
                 let down_ns = self.rng.random_range(SEC..10 * SEC);
                 self.die(node, down_ns, false);
             }
         }
+    }
+
+    /// What a turn came to takes effect.
+    fn carry_on(&mut self, node: usize, Turned { send, site }: Turned) {
+        for output in site {
+            self.output(node, output);
+        }
+        for reply in send {
+            self.leave(node, &reply.frame, false);
+        }
+        self.look_for_the_forgotten(node);
     }
 
     /// Takes in what has arrived for a machine.

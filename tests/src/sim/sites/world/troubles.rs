@@ -55,6 +55,7 @@ impl World {
                 }
             }
             Fault::FullDisk { node, commits } => self.machines[node].disk.lock().full_for = commits,
+            Fault::SlowDisk { node, by_ns, for_ns } => self.machines[node].slow_disk = (until(for_ns), by_ns),
             Fault::Drain { node, for_ns } => {
                 let until_ns = until(for_ns);
                 self.tell(node, Input::Order(Order::Drain));
