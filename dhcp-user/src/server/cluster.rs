@@ -51,24 +51,26 @@ struct Wait {
 #[derive(Debug)]
 struct HeldReply {
     reply: Outgoing,
-    /// Whose the lease was that it speaks of, if it does of one.
-    whose: Option<(ClientKey, HardwareAddress)>,
+    /// Whose the lease was that it speaks of, and until when it was granted, if it does of one.
+    granted: Option<(ClientKey, HardwareAddress, Timestamp)>,
 }
 
 impl HeldReply {
     fn of(reply: Outgoing, leases: &LeaseTable) -> Self {
         let lease = reply.promises.and_then(|address| leases.get(address));
-        let whose = lease.map(|lease| (lease.client.clone(), lease.hardware));
-        Self { reply, whose }
+        let granted = lease.map(|lease| (lease.client.clone(), lease.hardware, lease.expires));
+        Self { reply, granted }
     }
 
-    /// Whether what it says is so still: its client may have given the lease back meanwhile, and another may have it.
+    /// Whether what it says is so still: its client may have given the lease back meanwhile, and another may have it; or
+    /// whoever took its block over, and holds it now, knows of less than the one before said.
     fn stands(&self, leases: &LeaseTable) -> bool {
-        let Some((client, hardware)) = &self.whose else { return true };
+        let Some((client, hardware, until)) = &self.granted else { return true };
         let lease = self.reply.promises.and_then(|address| leases.get(address));
         lease.is_some_and(|lease| {
             let theirs = (&lease.client, &lease.hardware) == (client, hardware);
-            theirs && lease.state == LeaseState::Bound && leases.leaving(lease.address).is_none()
+            let bound = theirs && lease.state == LeaseState::Bound && lease.horizon >= *until;
+            bound && leases.leaving(lease.address).is_none()
         })
     }
 }

@@ -190,6 +190,8 @@ impl Life {
         ensure!(self.main_pid()? == before, "reloading restarted the daemon");
         let changes = self.sh("cat /var/lib/simple-dhcpd/api/changes.ndjson")?;
         ensure!(changes.contains("(simple-dhcpd)"), "the record does not say who reloaded:\n{changes}");
+        // The kernel is taught anew by it: a daemon that stopped before would leave nobody to answer.
+        self.renews().context("after the reload")?;
         self.say("reloaded: a wrong file is refused and systemctl says so, a right one is in force");
         Ok(())
     }

@@ -177,6 +177,8 @@ pub struct Machine {
     /// Its daemon waits for a flush until then, and what comes of the turn that asked for it waits too.
     pub flushing_until_ns: u64,
     unflushed: Option<Turned>,
+    /// When its disk was lost last.
+    pub disk_lost_ns: u64,
     /// It hears of commands later by so much, until then.
     pub lag: (u64, u64),
     /// The last command its daemon was told of, and the last that is durable in its state machine.
@@ -191,6 +193,8 @@ pub struct Machine {
 /// What a turn came to.
 #[derive(Default)]
 pub struct Turned {
+    /// When it was.
+    pub at_ns: u64,
     /// Frames to send.
     pub send: Vec<Outgoing>,
     /// For the driver.
@@ -219,6 +223,7 @@ impl Machine {
             slow_disk: (0, 0),
             flushing_until_ns: 0,
             unflushed: None,
+            disk_lost_ns: 0,
             lag: (0, 0),
             applied: 0,
             asked_ns: HashMap::new(),
@@ -310,7 +315,8 @@ impl Machine {
     }
 
     /// Its disk is lost, and replaced by an empty one. What it had of the consensus log was on it.
-    pub fn lose_disk(&mut self) {
+    pub fn lose_disk(&mut self, now_ns: u64) {
+        self.disk_lost_ns = now_ns;
         self.disk.lock().store = MemoryStore::default();
         self.applied = 0;
     }
@@ -404,7 +410,7 @@ impl Machine {
         if !done.withdrawn.is_empty() {
             self.graced.push_back((now_ns + GRACE_NS, done.withdrawn));
         }
-        Ok(Turned { send: done.send, site: done.site })
+        Ok(Turned { at_ns: now_ns, send: done.send, site: done.site })
     }
 }
 

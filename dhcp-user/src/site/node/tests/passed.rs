@@ -62,6 +62,26 @@ fn a_reply_about_a_lease_that_was_given_back_is_not_sent() {
     assert_eq!(lab.sent[before..], [x], "to the second client alone");
 }
 
+/// The answer to a renewal waits for the peers while a block's new holder says for how long the lease is: for less.
+#[test]
+fn a_reply_that_promises_more_than_the_lease_is_for_by_now_is_not_sent() {
+    for (less, sent) in [(Span::ZERO, true), (Span::from_secs(5), false)] {
+        let mut lab = Lab::with_mclt(2, 1_000, LONG_MCLT);
+        let x = ip(10);
+        lab.ask(0, 1, x);
+        lab.run(10);
+        lab.nodes[0].site.as_mut().unwrap().settings.mode = SyncMode::Sync;
+        let before = lab.sent.len();
+        lab.renew(0, 1, x);
+        assert_eq!(lab.sent.len(), before, "nobody else knows yet");
+        let lease = lab.lease(0, x).clone();
+        let horizon = lease.expires - less;
+        lab.nodes[0].core.engine.adopt(LeaseRecord { horizon, expires: horizon, ..lease });
+        lab.run(5);
+        assert_eq!(lab.sent.len() > before, sent, "{less:?}");
+    }
+}
+
 /// A block's new holder knows less of a lease than a standby, which has just granted it to its client within what the holder
 /// before had told: what the new one says of it first must not take that back.
 #[test]

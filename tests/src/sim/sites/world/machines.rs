@@ -94,12 +94,12 @@ impl World {
     }
 
     /// What a turn came to takes effect.
-    fn carry_on(&mut self, node: usize, Turned { send, site }: Turned) {
+    fn carry_on(&mut self, node: usize, Turned { at_ns, send, site }: Turned) {
         for output in site {
             self.output(node, output);
         }
         for reply in send {
-            self.leave(node, &reply.frame, false);
+            self.leave(node, &reply.frame, Some(at_ns));
         }
         self.look_for_the_forgotten(node);
     }

@@ -23,7 +23,7 @@ impl World {
                 // Of what the only node that is in loses, nobody has anything.
                 if state.members_in().any(|other| usize::from(other.0) != node) {
                     self.die(node, down_ns, true);
-                    self.machines[node].lose_disk();
+                    self.machines[node].lose_disk(now_ns);
                     self.outcome.disks_lost += 1;
                 }
             }

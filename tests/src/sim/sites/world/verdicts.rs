@@ -7,7 +7,7 @@ const ALLOWANCE: Span = Span::from_secs(6);
 
 impl World {
     /// In mode `sync`: whoever may take over from the node that has just promised has the promise on its disk.
-    pub(super) fn look_at_the_peers(&mut self, node: usize, message: &Dhcp, decided_ns: u64) {
+    pub(super) fn look_at_the_peers(&mut self, node: usize, message: &Dhcp, decided_ns: u64, let_go_ns: u64) {
         let Some(secs) = message.option_u32(51) else { return };
         let client = (message.xid >> 16) as u16;
         let address = message.yiaddr;
@@ -21,6 +21,10 @@ impl World {
         let audience: Vec<NodeId> = site.state().audience(NodeId(node as u16)).collect();
         for peer in audience {
             let machine = &self.machines[usize::from(peer.0)];
+            // It had the promise on its disk, and lost that while the reply waited for this machine's.
+            if machine.disk_lost_ns > let_go_ns {
+                continue;
+            }
             let wanted = machine.timestamp(until_ns.saturating_sub(6 * SEC));
             let known = {
                 let disk = machine.disk.lock();

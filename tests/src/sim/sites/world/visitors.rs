@@ -25,7 +25,7 @@ impl World {
         match machine.arrive(now_ns, frame) {
             Some(answer) => {
                 self.outcome.renewals_by_kernel += 1;
-                self.leave(node, &answer, true);
+                self.leave(node, &answer, None);
             }
             None => {
                 // Frames that come within a moment share a turn.
@@ -37,7 +37,9 @@ impl World {
         }
     }
 
-    pub(super) fn leave(&mut self, node: usize, frame: &[u8], by_kernel: bool) {
+    /// A reply leaves, that the daemon let go in its turn at a moment, or the kernel at once.
+    pub(super) fn leave(&mut self, node: usize, frame: &[u8], let_go_ns: Option<u64>) {
+        let by_kernel = let_go_ns.is_none();
         let message = match Dhcp::parse(frame) {
             Ok(message) => message,
             Err(error) => {
@@ -89,8 +91,8 @@ impl World {
         if let Err((invariant, what, clients)) = judged {
             return self.violated(invariant, format!("node {node}: {what}"), Some(message.yiaddr), &clients);
         }
-        if self.scenario.sync && !by_kernel && message.kind() == 5 {
-            self.look_at_the_peers(node, &message, decided_ns);
+        if let Some(let_go_ns) = let_go_ns.filter(|_| self.scenario.sync && message.kind() == 5) {
+            self.look_at_the_peers(node, &message, decided_ns, let_go_ns);
         }
         self.travel(|| Event::Deliver(index, Box::new(message.clone())));
     }
