@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     Raft,
     calls::{Calls, MemberChange, Question, answer},
+    candidacy::Candidacy,
     cluster::{Entry, Outcome},
     machine::{Agreed, Machine},
     network::Network,
@@ -419,6 +420,7 @@ impl Council {
 /// Begins what is to be begun, and tells who leads when that changes.
 async fn tend(council: Arc<Council>) {
     let (mut begun, mut leader, mut told, mut returned) = (false, None, false, Returned::default());
+    let mut candidacy = Candidacy::default();
     loop {
         sleep(TEND_EVERY).await;
         if let Some(failure) = council.failure() {
@@ -452,6 +454,11 @@ async fn tend(council: Arc<Council>) {
         council.settle().await;
         council.take_back(&mut returned).await;
         let standing = council.standing();
+        let stands =
+            candidacy.stands(Instant::now(), standing.leader.is_some(), council.election_max, || {
+                (rand::random(), rand::random())
+            });
+        council.raft.runtime_config().elect(stands && standing.votes);
         if standing.leader != leader {
             leader = standing.leader;
             let name = council.nodes.iter().find(|node| Some(node.key) == leader);
