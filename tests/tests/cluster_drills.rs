@@ -1,5 +1,5 @@
 //! Real daemons, real frames and one ledger over all nodes: a node or a site is lost or stands still, a site is cut off, for
-//! good or in one direction; clocks are apart, links come and go; one of two nodes, or of two sites, is
+//! good, for a moment or in one direction; clocks are apart, links come and go; one of two nodes, or of two sites, is
 //! said to be down; whoever granted is lost at once; nodes come and go. All others: `cargo xtask cluster --drill NAME`.
 
 use std::time::Duration;
@@ -49,6 +49,12 @@ fn every_promise_is_kept_while_a_daemon_stands_still_a_site_is_cut_off_and_only_
         links::one_way(stage, 2, Deaf::Others)?;
         links::one_way(stage, 2, Deaf::Site)
     });
+}
+
+#[test]
+fn a_site_that_is_cut_off_for_a_moment_is_told_only_what_it_missed() {
+    let load = Load { clients_per_site: 12, renewals_per_s: 30, releases_per_mille: 0, ..Load::default() };
+    on(Stage::of_the_guide(&load), |stage| links::short_cut(stage, 1));
 }
 
 #[test]

@@ -41,6 +41,7 @@ async fn filters_find_and_wrong_ones_are_refused() {
         ("first=198.18.1.7&last=198.18.1.9", 3),
         ("subnet=198.18.2.0/24&limit=500", 256),
         ("hw_address=02-00-00-00-00-0A", 1),
+        ("hw_address=", 0),
         ("client_id=0100000a", 1),
         ("hostname=HOST-99", 11),
         ("state=free&limit=500", 100),
