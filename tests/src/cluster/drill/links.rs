@@ -62,7 +62,8 @@ fn wait_say_so_untaken(stage: &Stage, nodes: &[usize], others: &[usize]) -> Resu
         for number in nodes {
             let node = node(*number)?;
             let (held, holds) = (before.get(&node.name), now.get(&node.name));
-            if holds < held {
+            // What it handed on itself before the cut may be agreed on after it: who is put out loses all at once.
+            if holds.is_none_or(|blocks| *blocks == 0) && held.is_some_and(|blocks| *blocks != 0) {
                 taken.entry(*number).or_insert_with(Instant::now);
             }
             // What it says from then on it says of a moment at which that was taken.
