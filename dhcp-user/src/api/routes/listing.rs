@@ -62,7 +62,7 @@ pub(super) struct Filters {
     /// Inside this prefix.
     #[param(value_type = Option<String>, pattern = r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
     subnet: Option<Ipv4Net>,
-    /// Of this hardware address, as listings show it: empty for addresses that are no client's.
+    /// Of this hardware address, as listings show it; of a client that has none, nothing, or its type alone: `32/`.
     #[param(pattern = r"^(\d{1,2}/)?([0-9A-Fa-f]{1,2}([:-][0-9A-Fa-f]{1,2}){0,15})?$")]
     hw_address: Option<String>,
     /// With this option 61, hexadecimal.

@@ -332,19 +332,22 @@ impl Machine {
         asked.front().copied().unwrap_or(now_ns)
     }
 
-    /// Whether a flush has begun in this turn that takes its time. What came of the turn waits for it then.
-    pub fn waits_for_its_disk(&mut self, commits_before: u64, now_ns: u64, rng: &mut SmallRng) -> bool {
+    /// What of a turn takes effect now: nothing, where its disk is slow and more than `commits_before` were made. That is durable as its
+    /// flush begins; what came of it waits until the flush has ended, and is lost if the daemon dies before.
+    pub fn flush(
+        &mut self,
+        turned: Turned,
+        commits_before: u64,
+        now_ns: u64,
+        rng: &mut SmallRng,
+    ) -> Option<Turned> {
         let (until_ns, by_ns) = self.slow_disk;
-        let waits = now_ns < until_ns && self.disk.lock().commits != commits_before;
-        if waits {
-            self.flushing_until_ns = now_ns + rng.random_range(1..=by_ns);
+        if now_ns >= until_ns || self.disk.lock().commits == commits_before {
+            return Some(turned);
         }
-        waits
-    }
-
-    /// Keeps what came of a turn until its flush has ended.
-    pub fn keep_until_flushed(&mut self, turned: Turned) {
+        self.flushing_until_ns = now_ns + rng.random_range(1..=by_ns);
         self.unflushed = Some(turned);
+        None
     }
 
     /// What waited for a flush that has ended now.

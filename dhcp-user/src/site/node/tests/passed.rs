@@ -6,6 +6,19 @@ use super::*;
 /// No horizon waits to be acknowledged: that would be another change.
 const LONG_MCLT: Span = Span::from_secs(3_600);
 
+/// Two nodes in mode `sync`, of which the first holds its reply to the renewal of an address; and how many were sent before.
+fn with_a_reply_that_waits() -> (Lab, Ipv4Addr, usize) {
+    let mut lab = Lab::with_mclt(2, 1_000, LONG_MCLT);
+    let x = ip(10);
+    lab.ask(0, 1, x);
+    lab.run(10);
+    lab.nodes[0].site.as_mut().unwrap().settings.mode = SyncMode::Sync;
+    let before = lab.sent.len();
+    lab.renew(0, 1, x);
+    assert_eq!(lab.sent.len(), before, "nobody else knows yet");
+    (lab, x, before)
+}
+
 /// The change a reply waited for is passed by a peer that was told of another one only.
 #[test]
 fn a_reply_waits_for_the_change_that_its_lease_became_part_of() {
@@ -42,13 +55,7 @@ fn a_reply_waits_for_the_change_that_its_lease_became_part_of() {
 /// all when the answer's turn comes, which is nobody's any more.
 #[test]
 fn a_reply_about_a_lease_that_was_given_back_is_not_sent() {
-    let mut lab = Lab::with_mclt(2, 1_000, LONG_MCLT);
-    let x = ip(10);
-    lab.ask(0, 1, x);
-    lab.run(10);
-    lab.nodes[0].site.as_mut().unwrap().settings.mode = SyncMode::Sync;
-    let before = lab.sent.len();
-    lab.renew(0, 1, x);
+    let (mut lab, x, before) = with_a_reply_that_waits();
     lab.release(0, 1, x);
     let mut steps = 0;
     while lab.lease(0, x).state == LeaseState::Bound {
@@ -66,14 +73,7 @@ fn a_reply_about_a_lease_that_was_given_back_is_not_sent() {
 #[test]
 fn a_reply_that_promises_more_than_the_lease_is_for_by_now_is_not_sent() {
     for (less, sent) in [(Span::ZERO, true), (Span::from_secs(5), false)] {
-        let mut lab = Lab::with_mclt(2, 1_000, LONG_MCLT);
-        let x = ip(10);
-        lab.ask(0, 1, x);
-        lab.run(10);
-        lab.nodes[0].site.as_mut().unwrap().settings.mode = SyncMode::Sync;
-        let before = lab.sent.len();
-        lab.renew(0, 1, x);
-        assert_eq!(lab.sent.len(), before, "nobody else knows yet");
+        let (mut lab, x, before) = with_a_reply_that_waits();
         let lease = lab.lease(0, x).clone();
         let horizon = lease.expires - less;
         lab.nodes[0].core.engine.adopt(LeaseRecord { horizon, expires: horizon, ..lease });

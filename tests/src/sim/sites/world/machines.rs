@@ -78,13 +78,14 @@ impl World {
         self.collect(node);
         let commits = self.machines[node].disk.lock().commits;
         match self.machines[node].turn(now_ns, planted) {
-            Ok(turned) if self.machines[node].waits_for_its_disk(commits, now_ns, &mut self.rng) => {
-                self.machines[node].keep_until_flushed(turned);
-                let flushed_ns = self.machines[node].flushing_until_ns;
-                self.outcome.slow_flushes += 1;
-                self.schedule(flushed_ns, Event::Soon(node));
-            }
-            Ok(turned) => self.carry_on(node, turned),
+            Ok(turned) => match self.machines[node].flush(turned, commits, now_ns, &mut self.rng) {
+                Some(turned) => self.carry_on(node, turned),
+                None => {
+                    self.outcome.slow_flushes += 1;
+                    let flushed_ns = self.machines[node].flushing_until_ns;
+                    self.schedule(flushed_ns, Event::Soon(node));
+                }
+            },
             Err(error) => {
                 self.note(|| format!("node {node}: {error}"));
                 let down_ns = self.rng.random_range(SEC..10 * SEC);
