@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Types, cluster::Entry, survivors::Without};
+use super::{LogId, Types, cluster::Entry, survivors::Without};
 use crate::site::{
     link::{
         shared::{SendError, Shared},
@@ -59,6 +59,8 @@ pub enum Question {
         /// The vote.
         vote: openraft::Vote<u64>,
     },
+    /// Whether it would vote for whoever asks, whose log ends there.
+    WouldBack(Option<LogId>),
 }
 
 /// A change to the membership.

@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openraft::{BasicNode, ChangeMembers, Config, ServerState, Snapshot, SnapshotPolicy};
+use openraft::{
+    BasicNode, ChangeMembers, Config, ServerState, Snapshot, SnapshotPolicy, raft::AppendEntriesResponse,
+};
 use tokio::{
     sync::{Semaphore, mpsc::Sender},
     time::{sleep, timeout},
@@ -24,7 +26,7 @@ use tokio::{
 use super::{
     Raft,
     calls::{Calls, MemberChange, Question, answer},
-    candidacy::Candidacy,
+    candidacy::{Candidacy, LEASE_HEARTBEATS, stand},
     cluster::{Entry, Outcome},
     machine::{Agreed, Machine},
     network::Network,
@@ -42,6 +44,8 @@ use crate::{
 
 /// How often it is looked whether something is to be begun.
 const TEND_EVERY: Duration = Duration::from_millis(200);
+/// What a lease, all turns of a few nodes and an answer take, in heartbeats.
+const ELECTION_HEARTBEATS: u32 = 6;
 /// How long a newcomer may take to be told everything.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
 /// Proposals and questions of others under way, at most; what is beyond is dropped, and made again by whoever made it.
@@ -94,7 +98,8 @@ pub struct Council {
     nodes: Vec<Node>,
     me: Node,
     votes: AtomicBool,
-    election_max: Duration,
+    heartbeat: Duration,
+    pub(super) candidacy: Mutex<Candidacy>,
     /// What linked nodes said of themselves: whether there is a cluster, and whether they list the same nodes.
     said: Mutex<HashMap<NodeKey, (bool, bool)>>,
     /// Since when a leader has been heard, when it was last, and how far everything was agreed on then.
@@ -117,8 +122,10 @@ fn settings(failover: &Failover) -> Config {
     Config {
         cluster_name: "sites".to_owned(),
         heartbeat_interval,
-        election_timeout_min: heartbeat_interval * 3,
-        election_timeout_max: heartbeat_interval * 6,
+        // Here a node stands when `candidacy` says so. What is left of the engine's timer is the lease: its longest election.
+        enable_elect: false,
+        election_timeout_min: heartbeat_interval * 2,
+        election_timeout_max: heartbeat_interval * u64::from(LEASE_HEARTBEATS),
         // A snapshot has up to 4 MB, and the links may be capped.
         install_snapshot_timeout: 60_000,
         max_payload_entries: 64,
@@ -144,14 +151,13 @@ impl Council {
         let machine = Machine::open(store.clone(), to)?;
         machine.tell().await;
         let config = settings(failover).validate().map_err(|error| engine(&error))?;
-        let election_max = Duration::from_millis(config.election_timeout_max);
+        let heartbeat = Duration::from_millis(config.heartbeat_interval);
         let calls = Arc::<Calls>::default();
         let network = Network { links: Arc::clone(&links), calls: Arc::clone(&calls) };
         let me = links.roster.me().clone();
         let raft = Raft::new(me.key.0, Arc::new(config), network, store.clone(), machine.clone()).await;
         let raft = raft.map_err(|error| engine(&error))?;
         let votes = store.may_vote()?;
-        raft.runtime_config().elect(votes);
         let council = Arc::new(Self {
             raft,
             machine,
@@ -161,13 +167,15 @@ impl Council {
             links,
             calls,
             votes: AtomicBool::new(votes),
-            election_max,
+            heartbeat,
+            candidacy: Mutex::new(Candidacy::new(heartbeat, Instant::now())),
             said: Mutex::default(),
             led: Mutex::default(),
             under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
             going_on: tokio::sync::Mutex::default(),
         });
         tokio::spawn(tend(Arc::clone(&council)));
+        tokio::spawn(stand(Arc::clone(&council), heartbeat));
         Ok(council)
     }
 
@@ -219,8 +227,8 @@ impl Council {
     }
 
     /// The longest an election may be waited for.
-    pub(super) const fn election_max(&self) -> Duration {
-        self.election_max
+    pub(super) fn election_max(&self) -> Duration {
+        self.heartbeat * ELECTION_HEARTBEATS
     }
 
     pub(super) const fn me(&self) -> &Node {
@@ -258,7 +266,8 @@ impl Council {
             Question::Append(request) => {
                 let agreed = request.leader_commit.map_or(0, |log_id| log_id.index);
                 let done = self.raft.append_entries(request).await;
-                if done.is_ok() {
+                // One that was outvoted meanwhile leads nobody.
+                if done.as_ref().is_ok_and(|answer| !matches!(answer, AppendEntriesResponse::HigherVote(_))) {
                     self.led(agreed);
                 }
                 answer(links, from, number, &done.map_err(|error| error.to_string()));
@@ -279,6 +288,7 @@ impl Council {
             Question::Propose(entry) => answer(links, from, number, &self.write(entry).await),
             Question::Membership(change) => answer(links, from, number, &self.change_here(change).await),
             Question::WouldVote => answer(links, from, number, &Ok::<_, String>(self.votes.load(Relaxed))),
+            Question::WouldBack(end) => answer(links, from, number, &Ok::<_, String>(self.would_back(end))),
             Question::Ready(without) => answer(links, from, number, &self.ready(&without).await),
             Question::Promise { without, vote } => {
                 answer(links, from, number, &self.promise(&without, vote).await);
@@ -289,6 +299,7 @@ impl Council {
     /// A leader is heard.
     fn led(&self, agreed: u64) {
         let now = Instant::now();
+        self.hear_leader(now);
         let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
         let led = led.get_or_insert(Led { since: now, last: now, agreed });
         (led.last, led.agreed) = (now, led.agreed.max(agreed));
@@ -391,26 +402,21 @@ impl Council {
         self.store.set_voter().await.map_err(|error| error.to_string())?;
         self.raft.initialize(members).await.map_err(|error| error.to_string())?;
         tracing::info!(nodes = self.nodes.len(), "the nodes begin a cluster");
-        self.let_vote();
-        Ok(true)
-    }
-
-    fn let_vote(&self) {
         self.votes.store(true, Relaxed);
-        self.raft.runtime_config().elect(true);
+        Ok(true)
     }
 
     /// Lets a newcomer vote once it knows everything.
     async fn enfranchise(&self) -> Result<(), String> {
         let led = *self.led.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(led) = led else { return Ok(()) };
-        let long_enough = led.since.elapsed() >= self.election_max * 2;
+        let long_enough = led.since.elapsed() >= self.election_max() * 2;
         let applied = self.raft.metrics().borrow().last_applied;
         // Its own log may have less than everything: what counts is how far the leader, heard just now, says it goes.
         let caught_up = applied.is_some_and(|applied| applied.index >= led.agreed);
-        if long_enough && caught_up && led.last.elapsed() < self.election_max {
+        if long_enough && caught_up && led.last.elapsed() < self.election_max() {
             self.store.set_voter().await.map_err(|error| error.to_string())?;
-            self.let_vote();
+            self.votes.store(true, Relaxed);
             tracing::info!("this node has been told everything and votes from now on");
         }
         Ok(())
@@ -420,7 +426,6 @@ impl Council {
 /// Begins what is to be begun, and tells who leads when that changes.
 async fn tend(council: Arc<Council>) {
     let (mut begun, mut leader, mut told, mut returned) = (false, None, false, Returned::default());
-    let mut candidacy = Candidacy::default();
     loop {
         sleep(TEND_EVERY).await;
         if let Some(failure) = council.failure() {
@@ -454,11 +459,6 @@ async fn tend(council: Arc<Council>) {
         council.settle().await;
         council.take_back(&mut returned).await;
         let standing = council.standing();
-        let stands =
-            candidacy.stands(Instant::now(), standing.leader.is_some(), council.election_max, || {
-                (rand::random(), rand::random())
-            });
-        council.raft.runtime_config().elect(stands && standing.votes);
         if standing.leader != leader {
             leader = standing.leader;
             let name = council.nodes.iter().find(|node| Some(node.key) == leader);

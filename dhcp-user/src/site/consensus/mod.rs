@@ -5,7 +5,7 @@
 //! * [`store`]: log, votes and snapshots in a `redb` file; `seal` and `mark`: that it is what was written, and all of it.
 //! * [`calls`]: questions and answers over links. [`network`]: the engine's messages as such questions.
 //! * [`council`]: the engine at work: how it begins, who may vote, what is proposed, who is a member;
-//!   [`propose`]: what is to be decided; `candidacy`: that no two nodes stand in each other's way for ever.
+//!   [`propose`]: what is to be decided; `candidacy`: when a node stands for election.
 //! * [`survivors`]: going on without nodes that are lost for certain, where no majority is left; `returned`: their votes, when they are
 //!   back.
 
