@@ -97,9 +97,11 @@ impl Council {
         self.candidacy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A leader is heard.
-    pub(super) fn hear_leader(&self, now: Instant) {
-        self.candidacy().hear(now);
+    /// Somebody is heard who leads, or did: one that was outvoted meanwhile leads nobody.
+    pub(super) fn hear_from(&self, vote: Vote<u64>) {
+        if vote >= self.raft().metrics().borrow().vote {
+            self.candidacy().hear(Instant::now());
+        }
     }
 
     /// Where this node's log ends.

@@ -265,6 +265,8 @@ impl Council {
         match question {
             Question::Append(request) => {
                 let agreed = request.leader_commit.map_or(0, |log_id| log_id.index);
+                // Before it is on the disk: a slow disk here says nothing of the leader.
+                self.hear_from(request.vote);
                 let done = self.raft.append_entries(request).await;
                 // One that was outvoted meanwhile leads nobody.
                 if done.as_ref().is_ok_and(|answer| !matches!(answer, AppendEntriesResponse::HigherVote(_))) {
@@ -299,7 +301,6 @@ impl Council {
     /// A leader is heard.
     fn led(&self, agreed: u64) {
         let now = Instant::now();
-        self.hear_leader(now);
         let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
         let led = led.get_or_insert(Led { since: now, last: now, agreed });
         (led.last, led.agreed) = (now, led.agreed.max(agreed));
