@@ -1,15 +1,16 @@
 //! Which of what happened becomes a line, and what is owed when lines cannot be written.
 //!
 //! A holding begins by a line and ends by a line, at once. Renewals between the two change nothing about who holds the
-//! address, so they are written at most once in `renewals_secs` for each holding, and no more than [`RENEWALS_MAX`] at
-//! once; the line that is written has the latest renewal and says how many it stands for. After a start every holding's
+//! address, so they are written at most once in `renewals_secs` for each holding, and no more than [`RENEWALS_MAX`] in
+//! half a second; the line that is written has the latest renewal and says how many it stands for. After a start every holding's
 //! next renewal is written, so that no holding is older than the files that are kept.
 
 use std::{
-    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     net::Ipv4Addr,
 };
+
+use ahash::AHashMap;
 
 use super::{
     event::{AuditEvent, End, Granter},
@@ -25,8 +26,10 @@ use crate::{
     time::{Span, Timestamp},
 };
 
-/// Renewals written at one go: the service reads marks twice a second and must not spend its time here.
-const RENEWALS_MAX: usize = 4_096;
+/// Renewals written in [`TURN`]: the service reads marks that often, or is told a million leases by another node, and must not
+/// spend its time here.
+const RENEWALS_MAX: u32 = 4_096;
+const TURN: Span = Span::from_millis(500);
 /// How far the wall clock may be from the timeline before a line says so.
 const WALL_AGREES: Span = Span::from_secs(1);
 
@@ -48,7 +51,9 @@ pub struct AuditCounts {
 pub struct Journal {
     files: Files,
     renewals_every: Span,
-    told: HashMap<Ipv4Addr, Told>,
+    told: AHashMap<Ipv4Addr, Told>,
+    /// When the last turn began, and how many renewals were written in it.
+    turn: (Timestamp, u32),
     /// From when on lines were lost, and how many, until a line says so.
     owed: Option<(Timestamp, u64)>,
     counts: AuditCounts,
@@ -83,7 +88,8 @@ impl Journal {
         Ok(Self {
             files: Files::open(settings)?,
             renewals_every: Span::from_secs(settings.renewals_secs.into()),
-            told: HashMap::new(),
+            told: AHashMap::new(),
+            turn: (Timestamp::ZERO, 0),
             owed: None,
             counts: AuditCounts::default(),
         })
@@ -97,14 +103,17 @@ impl Journal {
     /// Writes what happened. Never fails: what cannot be written is counted, and said by a later line.
     pub fn write(&mut self, known: Known<'_>, events: &[AuditEvent]) {
         let mut lines = Vec::new();
-        let (mut renewals, mut unwritten) = (0, 0);
+        let mut unwritten = 0;
+        if known.now >= self.turn.0 + TURN {
+            self.turn = (known.now, 0);
+        }
         for event in events {
             match event {
                 AuditEvent::Renewed { address, by, at, until } => {
                     if *by == Granter::Kernel && self.is_told(*address, known.now) {
                         continue;
                     }
-                    if renewals == RENEWALS_MAX {
+                    if self.turn.1 == RENEWALS_MAX {
                         unwritten += 1;
                         self.counts.coalesced += 1;
                         self.told.entry(*address).and_modify(|told| told.since += 1);
@@ -112,7 +121,7 @@ impl Journal {
                         && (*by != Granter::Node || is_of(lease, *at))
                     {
                         let line = self.renewed(lease, *by, *at, *until, known.now);
-                        renewals += usize::from(line.is_some());
+                        self.turn.1 += u32::from(line.is_some());
                         lines.extend(line);
                     }
                 }

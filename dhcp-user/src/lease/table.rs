@@ -2,7 +2,7 @@
 //! queue of the moments at which something must happen to one. It knows nothing of packets or pools; the allocator
 //! strings its lists through the entries here so that an address leaves a list in constant time.
 //!
-//! A lease costs 168 octets of entry, 10 to 20 of the two indices, 7 of the order of addresses and 15 of the queue, 12 for each
+//! A lease costs 176 octets of entry, 10 to 20 of the two indices, 7 of the order of addresses, 12 for each
 //! of its `handles`, 7 more if it is found by no client, and an allocation for the relay information it has and for what else is
 //! long.
 
@@ -13,10 +13,10 @@ mod search;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    hash::{BuildHasher, RandomState},
     net::Ipv4Addr,
 };
 
+use ahash::RandomState;
 use hashbrown::HashTable;
 use ipnet::Ipv4Net;
 
@@ -58,8 +58,11 @@ pub(super) enum Listed {
 #[derive(Clone)]
 struct Entry {
     record: LeaseRecord,
-    /// The tick this entry has in `deadlines`; `NEVER` if it is not there.
-    queued: Tick,
+    /// When it comes up in `deadlines`, and its neighbours among those that do then.
+    tick: Tick,
+    tick_previous: u32,
+    tick_next: u32,
+    /// Its neighbours in the allocator's list.
     previous: u32,
     next: u32,
     listed: Listed,
@@ -124,15 +127,12 @@ impl LeaseTable {
         for record in records {
             table.place(record);
         }
-        // What is in an order is put into it at once: one by one, a million of them would each miss the cache often.
-        let mut deadlines = Vec::with_capacity(table.len());
-        for (slot, entry) in (0..).zip(table.chunks.iter_mut().flatten()) {
-            if let Some(ends) = ends_of(&entry.record) {
-                entry.queued = Tick::of(ends);
-                deadlines.push((entry.queued, slot));
+        for slot in 0..table.len {
+            if let Some(ends) = table.entry(slot).and_then(|entry| ends_of(&entry.record)) {
+                table.queue(slot, ends);
             }
         }
-        table.deadlines = deadlines.into_iter().collect();
+        // What is in an order is put into it at once: one by one, a million of them would each miss the cache often.
         table.in_order = table.iter().map(|record| record.address).collect();
         table.handles = Handles::of((0..).zip(table.iter()), &table.hasher);
         table
@@ -300,7 +300,9 @@ impl LeaseTable {
                 let slot = self.len;
                 self.push(Entry {
                     record,
-                    queued: Tick::NEVER,
+                    tick: Tick::NEVER,
+                    tick_previous: NONE,
+                    tick_next: NONE,
                     previous: NONE,
                     next: NONE,
                     listed: Listed::No,
@@ -377,42 +379,6 @@ impl LeaseTable {
         if let Some(slot) = self.slot(address) {
             self.leaving.remove(&slot);
         }
-    }
-
-    /// Takes the address whose moment came first, if it is not after `now`; up to a millisecond after that moment. An address may
-    /// come early, for a moment that has since moved on: look at its record, and [`schedule`](Self::schedule) it again.
-    pub fn due(&mut self, now: Timestamp) -> Option<Ipv4Addr> {
-        let (at, slot) = self.deadlines.first()?;
-        if at > now {
-            return None;
-        }
-        self.deadlines.pop_first();
-        let entry = self.entry_mut(slot)?;
-        entry.queued = Tick::NEVER;
-        Some(entry.record.address)
-    }
-
-    /// When the next address is due.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        Some(self.deadlines.first()?.0)
-    }
-
-    /// Makes an address due at `at`, unless it is due before that anyway.
-    pub fn schedule(&mut self, address: Ipv4Addr, at: Timestamp) {
-        if let Some(slot) = self.slot(address) {
-            self.queue(slot, at);
-        }
-    }
-
-    fn queue(&mut self, slot: u32, at: Timestamp) {
-        let Some(entry) = self.entry_mut(slot) else { return };
-        let (before, at) = (entry.queued, Tick::of(at));
-        // A later moment costs nothing now: the entry comes up at the earlier one and is put back then.
-        if at >= before {
-            return;
-        }
-        entry.queued = at;
-        self.deadlines.shift(slot, before, at);
     }
 
     // --- entries and indices ---

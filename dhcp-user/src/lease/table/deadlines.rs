@@ -1,14 +1,16 @@
-//! The moments at which something must happen to a lease, in order. With millions of leases every octet counts: a moment is
-//! kept to the millisecond, in six octets, so that one of a lease takes ten. An address comes up late by that much at most,
-//! and never early.
+//! The moments at which something must happen to a lease, in order, to a quarter of a second: an address comes up late by that
+//! much at most, and never early. Leases of one such tick are a list through the table's entries: with millions of leases a
+//! place of its own for each in an ordered set costs more octets, and a miss of the cache for each of its levels.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
+use super::{LeaseTable, NONE};
 use crate::time::Timestamp;
 
-const NANOS: u64 = 1_000_000;
+const NANOS: u64 = 250_000_000;
 
-/// The first whole millisecond that is not before a moment, in three words, the highest first.
+/// The first whole tick that is not before a moment, in three words, the highest first, so that it needs no more room than its
+/// octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tick([u16; 3]);
 
@@ -17,65 +19,93 @@ impl Tick {
     pub(super) const NEVER: Self = Self([u16::MAX; 3]);
 
     /// The tick for what is to happen at `at`.
-    #[expect(clippy::cast_possible_truncation, reason = "the words of a number below 2^45")]
-    pub(super) const fn of(at: Timestamp) -> Self {
-        let millis = at.0.div_ceil(NANOS);
-        Self([(millis >> 32) as u16, (millis >> 16) as u16, millis as u16])
+    #[expect(clippy::cast_possible_truncation, reason = "the words of a number below 2^37")]
+    const fn of(at: Timestamp) -> Self {
+        let ticks = at.0.div_ceil(NANOS);
+        Self([(ticks >> 32) as u16, (ticks >> 16) as u16, ticks as u16])
     }
 
     /// When it begins.
-    pub(super) fn begins(self) -> Timestamp {
-        let millis = self.0.iter().fold(0, |above, &word| above << 16 | u64::from(word));
-        Timestamp(millis.saturating_mul(NANOS))
+    fn begins(self) -> Timestamp {
+        let ticks = self.0.iter().fold(0, |above, &word| above << 16 | u64::from(word));
+        Timestamp(ticks.saturating_mul(NANOS))
     }
 }
 
-/// A slot's number in two words, so that it needs no more room than its octets.
-type Slot = [u16; 2];
-
-#[expect(clippy::cast_possible_truncation, reason = "the words of the number")]
-const fn packed(slot: u32) -> Slot {
-    [(slot >> 16) as u16, slot as u16]
-}
-
-/// Slots of the table by their tick; of each slot one at most is to be in here, which the table sees to.
+/// The first slot of each tick that has any.
 #[derive(Clone, Default)]
-pub(super) struct Deadlines(BTreeSet<(Tick, Slot)>);
+pub(super) struct Deadlines(BTreeMap<Tick, u32>);
 
-impl Deadlines {
-    /// The first, and when it is due.
-    pub(super) fn first(&self) -> Option<(Timestamp, u32)> {
-        let &(tick, [high, low]) = self.0.first()?;
-        Some((tick.begins(), u32::from(high) << 16 | u32::from(low)))
-    }
-
-    pub(super) fn pop_first(&mut self) {
-        self.0.pop_first();
-    }
-
-    /// Moves a slot from one tick (`NEVER` if it has none) to another.
-    pub(super) fn shift(&mut self, slot: u32, before: Tick, after: Tick) {
-        if before != Tick::NEVER {
-            self.0.remove(&(before, packed(slot)));
+impl LeaseTable {
+    /// Takes the address whose moment came first, if it is not after `now`; up to a quarter of a second after that moment. An
+    /// address may come early, for a moment that has since moved on: look at its record, and [`schedule`](Self::schedule) it
+    /// again.
+    pub fn due(&mut self, now: Timestamp) -> Option<Ipv4Addr> {
+        let (tick, &slot) = self.deadlines.0.first_key_value()?;
+        if tick.begins() > now {
+            return None;
         }
-        self.0.insert((after, packed(slot)));
+        self.dequeue(slot);
+        Some(self.entry(slot)?.record.address)
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// When the next address is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        Some(self.deadlines.0.first_key_value()?.0.begins())
     }
-}
 
-impl FromIterator<(Tick, u32)> for Deadlines {
-    fn from_iter<I: IntoIterator<Item = (Tick, u32)>>(slots: I) -> Self {
-        Self(slots.into_iter().map(|(tick, slot)| (tick, packed(slot))).collect())
+    /// Makes an address due at `at`, unless it is due before that anyway.
+    pub fn schedule(&mut self, address: Ipv4Addr, at: Timestamp) {
+        if let Some(slot) = self.slot(address) {
+            self.queue(slot, at);
+        }
+    }
+
+    pub(super) fn queue(&mut self, slot: u32, at: Timestamp) {
+        let tick = Tick::of(at);
+        // A later moment costs nothing now: the entry comes up at the earlier one and is put back then.
+        if self.entry(slot).is_none_or(|entry| tick >= entry.tick) {
+            return;
+        }
+        self.dequeue(slot);
+        let next = self.deadlines.0.insert(tick, slot).unwrap_or(NONE);
+        if let Some(entry) = self.entry_mut(slot) {
+            (entry.tick, entry.tick_previous, entry.tick_next) = (tick, NONE, next);
+        }
+        if let Some(next) = self.entry_mut(next) {
+            next.tick_previous = slot;
+        }
+    }
+
+    fn dequeue(&mut self, slot: u32) {
+        let Some(entry) = self.entry_mut(slot) else { return };
+        let (tick, previous, next) = (entry.tick, entry.tick_previous, entry.tick_next);
+        (entry.tick, entry.tick_previous, entry.tick_next) = (Tick::NEVER, NONE, NONE);
+        if tick == Tick::NEVER {
+            return;
+        }
+        match self.entry_mut(previous) {
+            Some(previous) => previous.tick_next = next,
+            None if next == NONE => drop(self.deadlines.0.remove(&tick)),
+            None => drop(self.deadlines.0.insert(tick, next)),
+        }
+        if let Some(next) = self.entry_mut(next) {
+            next.tick_previous = previous;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::{
+        lease::record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
+        time::Span,
+    };
 
     #[test]
     fn a_tick_is_never_before_its_moment() {
@@ -88,16 +118,57 @@ mod tests {
             Tick::of(Timestamp(NANOS << 16)) > Tick::of(Timestamp(NANOS * 65_535)),
             "the highest word first"
         );
-        assert_eq!(size_of::<(Tick, Slot)>(), 10);
     }
 
-    #[test]
-    fn slots_come_in_the_order_of_their_ticks() {
-        let at = |millis| Tick::of(Timestamp(millis * NANOS));
-        let mut deadlines: Deadlines = [(at(9), 70_000), (at(3), 1)].into_iter().collect();
-        deadlines.shift(1, at(3), at(70_000));
-        assert_eq!(deadlines.first(), Some((Timestamp(9 * NANOS), 70_000)));
-        deadlines.pop_first();
-        assert_eq!((deadlines.first(), deadlines.len()), (Some((Timestamp(70_000 * NANOS), 1)), 1));
+    fn bound(number: u8, expires: Timestamp) -> LeaseRecord {
+        let hardware = HardwareAddress::ethernet([2, 0, 0, 0, 0, number]);
+        LeaseRecord {
+            address: Ipv4Addr::new(198, 18, 0, number),
+            state: LeaseState::Bound,
+            client: ClientKey::Hardware(hardware),
+            hardware,
+            hostname: [].into(),
+            relay_information: Box::default(),
+            granted_at: Timestamp::ZERO,
+            expires,
+            horizon: expires,
+            kept_until: Timestamp::ZERO,
+            forms: [None, None],
+        }
+    }
+
+    proptest! {
+        /// Leases are told moments, and come up: each once for the earliest it was told since it last did.
+        #[test]
+        fn each_comes_up_once_for_its_earliest_moment(
+            recovered in 0..20_u8,
+            steps in prop::collection::vec((0..20_u8, 0..4_000_u64, prop::bool::weighted(0.3)), 0..200),
+        ) {
+            let at = |millis| Timestamp::ZERO + Span::from_millis(millis);
+            let address = |number| Ipv4Addr::new(198, 18, 0, number);
+            let first = |number: u8| at(u64::from(number) * 130);
+            let mut table = LeaseTable::from_records((0..recovered).map(|number| bound(number, first(number))));
+            let mut waiting: BTreeMap<Ipv4Addr, Tick> =
+                (0..recovered).map(|number| (address(number), Tick::of(first(number)))).collect();
+            for (number, millis, come_up) in steps {
+                if come_up {
+                    while let Some(address) = table.due(at(millis)) {
+                        let tick = waiting.remove(&address);
+                        prop_assert!(tick.is_some_and(|tick| tick.begins() <= at(millis)), "{address}");
+                        prop_assert!(waiting.values().all(|other| Some(*other) >= tick), "the first first");
+                    }
+                    prop_assert!(waiting.values().all(|tick| tick.begins() > at(millis)));
+                } else {
+                    table.put(bound(number, at(millis)));
+                    let tick = Tick::of(at(millis));
+                    waiting.entry(address(number)).and_modify(|told| *told = tick.min(*told)).or_insert(tick);
+                }
+                prop_assert_eq!(table.next_due(), waiting.values().min().map(|tick| tick.begins()));
+            }
+            while let Some(address) = table.due(at(10_000)) {
+                prop_assert!(waiting.remove(&address).is_some());
+            }
+            prop_assert!(waiting.is_empty() && table.deadlines.0.is_empty());
+        }
     }
 }

@@ -2,10 +2,9 @@
 //! where its option 61 does not tell that, or by the circuit its relay told. Ordered, not hashed: thousands of clients behind
 //! one relay agent may be on the same circuit, and one client may call itself by thousands of names.
 
-use std::{
-    collections::BTreeSet,
-    hash::{BuildHasher as _, RandomState},
-};
+use std::collections::BTreeSet;
+
+use ahash::RandomState;
 
 use crate::lease::{
     record::{ClientKey, HardwareAddress, LeaseRecord},

@@ -1,11 +1,8 @@
 //! The templates of requests that are known, and which of them is whose: each is held once, however many clients ask so.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::Ipv4Addr,
-    sync::Arc,
-};
+use std::{collections::HashSet, net::Ipv4Addr, sync::Arc};
 
+use ahash::AHashMap;
 use dhcp_common::abi::Form;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -23,7 +20,7 @@ pub type Asked = [Option<Arc<Template>>; 2];
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     known: HashSet<Arc<Template>>,
-    by_address: HashMap<Ipv4Addr, Asked>,
+    by_address: AHashMap<Ipv4Addr, Asked>,
     left_out: u64,
     next_look: u64,
 }

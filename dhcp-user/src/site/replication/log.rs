@@ -1,10 +1,9 @@
 //! The change log: an index, not a queue. Address to the number of its last change; "what has changed after this cursor" is
 //! a snapshot for cursor 0 and a delta otherwise, by the same code. It cannot overflow: an address has one entry.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::Ipv4Addr,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use ahash::AHashMap;
 
 /// How far a receiver is in a log. A cursor of another log says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -47,7 +46,7 @@ struct Entry {
 pub struct ChangeLog {
     id: u64,
     last: u64,
-    by_address: HashMap<Ipv4Addr, Entry>,
+    by_address: AHashMap<Ipv4Addr, Entry>,
     by_seq: BTreeMap<u64, Ipv4Addr>,
     /// Changes that took the place of an earlier one nobody needs to be told of any more.
     superseded: u64,
@@ -56,7 +55,7 @@ pub struct ChangeLog {
 impl ChangeLog {
     /// An empty log; `id` is random and not 0.
     pub fn new(id: u64) -> Self {
-        Self { id, last: 0, by_address: HashMap::new(), by_seq: BTreeMap::new(), superseded: 0 }
+        Self { id, last: 0, by_address: AHashMap::new(), by_seq: BTreeMap::new(), superseded: 0 }
     }
 
     /// Where the log ends.
@@ -175,7 +174,7 @@ const fn bit(receiver: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::collections::{HashMap, VecDeque};
 
     use proptest::prelude::*;
 
