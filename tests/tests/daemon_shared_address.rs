@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 /// What the nodes of the site share.
 const SHARED: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+/// Within so long of the address's moving a renewal is answered.
+const MOVED_WITHIN: Duration = Duration::from_secs(1);
 /// Time for what a client does when one of its times has come.
 const LATER: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,17 @@ fn wait_address(node: &Node, there: bool) {
         node.wait("it to be shown", &["site", "sync"], |sync| sync["service_addresses_here"] == true)
             .expect("the machine of a node");
     }
+}
+
+/// A client's renewal straight to the shared address, as it comes into the link.
+fn hear_renewal(port: &RawSocket) -> Vec<u8> {
+    let heard = port.receive_where(LATER, |frame| {
+        let to_server = frame.get(12..14)? == [8, 0]
+            && frame.get(30..34)? == SHARED.octets()
+            && frame.get(36..38)? == 67_u16.to_be_bytes();
+        to_server.then(|| frame.to_vec())
+    });
+    heard.expect("the link").expect("a renewal of the client")
 }
 
 /// Waits for word on the link, both ways, that an Ethernet address has the shared address.
@@ -123,11 +136,21 @@ fn a_renewal_straight_to_a_dead_node_is_answered_by_its_neighbour() {
 
     // Its server dies without a word. The kernel of its machine takes the address away by itself.
     let wire = RawSocket::open(&client_ns, "c0").unwrap();
+    let mut renewal = hear_renewal(&RawSocket::open(&link, "pc").unwrap());
     let so_far = client.events().unwrap().iter().filter(|event| event.kind == Kind::Renewed).count();
     cluster.nodes[0].daemon.as_mut().unwrap().kill().unwrap();
     let answered = |node: &Node| Stats::of(node.daemon.as_ref().unwrap()).unwrap();
     let before = answered(&cluster.nodes[1]).renewed_by_daemon();
-    hear_announcements(&wire, [2, 0, 0, 0, 2, 1]);
+    let neighbour = [2, 0, 0, 0, 2, 1];
+    hear_announcements(&wire, neighbour);
+    // The client's own next renewal may be a while away: the last one once more, to where the address is now.
+    renewal[..6].copy_from_slice(&neighbour);
+    wire.send(&renewal).unwrap();
+    let answer = wire.receive_where(MOVED_WITHIN, |frame| {
+        let answers = frame.get(6..12)? == neighbour && frame.get(36..38)? == 68_u16.to_be_bytes();
+        answers.then_some(())
+    });
+    assert!(answer.unwrap().is_some(), "no answer within {MOVED_WITHIN:?}\n{}", cluster.nodes[1].log());
     wait_address(&cluster.nodes[1], true);
     wait_until(AGREED, "the dead node's address to run out", || !has_address(&cluster.nodes[0])).unwrap();
     wait_until(LATER, "a renewal in the neighbour's kernel", || answered(&cluster.nodes[1]).answered() > 0)
