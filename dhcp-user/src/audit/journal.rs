@@ -52,11 +52,26 @@ pub struct Journal {
     files: Files,
     renewals_every: Span,
     told: AHashMap<Ipv4Addr, Told>,
-    /// When the last turn began, and how many renewals were written in it.
-    turn: (Timestamp, u32),
+    turn: Turn,
     /// From when on lines were lost, and how many, until a line says so.
     owed: Option<(Timestamp, u64)>,
     counts: AuditCounts,
+}
+
+/// Half a second's renewals.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    began: Timestamp,
+    written: u32,
+    unwritten: u64,
+}
+
+impl Turn {
+    /// Ends it; what is to be said of those that were not written.
+    fn end(&mut self) -> Option<Line> {
+        let Self { began, unwritten, .. } = std::mem::take(self);
+        (unwritten != 0).then(|| Line { renewals: Some(unwritten), ..Line::new(Kind::Coalesced, began) })
+    }
 }
 
 /// What the log says of a holding.
@@ -89,7 +104,7 @@ impl Journal {
             files: Files::open(settings)?,
             renewals_every: Span::from_secs(settings.renewals_secs.into()),
             told: AHashMap::new(),
-            turn: (Timestamp::ZERO, 0),
+            turn: Turn::default(),
             owed: None,
             counts: AuditCounts::default(),
         })
@@ -103,25 +118,26 @@ impl Journal {
     /// Writes what happened. Never fails: what cannot be written is counted, and said by a later line.
     pub fn write(&mut self, known: Known<'_>, events: &[AuditEvent]) {
         let mut lines = Vec::new();
-        let mut unwritten = 0;
-        if known.now >= self.turn.0 + TURN {
-            self.turn = (known.now, 0);
+        if known.now >= self.turn.began + TURN {
+            lines.extend(self.turn.end());
+            self.turn.began = known.now;
         }
         for event in events {
             match event {
                 AuditEvent::Renewed { address, by, at, until } => {
-                    if *by == Granter::Kernel && self.is_told(*address, known.now) {
+                    let spent = self.turn.written == RENEWALS_MAX;
+                    if (spent || *by == Granter::Kernel) && self.is_told(*address, known.now) {
                         continue;
                     }
-                    if self.turn.1 == RENEWALS_MAX {
-                        unwritten += 1;
+                    if spent {
+                        self.turn.unwritten += 1;
                         self.counts.coalesced += 1;
                         self.told.entry(*address).and_modify(|told| told.since += 1);
                     } else if let Some(lease) = known.leases.get(*address)
                         && (*by != Granter::Node || is_of(lease, *at))
                     {
                         let line = self.renewed(lease, *by, *at, *until, known.now);
-                        self.turn.1 += u32::from(line.is_some());
+                        self.turn.written += u32::from(line.is_some());
                         lines.extend(line);
                     }
                 }
@@ -157,16 +173,14 @@ impl Journal {
                 }),
             }
         }
-        if unwritten != 0 {
-            lines.push(Line { renewals: Some(unwritten), ..Line::new(Kind::Coalesced, known.now) });
-        }
         self.append(known.now, known.wall, lines);
     }
 
     /// Writes lines that are about no lease: a start, a stop, a gap.
     pub fn note(&mut self, now: Timestamp, wall: Timestamp, line: Line) {
         let renewals_secs = (line.event == Kind::Started).then_some(self.renewals_every.as_secs());
-        self.append(now, wall, vec![Line { renewals_secs, ..line }]);
+        let lines = self.turn.end().into_iter().chain([Line { renewals_secs, ..line }]).collect();
+        self.append(now, wall, lines);
     }
 
     /// Whether the log has a line of this holding that is new enough; counts the renewal then. The short way for the kernel's

@@ -75,7 +75,7 @@ pub enum Kind {
     Gap,
     /// Lines between `from` and `to` could not be written, `lines` of them.
     Lost,
-    /// More was renewed at once than lines are written: `renewals` of holdings already on record.
+    /// More was renewed at once than lines are written: `renewals` of holdings whose next renewal is written instead.
     Coalesced,
 }
 

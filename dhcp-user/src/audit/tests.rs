@@ -252,3 +252,37 @@ fn moments_are_read_as_written() {
     assert_eq!(Moment::parse("2025-11-24 16:00:00"), Some(Moment(Timestamp(1_764_000_000_000_000_000))));
     assert_eq!(Moment::parse("yesterday"), None);
 }
+
+#[test]
+fn many_renewals_at_once_take_a_bounded_number_of_lines_and_the_next_ones_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder);
+    let mut journal = Journal::open(&settings).unwrap();
+    let address = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        Ipv4Addr::new(198, 19, high, low)
+    };
+    let leases = |secs| {
+        let lease = move |number| LeaseRecord { address: address(number), ..lease(1, secs) };
+        LeaseTable::from_records((0..10_000).map(lease))
+    };
+    let mut renew = |secs: u64, millis: u64, numbers: std::ops::Range<u16>| {
+        let now = at(secs) + Span::from_millis(millis);
+        let by = Granter::Node;
+        let event = |number| AuditEvent::Renewed { address: address(number), by, at: at(secs), until: now };
+        let events: Vec<AuditEvent> = numbers.map(event).collect();
+        journal.write(Known { leases: &leases(secs), now, wall: now }, &events);
+        journal.counts()
+    };
+    for call in 0..10 {
+        renew(1_000, u64::from(call) * 40, call * 1_000..(call + 1) * 1_000);
+    }
+    assert_eq!(renew(1_000, 499, 0..4_096).lines, 4_096, "those on record are nothing more to tell");
+    // The next half second says first how many were left out; whose renewals come now that were.
+    let counts = renew(1_001, 0, 9_000..9_010);
+    assert_eq!((counts.lines, counts.coalesced), (4_096 + 1 + 10, 5_904 + 4_096));
+    let files = list(&settings.path).unwrap();
+    let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let left_out = text.lines().find(|line| line.contains("\"coalesced\"")).unwrap();
+    assert!(left_out.contains("\"renewals\":5904"), "{left_out}");
+}

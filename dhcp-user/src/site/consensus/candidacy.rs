@@ -5,7 +5,7 @@
 //! that others have, that term is lost and all wait anew; nobody's delegations are renewed meanwhile. So here
 //!
 //! * nobody stands who has heard a leader, or of a candidate, within a lease;
-//! * then the voters have their turns, a slot apart: who is linked with most goes first, and other terms begin with another;
+//! * then those voters that are linked have their turns, a slot apart, and another is the first in the next term;
 //! * whoever's turn it is asks the others first whether they would vote for it, and stands if a majority would (pre-vote:
 //!   D. Ongaro, Consensus: Bridging Theory and Practice, 9.6). Nothing changes by asking: a node that was cut off, or heard
 //!   less than others, costs no term.
@@ -22,8 +22,9 @@ use tokio::{task::JoinSet, time::sleep};
 use super::{LogId, calls::Question, council::Council};
 use crate::site::roster::NodeKey;
 
-/// The parts of an election, in heartbeats. The first holds for the engine too: it votes for nobody within a lease.
-pub(super) const LEASE_HEARTBEATS: u32 = 3;
+/// A lease, in heartbeats; the engine votes for nobody within one. A leader with nothing to say is heard every heartbeat and a half: one
+/// sign of life may be late, as when its disk is slow.
+pub(super) const LEASE_HEARTBEATS: u32 = 4;
 /// Two turns in one heartbeat: by then a candidate's question has come everywhere.
 const TURNS_PER_HEARTBEAT: u32 = 2;
 /// How often it is looked whether it is time.
@@ -65,6 +66,11 @@ impl Candidacy {
         self.heard.map_or(self.changed, |heard| heard.max(self.changed))
     }
 
+    /// Whether it is still time to stand, once the others have answered: it may have voted for another meanwhile.
+    fn may_stand(&mut self, now: Instant, asked: Vote<u64>, vote: Vote<u64>, alone: bool) -> bool {
+        vote == asked && (alone || self.is_quiet(now, vote))
+    }
+
     /// Whether it is time to ask, for a node whose turn is after `before` others. Whoever is alone need not wait.
     fn asks(&mut self, now: Instant, vote: Vote<u64>, before: u32, alone: bool) -> bool {
         let quiet = self.is_quiet(now, vote);
@@ -77,6 +83,16 @@ impl Candidacy {
         }
         asks
     }
+}
+
+/// Who is about to stand.
+struct Candidate {
+    /// Whose votes are needed.
+    sets: Vec<BTreeSet<u64>>,
+    /// Its vote so far.
+    vote: Vote<u64>,
+    /// Whether it is the only voter.
+    alone: bool,
 }
 
 /// How many have their turn before `me`, among those that can be reached: the first of the next term is the second of this.
@@ -113,11 +129,11 @@ impl Council {
     pub(super) fn would_back(&self, end: Option<LogId>) -> bool {
         let vote = self.raft().metrics().borrow().vote;
         let quiet = !self.leads() && self.candidacy().is_quiet(Instant::now(), vote);
-        quiet && self.standing().votes && end >= self.log_end()
+        quiet && self.standing().votes && self.failure().is_none() && end >= self.log_end()
     }
 
-    /// Whether it is this node's turn to ask, and whose votes are needed.
-    fn asks(&self) -> Option<Vec<BTreeSet<u64>>> {
+    /// Whether it is this node's turn to ask, and what then.
+    fn asks(&self) -> Option<Candidate> {
         let (vote, sets) = {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow();
@@ -130,9 +146,9 @@ impl Council {
         if self.leads() || !self.standing().votes || !reached.contains(&me) {
             return None;
         }
-        let before = turn(&reached, me, vote.leader_id().term);
-        let asks = self.candidacy().asks(Instant::now(), vote, before, voters.len() == 1);
-        asks.then_some(sets)
+        let (before, alone) = (turn(&reached, me, vote.leader_id().term), voters.len() == 1);
+        let asks = self.candidacy().asks(Instant::now(), vote, before, alone);
+        asks.then_some(Candidate { sets, vote, alone })
     }
 
     /// Asks who would vote for this node, until that is enough.
@@ -165,10 +181,18 @@ impl Council {
 pub(super) async fn stand(council: Arc<Council>, heartbeat: Duration) {
     while council.failure().is_none() {
         sleep(LOOK_EVERY).await;
-        let Some(sets) = council.asks() else { continue };
-        // An error is the engine's end.
-        if council.is_backed(&sets, heartbeat).await && council.raft().trigger().elect().await.is_err() {
-            return;
+        let Some(Candidate { sets, vote, alone }) = council.asks() else { continue };
+        if !council.is_backed(&sets, heartbeat).await {
+            continue;
+        }
+        let now = council.raft().metrics().borrow().vote;
+        if council.candidacy().may_stand(Instant::now(), vote, now, alone) {
+            if council.raft().trigger().elect().await.is_err() {
+                // The engine has ended.
+                return;
+            }
+            // Until it has voted for itself and been answered.
+            sleep(heartbeat * LEASE_HEARTBEATS).await;
         }
     }
 }
@@ -191,23 +215,27 @@ mod tests {
         let mut candidacy = Candidacy::new(HEARTBEAT, start);
         assert!(!candidacy.is_quiet(start, led));
         candidacy.hear(at(1_000));
-        assert!(!candidacy.asks(at(2_499), led, 0, false));
-        assert!(!candidacy.is_quiet(at(2_499), led));
-        assert!(!candidacy.asks(at(2_999), led, 2, false), "two are before it");
-        assert!(candidacy.is_quiet(at(2_999), led), "so it would vote for one of them");
-        assert!(candidacy.asks(at(3_000), led, 2, false));
-        assert!(!candidacy.asks(at(3_499), led, 2, false), "it has just asked");
+        assert!(!candidacy.asks(at(2_999), led, 0, false));
+        assert!(!candidacy.is_quiet(at(2_999), led));
+        assert!(!candidacy.asks(at(3_499), led, 2, false), "two are before it");
+        assert!(candidacy.is_quiet(at(3_499), led), "so it would vote for one of them");
         assert!(candidacy.asks(at(3_500), led, 2, false));
+        assert!(!candidacy.asks(at(3_999), led, 2, false), "it has just asked");
+        assert!(candidacy.asks(at(4_000), led, 2, false));
+        assert!(candidacy.may_stand(at(4_100), led, led, false));
         // Another stands, and is waited for as a leader is.
         let stands = Vote::new(4, 9);
-        assert!(!candidacy.is_quiet(at(3_600), stands));
-        assert!(!candidacy.asks(at(5_099), stands, 0, false));
-        assert!(candidacy.asks(at(5_100), stands, 0, false));
+        assert!(!candidacy.is_quiet(at(4_200), stands));
+        assert!(!candidacy.may_stand(at(4_200), led, stands, false), "it has voted for the other");
+        assert!(!candidacy.asks(at(6_199), stands, 0, false));
+        assert!(candidacy.asks(at(6_200), stands, 0, false));
         // And so is whoever is elected.
         let elected = Vote::new_committed(4, 9);
-        assert!(!candidacy.asks(at(6_000), elected, 0, false));
-        assert!(!candidacy.is_quiet(at(7_499), elected));
-        assert!(candidacy.is_quiet(at(7_500), elected));
+        assert!(!candidacy.asks(at(7_000), elected, 0, false));
+        assert!(!candidacy.is_quiet(at(8_999), elected));
+        assert!(candidacy.is_quiet(at(9_000), elected));
+        candidacy.hear(at(9_100));
+        assert!(!candidacy.may_stand(at(9_200), elected, elected, false), "it is heard again");
     }
 
     #[test]

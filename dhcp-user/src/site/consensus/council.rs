@@ -44,7 +44,7 @@ use crate::{
 
 /// How often it is looked whether something is to be begun.
 const TEND_EVERY: Duration = Duration::from_millis(200);
-/// What a lease, all turns of a few nodes and an answer take, in heartbeats.
+/// What a lease, the turns of a few nodes and an answer take, in heartbeats.
 const ELECTION_HEARTBEATS: u32 = 6;
 /// How long a newcomer may take to be told everything.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
@@ -124,7 +124,7 @@ fn settings(failover: &Failover) -> Config {
         heartbeat_interval,
         // Here a node stands when `candidacy` says so. What is left of the engine's timer is the lease: its longest election.
         enable_elect: false,
-        election_timeout_min: heartbeat_interval * 2,
+        election_timeout_min: heartbeat_interval * 3,
         election_timeout_max: heartbeat_interval * u64::from(LEASE_HEARTBEATS),
         // A snapshot has up to 4 MB, and the links may be capped.
         install_snapshot_timeout: 60_000,
@@ -283,6 +283,7 @@ impl Council {
                 answer(links, from, number, &done);
             }
             Question::Snapshot { vote, meta, octets } => {
+                self.hear_from(vote);
                 let snapshot = Snapshot { meta, snapshot: Box::new(octets) };
                 let done = self.raft.install_full_snapshot(vote, snapshot).await;
                 answer(links, from, number, &done.map_err(|error| error.to_string()));

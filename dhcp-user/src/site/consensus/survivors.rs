@@ -36,7 +36,7 @@ use crate::site::{majority::Remaining, roster::NodeKey};
 
 /// How long the others are waited for, each time they are asked.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is tried: elections that come to nothing go on meanwhile, and overtake it.
+/// How often it is tried: an election may overtake it.
 const ATTEMPTS: usize = 4;
 /// How long those who are left may take to elect one of them, in the longest an election may take, and at least.
 const ELECTIONS: u32 = 5;

@@ -9,7 +9,7 @@ use super::{
 
 /// The protocol spoken. A node of another version is refused: a cluster is upgraded within one version, and a change to
 /// what goes over links makes a new one.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// What every hello of every version begins with.
 const MAGIC: [u8; 8] = *b"DHCPSITE";
 /// The longest hello taken, octets.
