@@ -151,9 +151,11 @@ fn a_renewal_straight_to_a_dead_node_is_answered_by_its_neighbour() {
         answers.then_some(())
     });
     assert!(answer.unwrap().is_some(), "no answer within {MOVED_WITHIN:?}\n{}", cluster.nodes[1].log());
+    let by_ours = answered(&cluster.nodes[1]).answered();
     wait_address(&cluster.nodes[1], true);
     wait_until(AGREED, "the dead node's address to run out", || !has_address(&cluster.nodes[0])).unwrap();
-    wait_until(LATER, "a renewal in the neighbour's kernel", || answered(&cluster.nodes[1]).answered() > 0)
+    let by_clients = || answered(&cluster.nodes[1]).answered() > by_ours;
+    wait_until(LATER, "the client's renewal in the neighbour's kernel", by_clients)
         .unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", client.output(), cluster.nodes[1].log()));
     renewed(so_far + 1);
     assert_eq!(answered(&cluster.nodes[1]).renewed_by_daemon(), before, "none took the daemon");
