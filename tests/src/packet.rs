@@ -128,8 +128,7 @@ impl Frame {
         Self::request(3, mac).ciaddr(ciaddr).src(ciaddr).dst(server).dst_mac(server_mac)
     }
 
-    /// What an ACK sent straight to a client begins with, up to the subnet mask: the times are those of the lease time,
-    /// half of it and seven eighths.
+    /// What an ACK sent straight to a client begins with, up to the subnet mask; T1 and T2 are what the client takes by itself.
     pub fn ack(
         mac: [u8; 6],
         address: Ipv4Addr,
@@ -150,8 +149,6 @@ impl Frame {
             .yiaddr(address)
             .option(54, &server.octets())
             .option(51, &lease_secs.to_be_bytes())
-            .option(58, &(lease_secs / 2).to_be_bytes())
-            .option(59, &(lease_secs / 8 * 7).to_be_bytes())
             .option(1, &mask)
     }
 

@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::model::{Config, HostIdentity, Policy, Subnet};
 
-/// Names what is hashed and in which order; a change to that must change this, or two builds would agree on the digest
-/// of configurations they understand differently.
-const FORMAT: &[u8] = b"simple-dhcpd configuration digest 1";
+/// Names what is hashed and in which order, and what becomes of it in a reply; a change to either must change this, or two
+/// builds would agree on the digest of configurations they understand differently.
+const FORMAT: &[u8] = b"simple-dhcpd configuration digest 2";
 
 /// SHA-256 over subnets, policies, interfaces' names and configured addresses, and `authoritative`. Leaves out paths,
 /// the fast path's settings, attach modes and sites, which shape no reply, and the order in which the file lists

@@ -7,8 +7,8 @@ use crate::packet::Frame;
 
 /// The longest frame made here, octets.
 pub const FRAME_MAX: usize = 400;
-/// What clients ask for (option 55): what Linux clients do.
-const PARAMETERS: [u8; 10] = [1, 3, 6, 15, 26, 28, 51, 54, 58, 59];
+/// What clients ask for (option 55): what dhclient 4.4 does.
+const PARAMETERS: [u8; 13] = [1, 28, 2, 3, 15, 6, 119, 12, 44, 47, 26, 121, 42];
 
 /// How clients reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

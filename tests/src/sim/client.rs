@@ -311,8 +311,10 @@ impl Client {
 
     fn bind(&mut self, now_ns: u64, message: &Message, rates: &Rates, rng: &mut SmallRng) -> Option<()> {
         let lease_ns = u64::from(message.option_u32(51)?) * SEC;
-        let t1_ns = u64::from(message.option_u32(58)?) * SEC;
-        let t2_ns = u64::from(message.option_u32(59)?) * SEC;
+        // RFC 2131 section 4.4.5: half of it and seven eighths, unless told otherwise.
+        let told_ns = |code| message.option_u32(code).map(|secs| u64::from(secs) * SEC);
+        let t1_ns = told_ns(58).unwrap_or(lease_ns / 2);
+        let t2_ns = told_ns(59).unwrap_or(lease_ns / 8 * 7);
         // RFC 2131 section 4.4.1: a lease counts from when it was first asked for.
         let from_ns = self.asked_ns;
         let held = Held {

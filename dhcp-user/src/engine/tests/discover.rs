@@ -20,12 +20,30 @@ fn an_offer_says_what_the_rfc_wants() {
     assert_eq!(offer.yiaddr, ip(100));
     assert_eq!((offer.ciaddr, offer.siaddr), (Ipv4Addr::UNSPECIFIED, ip(5)));
     // The protocol's own, then the wishes in their order, then what everybody gets; 108 was not asked for.
-    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 1, 6, 3, 42]);
+    assert_eq!(offer.codes(), [53, 54, 51, 1, 6, 3, 42]);
     assert_eq!(offer.get(54).unwrap(), SERVER.octets());
-    assert_eq!((offer.secs(51), offer.secs(58), offer.secs(59)), (3_600, 1_800, 3_150));
+    assert_eq!(offer.secs(51), 3_600);
     assert_eq!(destination(&outcome), Destination::Client { mac: mac(1), yiaddr: ip(100) });
     assert!(outcome.effects.commit.is_empty() && outcome.effects.publish.is_empty());
     assert_eq!(outcome.effects.reply.unwrap().source, SERVER);
+}
+
+#[test]
+fn who_takes_t1_and_t2_by_itself_is_not_told_them_unless_it_asks() {
+    let told = |config: Config, message: Msg| {
+        let offer = read(&Lab::new(config).send(&message));
+        [58, 59].map(|code| offer.get(code).map(|_| offer.secs(code)))
+    };
+    let usual = [Some(1_800), Some(3_150)];
+    assert_eq!(told(three_subnets(), discover(1).with(55, &[1, 3])), [None, None]);
+    assert_eq!(told(three_subnets(), discover(1).with(55, &[1, 59])), usual);
+    assert_eq!(told(three_subnets(), discover(1).with(55, &[58])), usual);
+    assert_eq!(told(three_subnets(), discover(1)), usual, "who names no parameters gets all");
+    for (t1_permille, t2_permille, times) in [(500, 800, (1_800, 2_880)), (250, 875, (900, 3_150))] {
+        let mut config = three_subnets();
+        config.subnets[0].pools[0].policy = Arc::new(Policy { t1_permille, t2_permille, ..policy() });
+        assert_eq!(told(config, discover(1).with(55, &[1, 3])), [Some(times.0), Some(times.1)]);
+    }
 }
 
 #[test]
@@ -233,7 +251,7 @@ fn rapid_commit() {
     let mut lab = Lab::new(three_subnets());
     let outcome = lab.expect(&discover(1).with(80, &[]).with(55, &[3]), SlowReason::AckedRapid);
     let ack = read(&outcome);
-    assert_eq!(ack.codes(), [53, 54, 51, 58, 59, 1, 80, 3, 42]);
+    assert_eq!(ack.codes(), [53, 54, 51, 1, 80, 3, 42]);
     assert_eq!((ack.kind(), ack.yiaddr, outcome.effects.commit.len()), (5, ip(100), 1));
     assert_eq!(destination(&outcome), Destination::Client { mac: mac(1), yiaddr: ip(100) });
     assert_eq!(lab.state(ip(100)), LeaseState::Bound);
