@@ -10,7 +10,7 @@ use crate::{
     time::Span,
 };
 
-fn record(address: u8, client: u8, state: LeaseState, expires: u64) -> LeaseRecord {
+pub(super) fn record(address: u8, client: u8, state: LeaseState, expires: u64) -> LeaseRecord {
     let hardware = HardwareAddress::ethernet([2, 0, 0, 0, 0, client]);
     let expires = Timestamp::ZERO + Span::from_secs(expires);
     LeaseRecord {

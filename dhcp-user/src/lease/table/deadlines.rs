@@ -101,9 +101,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::tests::record, *};
     use crate::{
-        lease::record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
+        lease::record::{LeaseRecord, LeaseState},
         time::Span,
     };
 
@@ -121,20 +121,7 @@ mod tests {
     }
 
     fn bound(number: u8, expires: Timestamp) -> LeaseRecord {
-        let hardware = HardwareAddress::ethernet([2, 0, 0, 0, 0, number]);
-        LeaseRecord {
-            address: Ipv4Addr::new(198, 18, 0, number),
-            state: LeaseState::Bound,
-            client: ClientKey::Hardware(hardware),
-            hardware,
-            hostname: [].into(),
-            relay_information: Box::default(),
-            granted_at: Timestamp::ZERO,
-            expires,
-            horizon: expires,
-            kept_until: Timestamp::ZERO,
-            forms: [None, None],
-        }
+        LeaseRecord { expires, horizon: expires, ..record(number, number, LeaseState::Bound, 0) }
     }
 
     proptest! {

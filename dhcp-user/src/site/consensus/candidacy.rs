@@ -73,9 +73,8 @@ impl Candidacy {
 
     /// Whether it is time to ask, for a node whose turn is after `before` others. Whoever is alone need not wait.
     fn asks(&mut self, now: Instant, vote: Vote<u64>, before: u32, alone: bool) -> bool {
-        let quiet = self.is_quiet(now, vote);
         let turn = self.heartbeat / TURNS_PER_HEARTBEAT * before;
-        let is_turn = quiet && now >= self.quiet_since(now, vote) + self.heartbeat * LEASE_HEARTBEATS + turn;
+        let is_turn = now >= self.quiet_since(now, vote) + self.heartbeat * LEASE_HEARTBEATS + turn;
         let again = self.asked.is_none_or(|asked| now >= asked + self.heartbeat);
         let asks = again && (alone || is_turn);
         if asks {
@@ -178,7 +177,8 @@ impl Council {
 }
 
 /// Stands for election whenever it is time, until consensus ends here.
-pub(super) async fn stand(council: Arc<Council>, heartbeat: Duration) {
+pub(super) async fn stand(council: Arc<Council>) {
+    let heartbeat = council.heartbeat;
     while council.failure().is_none() {
         sleep(LOOK_EVERY).await;
         let Some(Candidate { sets, vote, alone }) = council.asks() else { continue };

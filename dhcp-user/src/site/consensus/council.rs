@@ -98,7 +98,7 @@ pub struct Council {
     nodes: Vec<Node>,
     me: Node,
     votes: AtomicBool,
-    heartbeat: Duration,
+    pub(super) heartbeat: Duration,
     pub(super) candidacy: Mutex<Candidacy>,
     /// What linked nodes said of themselves: whether there is a cluster, and whether they list the same nodes.
     said: Mutex<HashMap<NodeKey, (bool, bool)>>,
@@ -175,7 +175,7 @@ impl Council {
             going_on: tokio::sync::Mutex::default(),
         });
         tokio::spawn(tend(Arc::clone(&council)));
-        tokio::spawn(stand(Arc::clone(&council), heartbeat));
+        tokio::spawn(stand(Arc::clone(&council)));
         Ok(council)
     }
 
