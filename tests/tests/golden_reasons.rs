@@ -15,7 +15,7 @@ use dhcp_tests::{
     },
     packet::Frame,
 };
-use dhcp_user::server::clock;
+use dhcp_user::{fastpath::lease_map::LeaseMap as _, server::clock};
 
 const SECOND_NS: u64 = 1_000_000_000;
 const LEASE_NS: u64 = 3_600 * SECOND_NS;
@@ -194,11 +194,11 @@ fn the_daemon_hears_of_renewals_on_its_own_clock() {
     let mut lab = Lab::new().unwrap();
     let granted = |lab: &Lab| lab.world.core.engine.leases().get(Who::Plain.address()).unwrap().clone();
     let before = granted(&lab);
-    assert!(lab.world.kernel.marks(0).next().is_none());
+    assert!(lab.world.kernel.all_marks().is_empty());
     let from = clock::boot_ns();
     assert_eq!(lab.judge(&Who::Plain.renews().build()).unwrap().reason, Reason::Answered);
     let to = clock::boot_ns();
-    let marks: Vec<_> = lab.world.kernel.marks(0).collect();
+    let marks: Vec<_> = lab.world.kernel.all_marks();
     let [mark] = marks.as_slice() else { panic!("not one mark: {marks:?}") };
     assert_eq!((mark.address, mark.chaddr), (Who::Plain.address(), Who::Plain.mac()));
     assert!((from..=to).contains(&mark.renewed_boot_ns));

@@ -4,7 +4,7 @@
 //! answering from the old ones, then swaps the programs behind the links (one atomic step for each interface) and reads
 //! what the old program renewed to the very end.
 
-use std::{net::Ipv4Addr, os::fd::AsFd, ptr::NonNull};
+use std::{net::Ipv4Addr, ops::Range, os::fd::AsFd, ptr::NonNull};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -98,9 +98,13 @@ pub struct KernelPath {
     pub(super) objects: Vec<(Port, Ebpf)>,
 }
 
-/// Every lease of a map that was renewed at or after `since_boot_ns`.
-pub(super) fn marks(leases: &MappedArray<LeaseEntry>, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
-    (0..leases.len()).filter_map(move |index| {
+/// The leases among `entries` of a map that were renewed at or after `since_boot_ns`.
+pub(super) fn marks(
+    leases: &MappedArray<LeaseEntry>,
+    entries: Range<u32>,
+    since_boot_ns: u64,
+) -> impl Iterator<Item = Mark> {
+    entries.filter_map(move |index| {
         Mark::of(leases.cell(index)?).filter(|mark| mark.renewed_boot_ns >= since_boot_ns)
     })
 }
@@ -328,9 +332,9 @@ impl KernelPath {
         self.leases.at(index)
     }
 
-    /// Every lease the kernel renewed at or after `since_boot_ns`.
-    pub fn marks(&self, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
-        marks(&self.leases, since_boot_ns)
+    /// The leases among `entries` of its map that the kernel renewed at or after `since_boot_ns`.
+    pub fn marks(&self, entries: Range<u32>, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
+        marks(&self.leases, entries, since_boot_ns)
     }
 
     /// The counters, all processors together.

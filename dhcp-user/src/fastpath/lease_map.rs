@@ -1,6 +1,6 @@
 //! What the daemon asks of the kernel's maps while it runs: the seam between the real maps and the simulator's.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, ops::Range};
 
 use dhcp_common::abi::{Answer, LeaseEntry};
 
@@ -26,8 +26,16 @@ pub trait LeaseMap {
     /// When the kernel last renewed a lease, on the boot clock; `None` if it never did.
     fn renewed_boot_ns(&self, address: Ipv4Addr) -> Option<u64>;
 
-    /// Every lease the kernel renewed at or after `since_boot_ns`.
-    fn marks(&self, since_boot_ns: u64) -> Vec<Mark>;
+    /// How many entries the map has.
+    fn len(&self) -> u32;
+
+    /// The leases among `entries` that the kernel renewed at or after `since_boot_ns`.
+    fn marks(&self, entries: Range<u32>, since_boot_ns: u64) -> Vec<Mark>;
+
+    /// Every lease that the kernel ever renewed.
+    fn all_marks(&self) -> Vec<Mark> {
+        self.marks(0..self.len(), 0)
+    }
 
     /// Moves the deadline up to which the kernel answers without hearing from the daemon.
     fn set_authority_until_boot_ns(&mut self, deadline: u64);
@@ -54,8 +62,12 @@ impl LeaseMap for KernelPath {
         Self::renewed_boot_ns(self, address)
     }
 
-    fn marks(&self, since_boot_ns: u64) -> Vec<Mark> {
-        Self::marks(self, since_boot_ns).collect()
+    fn len(&self) -> u32 {
+        self.layout().leases()
+    }
+
+    fn marks(&self, entries: Range<u32>, since_boot_ns: u64) -> Vec<Mark> {
+        Self::marks(self, entries, since_boot_ns).collect()
     }
 
     fn set_authority_until_boot_ns(&mut self, deadline: u64) {

@@ -44,9 +44,9 @@ impl Predecessor {
         Ok(Some(Self { pins: pins.clone(), sets, leases }))
     }
 
-    /// Every lease renewed at or after `since_boot_ns` by a program of any of the maps.
-    pub fn marks(&self, since_boot_ns: u64) -> impl Iterator<Item = Mark> {
-        self.leases.iter().flat_map(move |leases| marks(leases, since_boot_ns))
+    /// Every lease renewed by a program of any of the maps.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> {
+        self.leases.iter().flat_map(|leases| marks(leases, 0..leases.len(), 0))
     }
 
     /// Removes the pins of sets whose programs no link runs; what they say can still be read here. To be called when the

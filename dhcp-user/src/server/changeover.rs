@@ -178,7 +178,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     ) -> Result<Vec<Mark>, ChangeError> {
         side.attach(fresh).map_err(ChangeError::Refused)?;
         side.wait_for_programs().map_err(ChangeError::Refused)?;
-        let marks = self.kernel.as_ref().map(|before| before.marks(0)).unwrap_or_default();
+        let marks = self.kernel.as_ref().map(LeaseMap::all_marks).unwrap_or_default();
         let now = self.timeline.timestamp(side.boot_ns());
         match self.inherit(now, &marks) {
             Ok(()) => Ok(marks),

@@ -8,6 +8,7 @@ use super::{
     cluster::Held,
     core::Core,
     memory::Memory,
+    sweep::{Part, Sweep},
     unsaved::Unsaved,
     work::{Outgoing, Work},
 };
@@ -26,8 +27,6 @@ use crate::{
 
 /// Leases made durable at once when marks move many horizons ahead.
 pub(super) const MARKS_BATCH: usize = 4_096;
-/// A program takes the time before it leaves its mark: a mark may be this much older than a reading that missed it.
-pub const MARK_DELAY: Span = Span::from_millis(100);
 
 /// Why nothing more can be promised.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +74,8 @@ pub struct Keeper<S, K> {
     /// This node, where there are several.
     pub site: Option<Node>,
     pub(super) held: Held,
+    /// How far the kernel's marks are read.
+    pub sweep: Sweep,
     /// What the audit log is to say of what an earlier daemon's program did.
     pub inherited: Vec<AuditEvent>,
 }
@@ -132,6 +133,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             horizons_moved: 0,
             site: None,
             held: Held::default(),
+            sweep: Sweep::default(),
             inherited: Vec::new(),
         }
     }
@@ -309,24 +311,37 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         Ok(aftermath)
     }
 
-    /// Reads the marks the kernel made since the last reading at `since_boot_ns`, and moves the kernel's own deadline to
-    /// `authority` from now.
+    /// Does what is due twice a second: moves the kernel's own deadline to `authority` from now, tries to save what found no
+    /// room, and begins to read the kernel's marks, which [`sweep_on`](Self::sweep_on) ends.
     ///
     /// # Errors
     /// As [`settle`](Self::settle).
-    pub fn sweep(
-        &mut self,
-        boot_ns: u64,
-        since_boot_ns: u64,
-        authority: Span,
-    ) -> Result<Aftermath, KeeperError> {
-        let now = self.timeline.timestamp(boot_ns);
-        let mut aftermath = self.save(now)?;
-        let Some(kernel) = &mut self.kernel else { return Ok(aftermath) };
-        kernel.set_authority_until_boot_ns(boot_ns.saturating_add(authority.0));
-        let marks = kernel.marks(since_boot_ns.saturating_sub(MARK_DELAY.0));
-        aftermath.append(self.take_marks(now, &marks)?);
+    pub fn sweep(&mut self, boot_ns: u64, authority: Span) -> Result<Aftermath, KeeperError> {
+        let mut aftermath = self.save(self.timeline.timestamp(boot_ns))?;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.set_authority_until_boot_ns(boot_ns.saturating_add(authority.0));
+            self.sweep.begin(boot_ns);
+            aftermath.append(self.sweep_on(boot_ns)?);
+        }
         Ok(aftermath)
+    }
+
+    /// Whether there are marks left to read.
+    pub const fn is_sweeping(&self) -> bool {
+        self.sweep.is_under_way()
+    }
+
+    /// Reads some of the marks the kernel has made.
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle).
+    pub fn sweep_on(&mut self, boot_ns: u64) -> Result<Aftermath, KeeperError> {
+        let Some(kernel) = &self.kernel else { return Ok(Aftermath::default()) };
+        let Some(Part { entries, since_boot_ns }) = self.sweep.next(kernel.len()) else {
+            return Ok(Aftermath::default());
+        };
+        let marks = kernel.marks(entries, since_boot_ns);
+        self.take_marks(self.timeline.timestamp(boot_ns), &marks)
     }
 
     /// Fills a new kernel's maps with all that is known.

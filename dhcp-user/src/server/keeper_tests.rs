@@ -1,6 +1,6 @@
 //! What the simulator found broken in the keeper and the start around it, told as short as it can be.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv4Addr, ops::Range, sync::Arc};
 
 use dhcp_common::{
     abi::{Answer, Control, LeaseEntry},
@@ -57,7 +57,11 @@ impl LeaseMap for Map {
         self.renewed_boot_ns.get(&address).copied()
     }
 
-    fn marks(&self, _: u64) -> Vec<Mark> {
+    fn len(&self) -> u32 {
+        0
+    }
+
+    fn marks(&self, _: Range<u32>, _: u64) -> Vec<Mark> {
         Vec::new()
     }
 
@@ -189,7 +193,7 @@ fn a_lease_that_found_no_room_is_published_when_it_is_durable() {
     let _ = keeper.settle(now, again).unwrap();
     assert_eq!(published(&keeper), before);
     let sweep = |keeper: &mut Keeper<MemoryStore, Map>, secs: u64| {
-        let _ = keeper.sweep(secs * SEC, 0, Span::from_secs(60)).unwrap();
+        let _ = keeper.sweep(secs * SEC, Span::from_secs(60)).unwrap();
         keeper.store.durable().leases[&address].horizon
     };
     let durable = sweep(&mut keeper, 111);

@@ -4,6 +4,7 @@
 //! * [`learn`]: what the kernel is to be taught of a client's renewals.
 //! * [`work`]: what must be done, in the order that keeps promises.
 //! * [`keeper`]: does the work on store and kernel, in that order; the simulator runs it too.
+//! * [`sweep`]: how far the kernel's marks are read.
 //! * [`unsaved`]: what found no room on the disk, and whom that must be kept from.
 //! * `cluster`: the keeper as one of several nodes.
 //! * [`memory`]: what of the store still holds under today's configuration.
@@ -45,6 +46,7 @@ mod shared_address;
 mod sites;
 mod slice;
 pub mod start;
+pub mod sweep;
 pub mod takeover;
 pub mod tap;
 pub mod unsaved;

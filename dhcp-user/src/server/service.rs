@@ -177,7 +177,7 @@ impl Service {
         slice::ask_for_short_ones();
         let mut next_sweep = Instant::now();
         let mut clocks = ClockWatch::just_noted();
-        let (mut swept_until_boot_ns, mut stop_at) = (0, None);
+        let mut stop_at = None;
         let mut sealing = Sealing::new(self.keeper.commits, Instant::now());
         let inherited = std::mem::take(&mut self.keeper.inherited);
         self.record(&inherited);
@@ -188,11 +188,11 @@ impl Service {
             if sealing.is_due(self.keeper.commits, Instant::now()) {
                 self.keeper.store.seal()?;
             }
-            if Instant::now() >= next_sweep || stop {
-                let since = swept_until_boot_ns;
-                swept_until_boot_ns = clock::boot_ns();
-                self.sweep(since)?;
+            if Instant::now() >= next_sweep {
+                self.sweep()?;
                 next_sweep = Instant::now() + SWEEP_EVERY;
+            } else if self.keeper.is_sweeping() {
+                self.sweep_on()?;
             }
             self.look_at_clocks(&mut clocks)?;
             if stop {
@@ -227,11 +227,12 @@ impl Service {
 
     /// Takes up what has come in and does the work; whether it was told to stop.
     fn take_events(&mut self) -> Result<bool, KeeperError> {
-        let busy = self.keeper.core.engine.is_probing() || self.keeper.has_untaught();
-        let idle = match (self.queries.is_empty(), busy) {
-            (false, _) => Duration::ZERO,
-            (true, true) => IDLE_SOON,
-            (true, false) => IDLE,
+        let idle = if !self.queries.is_empty() || self.keeper.is_sweeping() {
+            Duration::ZERO
+        } else if self.keeper.core.engine.is_probing() || self.keeper.has_untaught() {
+            IDLE_SOON
+        } else {
+            IDLE
         };
         let mut next = match self.events.recv_timeout(idle) {
             Ok(event) => Some(event),
@@ -329,8 +330,8 @@ impl Service {
         }
     }
 
-    /// Reads the kernel's messages and marks.
-    fn sweep(&mut self, since_boot_ns: u64) -> Result<(), KeeperError> {
+    /// Reads the kernel's messages and begins to read its marks.
+    fn sweep(&mut self) -> Result<(), KeeperError> {
         self.loggers.iter_mut().for_each(EbpfLogger::flush);
         if let Some(kernel) = &self.keeper.kernel {
             let failed = kernel.counters()?.write_failed;
@@ -344,7 +345,25 @@ impl Service {
         }
         self.alarm();
         self.mend_fast_path();
-        let aftermath = self.keeper.sweep(clock::boot_ns(), since_boot_ns, self.authority)?;
+        let aftermath = self.keeper.sweep(clock::boot_ns(), self.authority)?;
+        self.finish(aftermath);
+        Ok(())
+    }
+
+    /// Reads all marks there are, so that who starts next knows them.
+    fn sweep_to_the_end(&mut self) -> Result<(), KeeperError> {
+        while self.keeper.is_sweeping() {
+            self.sweep_on()?;
+        }
+        self.sweep()?;
+        while self.keeper.is_sweeping() {
+            self.sweep_on()?;
+        }
+        Ok(())
+    }
+
+    fn sweep_on(&mut self) -> Result<(), KeeperError> {
+        let aftermath = self.keeper.sweep_on(clock::boot_ns())?;
         self.finish(aftermath);
         Ok(())
     }
@@ -352,6 +371,7 @@ impl Service {
     fn stop(mut self) -> Result<(), KeeperError> {
         self.end_tap();
         self.shared = None;
+        self.sweep_to_the_end()?;
         self.keeper.note_time(clock::boot_ns(), clock::wall_ns())?;
         if let Some(journal) = &mut self.journal {
             let now = self.clock.now();

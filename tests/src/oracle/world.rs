@@ -14,6 +14,7 @@ use dhcp_user::{
     fastpath::{
         kernel::{KernelPath, Port, Settings},
         layout::Layout,
+        lease_map::LeaseMap as _,
         pins::PinDirectory,
     },
     net::packet_socket::ReceivedFrame,
@@ -178,7 +179,7 @@ impl World {
     ///
     /// When the kernel refuses.
     pub fn sweep(&mut self) -> Result<()> {
-        let marks: Vec<_> = self.kernel.marks(0).collect();
+        let marks: Vec<_> = self.kernel.all_marks();
         let mut work = Work::default();
         for mark in &marks {
             self.core.renewed(self.clock.now(), mark, self.clock.timeline(), &mut work);

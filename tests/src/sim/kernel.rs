@@ -2,7 +2,7 @@
 //! stand still between its decision and its deed, as one on a processor that was taken away does: what the daemon
 //! withdraws in the meantime it still answers.
 
-use std::{cell::UnsafeCell, net::Ipv4Addr, ptr::NonNull};
+use std::{cell::UnsafeCell, net::Ipv4Addr, ops::Range, ptr::NonNull};
 
 use dhcp_common::{
     abi::{Answer, Block, Control, LeaseEntry},
@@ -96,8 +96,12 @@ impl LeaseMap for KernelMaps {
         Some(cell.renewed_boot_ns()).filter(|&at| at != 0 && cell.address() == address.octets())
     }
 
-    fn marks(&self, since_boot_ns: u64) -> Vec<Mark> {
-        let all = (0..self.layout.leases()).filter_map(|index| Mark::of(self.cell(index)?));
+    fn len(&self) -> u32 {
+        self.layout.leases()
+    }
+
+    fn marks(&self, entries: Range<u32>, since_boot_ns: u64) -> Vec<Mark> {
+        let all = entries.filter_map(|index| Mark::of(self.cell(index)?));
         all.filter(|mark| mark.renewed_boot_ns >= since_boot_ns).collect()
     }
 
@@ -339,9 +343,14 @@ impl LeaseMap for SimMap {
         lock(&self.shared).kernel.maps.get(self.id)?.renewed_boot_ns(address)
     }
 
-    fn marks(&self, since_boot_ns: u64) -> Vec<Mark> {
+    fn len(&self) -> u32 {
+        lock(&self.shared).kernel.maps.get(self.id).map_or(0, LeaseMap::len)
+    }
+
+    fn marks(&self, entries: Range<u32>, since_boot_ns: u64) -> Vec<Mark> {
         let world = lock(&self.shared);
-        world.kernel.maps.get(self.id).map(|maps| maps.marks(since_boot_ns)).unwrap_or_default()
+        let maps = world.kernel.maps.get(self.id);
+        maps.map(|maps| maps.marks(entries, since_boot_ns)).unwrap_or_default()
     }
 
     fn set_authority_until_boot_ns(&mut self, deadline: u64) {

@@ -10,6 +10,7 @@ use dhcp_user::{
     net::packet_socket::ReceivedFrame,
     server::{
         keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
+        sweep::Sweep,
         takeover::{Succession, remember},
         work::{Outgoing, Work},
     },
@@ -23,13 +24,15 @@ use super::{
     planted::Planted,
     reload::reload,
     scenario::{MS, SEC},
-    start::{ANCHOR_EVERY_NS, Ended, SWEEP_EVERY_NS, found, surroundings},
+    start::{ANCHOR_EVERY_NS, Ended, SWEEP_EVERY_NS, SWEEP_PART, found, surroundings},
     store::SimStore,
     world::{Event, Input, Shadow, Shared, lock},
 };
 
 /// How long until it is tried again when there was no room for it.
 const ANCHOR_AGAIN_NS: u64 = SEC;
+/// How long a part of the marks takes to read.
+const SWEEP_PART_NS: u64 = MS / 4;
 const INPUTS_MAX: usize = 1_024;
 /// How long a client that keeps asking in the calm may be without an address while there are some free.
 const PATIENCE_NS: u64 = 150 * SEC;
@@ -43,7 +46,6 @@ pub struct Node {
     authority: Span,
     next_sweep_ns: u64,
     next_anchor_ns: u64,
-    swept_until_boot_ns: u64,
     /// Boot clock and wall clock at the last look.
     clocks_seen: (u64, u64),
     started_ns: u64,
@@ -83,6 +85,7 @@ impl Node {
         let earlier = lock(shared).kernel.sets.clone();
         let mut succession =
             SimSuccession { shared: Arc::clone(shared), config: Arc::clone(config), earlier, fresh: None };
+        keeper.sweep = Sweep::in_parts_of(SWEEP_PART);
         keeper.take_over(&mut succession, authority)?;
         let now_ns = lock(shared).now_ns;
         let mut node = Self {
@@ -93,7 +96,6 @@ impl Node {
             authority,
             next_sweep_ns: now_ns,
             next_anchor_ns: now_ns + ANCHOR_EVERY_NS,
-            swept_until_boot_ns: 0,
             clocks_seen: (0, 0),
             started_ns: now_ns,
             full_ns: vec![0; config.subnets.len()],
@@ -170,7 +172,8 @@ impl Node {
         if hang_ns > world.now_ns {
             world.run_until(hang_ns, false);
         }
-        let until_ns = self.next_sweep_ns.max(world.now_ns);
+        let part_ns = if self.keeper.is_sweeping() { world.now_ns + SWEEP_PART_NS } else { u64::MAX };
+        let until_ns = self.next_sweep_ns.max(world.now_ns).min(part_ns);
         world.run_until(until_ns, true);
         world.shadowing = false;
         // Frames that are a moment apart share a turn.
@@ -232,10 +235,11 @@ impl Node {
             (world.now_ns, world.boot_ns())
         };
         if now_ns < self.next_sweep_ns {
+            let aftermath = self.keeper.sweep_on(boot_ns)?;
+            self.finish(aftermath, now_ns);
             return Ok(());
         }
-        let since = std::mem::replace(&mut self.swept_until_boot_ns, boot_ns);
-        let aftermath = self.keeper.sweep(boot_ns, since, self.authority)?;
+        let aftermath = self.keeper.sweep(boot_ns, self.authority)?;
         self.finish(aftermath, now_ns);
         let now_ns = lock(&self.shared).now_ns;
         self.next_sweep_ns = now_ns + SWEEP_EVERY_NS;
@@ -341,7 +345,7 @@ impl Succession for SimSuccession {
         let marks = if world.planted == Some(Planted::LostMark) {
             Vec::new()
         } else {
-            earlier.flat_map(|maps| maps.marks(0)).collect()
+            earlier.flat_map(|maps| maps.all_marks()).collect()
         };
         (!self.earlier.is_empty()).then_some(marks)
     }

@@ -24,6 +24,8 @@ use super::{
 
 /// As `server::service` has it.
 pub const SWEEP_EVERY_NS: u64 = 500 * MS;
+/// Marks read at once: fewer than there are, as with a large map.
+pub const SWEEP_PART: u32 = 5;
 /// As `server::service` has it.
 pub const ANCHOR_EVERY_NS: u64 = 60 * SEC;
 /// What a right wall clock shows at the start.

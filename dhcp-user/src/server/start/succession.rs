@@ -59,7 +59,7 @@ impl Succession for KernelSuccession<'_> {
     }
 
     fn predecessor_marks(&self) -> Option<Vec<Mark>> {
-        Some(self.predecessor.as_ref()?.marks(0).collect())
+        Some(self.predecessor.as_ref()?.marks().collect())
     }
 
     fn load(&mut self, control: &Control) -> Result<KernelPath, FastPathError> {
@@ -73,7 +73,7 @@ impl Succession for KernelSuccession<'_> {
 
     fn attach(&mut self, path: &mut KernelPath) -> Result<(), FastPathError> {
         // What the old program renewed is the new one's to show.
-        self.predecessor.iter().flat_map(|old| old.marks(0)).for_each(|mark| path.carry_mark(&mark));
+        self.predecessor.iter().flat_map(|old| old.marks()).for_each(|mark| path.carry_mark(&mark));
         self.modes = attach(path)?;
         Ok(())
     }

@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::Ipv4Addr,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,6 +17,7 @@ use dhcp_user::{
     server::{
         keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
         memory::meta,
+        sweep::Sweep,
         takeover::{Succession, remember},
         work::{Outgoing, Work},
     },
@@ -34,7 +36,7 @@ use crate::{
     sim::{
         kernel::KernelMaps,
         scenario::{MS, SEC},
-        start::{ANCHOR_EVERY_NS, Ended, SWEEP_EVERY_NS, WALL_NS, found, surroundings},
+        start::{ANCHOR_EVERY_NS, Ended, SWEEP_EVERY_NS, SWEEP_PART, WALL_NS, found, surroundings},
     },
 };
 
@@ -127,8 +129,12 @@ impl LeaseMap for Maps {
         self.lock().renewed_boot_ns(address)
     }
 
-    fn marks(&self, since_boot_ns: u64) -> Vec<Mark> {
-        self.lock().marks(since_boot_ns)
+    fn len(&self) -> u32 {
+        self.lock().len()
+    }
+
+    fn marks(&self, entries: Range<u32>, since_boot_ns: u64) -> Vec<Mark> {
+        self.lock().marks(entries, since_boot_ns)
     }
 
     fn set_authority_until_boot_ns(&mut self, deadline: u64) {
@@ -187,7 +193,6 @@ pub struct Machine {
     asked_ns: HashMap<u32, VecDeque<u64>>,
     next_sweep_ns: u64,
     next_anchor_ns: u64,
-    swept_until_boot_ns: u64,
 }
 
 /// What a turn came to.
@@ -229,7 +234,6 @@ impl Machine {
             asked_ns: HashMap::new(),
             next_sweep_ns: 0,
             next_anchor_ns: 0,
-            swept_until_boot_ns: 0,
         }
     }
 
@@ -283,13 +287,13 @@ impl Machine {
             attached: self.maps.take(),
         };
         let authority = Span::from_secs(config.fastpath.authority_secs.into());
+        keeper.sweep = Sweep::in_parts_of(SWEEP_PART);
         let done = keeper.take_over(&mut succession, authority);
         (self.maps, self.pinned) = (succession.attached, succession.pinned);
         done?;
         keeper.note_time(self.boot_ns(now_ns), self.wall_ns(now_ns)).map_err(KeeperError::from)?;
         self.keeper = Some(keeper);
         (self.next_sweep_ns, self.next_anchor_ns) = (now_ns, now_ns + ANCHOR_EVERY_NS);
-        self.swept_until_boot_ns = 0;
         Ok(())
     }
 
@@ -401,9 +405,10 @@ impl Machine {
         done.send.extend(hasty);
         if now_ns >= self.next_sweep_ns {
             let authority = Span::from_secs(keeper.core.engine.config().fastpath.authority_secs.into());
-            let since = std::mem::replace(&mut self.swept_until_boot_ns, boot_ns);
-            done.append(keeper.sweep(boot_ns, since, authority)?);
+            done.append(keeper.sweep(boot_ns, authority)?);
             self.next_sweep_ns = now_ns + SWEEP_EVERY_NS;
+        } else {
+            done.append(keeper.sweep_on(boot_ns)?);
         }
         done.append(keeper.site_turn(now)?);
         if now_ns >= self.next_anchor_ns {
@@ -433,7 +438,7 @@ impl Succession for Predecessor {
     }
 
     fn predecessor_marks(&self) -> Option<Vec<Mark>> {
-        let marks = self.pinned.iter().flat_map(|maps| maps.marks(0)).collect();
+        let marks = self.pinned.iter().flat_map(|maps| maps.all_marks()).collect();
         (!self.pinned.is_empty()).then_some(marks)
     }
 

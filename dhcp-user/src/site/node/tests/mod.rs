@@ -13,6 +13,7 @@ mod silence;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::Range,
     sync::Arc,
 };
 
@@ -65,7 +66,11 @@ impl LeaseMap for Maps {
         None
     }
 
-    fn marks(&self, _: u64) -> Vec<Mark> {
+    fn len(&self) -> u32 {
+        0
+    }
+
+    fn marks(&self, _: Range<u32>, _: u64) -> Vec<Mark> {
         Vec::new()
     }
 
