@@ -2,9 +2,11 @@
 //! a promise (RFC 2131 section 3.1): losing one costs its client another round.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
 };
+
+use ahash::AHashMap;
 
 use crate::{
     lease::record::ClientKey,
@@ -29,7 +31,7 @@ struct Offer {
 #[derive(Clone, Default)]
 pub(super) struct Offers {
     by_address: BTreeMap<Ipv4Addr, Offer>,
-    by_client: HashMap<(usize, ClientKey), Ipv4Addr>,
+    by_client: AHashMap<(usize, ClientKey), Ipv4Addr>,
     ends: BTreeSet<(Timestamp, Ipv4Addr)>,
     ends_by_subnet: BTreeSet<(usize, Timestamp, Ipv4Addr)>,
 }

@@ -10,6 +10,7 @@ mod deadlines;
 mod handles;
 mod lists;
 mod search;
+mod slots;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,13 +18,13 @@ use std::{
 };
 
 use ahash::RandomState;
-use hashbrown::HashTable;
 use ipnet::Ipv4Net;
 
 pub use self::search::Search;
 use self::{
     deadlines::{Deadlines, Tick},
     handles::{Handle, Handles},
+    slots::Slots,
 };
 use super::{
     record::{ClientKey, HardwareAddress, LeaseRecord, LeaseState},
@@ -106,8 +107,8 @@ impl StateCounts {
 pub struct LeaseTable {
     chunks: Vec<Vec<Entry>>,
     len: u32,
-    by_address: HashTable<u32>,
-    by_client: HashTable<u32>,
+    by_address: Slots,
+    by_client: Slots,
     in_order: BTreeSet<Ipv4Addr>,
     /// The addresses that are found by no client.
     unindexed: BTreeSet<Ipv4Addr>,
@@ -233,7 +234,7 @@ impl LeaseTable {
 
     /// Perhaps some others.
     fn with_client_hash(&self, hash: u64) -> impl Iterator<Item = &LeaseRecord> {
-        self.by_client.iter_hash(hash).filter_map(|slot| Some(&self.entry(*slot)?.record))
+        self.by_client.under(hash).filter_map(|slot| Some(&self.entry(slot)?.record))
     }
 
     /// The lease a client has or last had within a prefix: bound ones before those on their way out before free ones,
@@ -309,7 +310,7 @@ impl LeaseTable {
                 });
                 let (chunks, hasher) = (&self.chunks, &self.hasher);
                 let hash = hasher.hash_one(address);
-                self.by_address.insert_unique(hash, slot, |&other| {
+                self.by_address.insert(hash, slot, |&other| {
                     entry_in(chunks, other).map_or(0, |entry| hasher.hash_one(entry.record.address))
                 });
                 self.index_client(slot);
@@ -385,7 +386,7 @@ impl LeaseTable {
 
     fn slot(&self, address: Ipv4Addr) -> Option<u32> {
         let same = |&slot: &u32| self.entry(slot).is_some_and(|entry| entry.record.address == address);
-        self.by_address.find(self.hasher.hash_one(address), same).copied()
+        self.by_address.find(self.hasher.hash_one(address), same)
     }
 
     fn entry(&self, slot: u32) -> Option<&Entry> {
@@ -415,10 +416,7 @@ impl LeaseTable {
             self.unindexed.remove(&entry.record.address);
             return;
         }
-        let hash = self.hasher.hash_one(&entry.record.client);
-        if let Ok(found) = self.by_client.find_entry(hash, |&other| other == slot) {
-            found.remove();
-        }
+        self.by_client.remove(self.hasher.hash_one(&entry.record.client), slot);
     }
 
     fn index_client(&mut self, slot: u32) {
@@ -429,7 +427,7 @@ impl LeaseTable {
             return;
         }
         let hash = hasher.hash_one(&entry.record.client);
-        self.by_client.insert_unique(hash, slot, |&other| {
+        self.by_client.insert(hash, slot, |&other| {
             entry_in(chunks, other).map_or(0, |entry| hasher.hash_one(&entry.record.client))
         });
     }

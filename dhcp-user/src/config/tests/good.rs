@@ -157,7 +157,7 @@ fn the_digest_tells_what_shapes_replies_and_nothing_else() {
     let before = digest(&good(&dhcp(LEVELS)));
     assert_eq!(
         before[..8],
-        [135, 228, 118, 134, 209, 180, 123, 155],
+        [160, 231, 225, 39, 23, 120, 115, 7],
         "the digest of one configuration must stay the same between builds"
     );
     let with = |from: &str, to: &str| {

@@ -122,7 +122,7 @@ fn crowded_out_options_move_to_file_and_sname() {
     let (reply, omitted, len) = ask(&mut lab, |message| message);
     assert_eq!(omitted, Omitted::default());
     assert_eq!(reply.get(52).unwrap(), [3]);
-    assert_eq!(reply.codes()[..reply.main], [53, 54, 51, 1, 52, 200]);
+    assert_eq!(reply.codes()[..reply.main], [53, 54, 51, 1, 52, 200, 203]);
     for (code, len) in [(200, 250), (201, 100), (202, 50), (203, 20)] {
         assert_eq!(reply.get(code).unwrap().len(), len, "{code}");
     }
