@@ -319,28 +319,16 @@ impl Service {
         effects.ok_or(ActError::NotBound)
     }
 
-    /// Settles work, finishes what that leaves to do, and tells whoever follows what became of leases; whether anything
-    /// was made durable.
+    /// Settles work and [concludes](Self::conclude) it; whether anything was made durable.
     ///
     /// # Errors
     /// As [`Keeper::settle`](super::keeper::Keeper::settle).
-    pub(super) fn settle(
-        &mut self,
-        now: Timestamp,
-        mut work: Work,
-    ) -> Result<bool, super::keeper::KeeperError> {
-        let offers = work.take_offers();
-        if !offers.is_empty() {
-            self.outbox.send(offers);
-        }
-        let (commits, changed) = (self.keeper.commits, work.batch.leases.clone());
+    pub(super) fn settle(&mut self, now: Timestamp, work: Work) -> Result<bool, super::keeper::KeeperError> {
+        self.land()?;
+        let commits = self.keeper.commits;
         let aftermath = self.keeper.settle(now, work)?;
-        self.finish(aftermath);
-        let durable = self.keeper.commits != commits;
-        if durable && !changed.is_empty() {
-            self.feed.leases(now, changed);
-        }
-        Ok(durable)
+        self.conclude(aftermath);
+        Ok(self.keeper.commits != commits)
     }
 }
 

@@ -5,6 +5,7 @@
 use std::{collections::HashMap, net::Ipv4Addr};
 
 use super::{
+    begun::Begun,
     cluster::Held,
     core::Core,
     memory::Memory,
@@ -12,6 +13,8 @@ use super::{
     unsaved::Unsaved,
     work::{Outgoing, Work},
 };
+use dhcp_common::abi::LeaseEntry;
+
 use crate::{
     audit::AuditEvent,
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
@@ -74,6 +77,7 @@ pub struct Keeper<S, K> {
     /// This node, where there are several.
     pub site: Option<Node>,
     pub(super) held: Held,
+    pub(super) begun: Option<Begun>,
     /// How far the kernel's marks are read.
     pub sweep: Sweep,
     /// What the audit log is to say of what an earlier daemon's program did.
@@ -92,6 +96,8 @@ pub struct Withdrawal {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Aftermath {
+    /// Leases that were changed here, durably.
+    pub changed: Vec<LeaseRecord>,
     /// For the audit log, before anything is sent.
     pub audit: Vec<AuditEvent>,
     /// Questions to send.
@@ -107,6 +113,7 @@ pub struct Aftermath {
 impl Aftermath {
     /// Adds what came after.
     pub fn append(&mut self, other: Self) {
+        self.changed.extend(other.changed);
         self.audit.extend(other.audit);
         self.ask.extend(other.ask);
         self.send.extend(other.send);
@@ -133,40 +140,31 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
             horizons_moved: 0,
             site: None,
             held: Held::default(),
+            begun: None,
             sweep: Sweep::default(),
             inherited: Vec::new(),
         }
     }
 
-    /// Does the work, in order. What freed addresses ask for in turn (without a fast path) is done too.
+    /// Does the work, in order, behind what was [begun](Self::begin). What freed addresses ask for in turn (without a fast
+    /// path) is done too.
     ///
     /// # Errors
     /// If the store or the kernel fail: then nothing more may be promised.
     pub fn settle(&mut self, now: Timestamp, work: Work) -> Result<Aftermath, KeeperError> {
-        let mut aftermath = Aftermath::default();
+        let mut aftermath = self.end()?;
         let (mut work, mut promised) = (work, false);
+        let mut send = Vec::new();
         while !work.is_empty() {
             let (mut next, mut durable) = (Work::default(), true);
             if !work.batch.is_empty() || !work.adopted.is_empty() {
                 let own = work.batch.leases.len();
                 work.batch.leases.append(&mut work.adopted);
-                for index in std::mem::take(&mut self.unsaved_answers) {
-                    if let Some(answer) = self.core.learner.answers.get(index) {
-                        work.add_answer(index, encode_answer(answer));
-                    }
-                }
+                self.bring_unsaved_answers(&mut work);
                 if self.commit(&work.batch)? {
                     self.unsaved.saved(&work.batch.leases);
                 } else {
-                    self.unsaved.refused(now, &work.batch.leases, own);
-                    self.store_refusals += work.send.len() as u64;
-                    self.unsaved_answers = work.answers;
-                    // What the kernel forgets promises nothing, and who waits for it must not take it for done.
-                    work.withdraw.retain(|address| !work.replaced.contains(address));
-                    work.replaced.iter().for_each(|address| self.core.engine.not_replaced(*address));
-                    work.audit.retain(AuditEvent::stands_unsaved);
-                    let (withdraw, audit) = (work.withdraw, work.audit);
-                    (work, durable) = (Work { withdraw, audit, ..Work::default() }, false);
+                    (work, durable) = (self.refuse(now, own, work), false);
                 }
                 work.batch.leases.truncate(own);
                 if own != 0 && durable {
@@ -181,16 +179,41 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 site.settled(now, durable);
                 site.withdrawing(&work.withdraw);
             }
-            self.tell_kernel(now, &work, &mut next, &mut aftermath)?;
+            let entries = self.entries(&work.publish);
+            self.tell_kernel(now, &work, &entries, &mut next, &mut aftermath)?;
+            aftermath.changed.append(&mut work.batch.leases);
             aftermath.audit.extend(work.audit);
             aftermath.ask.extend(work.ask);
-            aftermath.send.extend(work.send);
+            send.extend(work.send);
             work = next;
         }
         if promised {
-            aftermath.send = self.hold_replies(now, std::mem::take(&mut aftermath.send));
+            send = self.hold_replies(now, send);
         }
+        aftermath.send.extend(send);
         Ok(aftermath)
+    }
+
+    /// Puts answers that found no room before into the work.
+    pub(super) fn bring_unsaved_answers(&mut self, work: &mut Work) {
+        for index in std::mem::take(&mut self.unsaved_answers) {
+            if let Some(answer) = self.core.learner.answers.get(index) {
+                work.add_answer(index, encode_answer(answer));
+            }
+        }
+    }
+
+    /// What is left of work that found no room on the disk, the first `own` of whose leases were changed here.
+    pub(super) fn refuse(&mut self, now: Timestamp, own: usize, mut work: Work) -> Work {
+        self.unsaved.refused(now, &work.batch.leases, own);
+        self.store_refusals += work.send.len() as u64;
+        self.unsaved_answers = work.answers;
+        // What the kernel forgets promises nothing, and who waits for it must not take it for done.
+        work.withdraw.retain(|address| !work.replaced.contains(address));
+        work.replaced.iter().for_each(|address| self.core.engine.not_replaced(*address));
+        work.audit.retain(AuditEvent::stands_unsaved);
+        let (withdraw, audit) = (work.withdraw, work.audit);
+        Work { withdraw, audit, ..Work::default() }
     }
 
     /// Tries again to make durable what found no room on the disk; only then kernel and other nodes hear of it.
@@ -215,7 +238,13 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// # Errors
     /// If nobody knows what is durable.
     pub fn commit(&mut self, batch: &Batch) -> Result<bool, StoreError> {
-        match self.store.commit_in_parts(batch) {
+        let done = self.store.commit_in_parts(batch);
+        self.committed(done)
+    }
+
+    /// What [`commit`](Self::commit) makes of what the store says.
+    pub(super) fn committed(&mut self, done: Result<(), StoreError>) -> Result<bool, StoreError> {
+        match done {
             Ok(()) => {
                 self.commits += 1;
                 Ok(true)
@@ -228,10 +257,20 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         }
     }
 
-    fn tell_kernel(
+    /// What the kernel is to know of addresses, as the engine has them now; nothing without a kernel.
+    pub(super) fn entries(&self, publish: &[Ipv4Addr]) -> Vec<(Ipv4Addr, Option<LeaseEntry>)> {
+        if self.kernel.is_none() {
+            return Vec::new();
+        }
+        publish.iter().map(|&address| (address, self.core.entry(address, &self.timeline))).collect()
+    }
+
+    /// Tells the kernel what is durable: answers, then entries, then what it must forget.
+    pub(super) fn tell_kernel(
         &mut self,
         now: Timestamp,
         work: &Work,
+        entries: &[(Ipv4Addr, Option<LeaseEntry>)],
         next: &mut Work,
         aftermath: &mut Aftermath,
     ) -> Result<(), FastPathError> {
@@ -250,14 +289,14 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 kernel.put_answer(index, answer)?;
             }
         }
-        for &address in work.publish.iter().filter(|address| !self.unsaved.contains(**address)) {
-            match self.core.entry(address, &self.timeline) {
+        for (address, entry) in entries.iter().filter(|(address, _)| !self.unsaved.contains(*address)) {
+            match entry {
                 Some(entry) => {
                     // A withdrawal before this says nothing of the entry from here on.
-                    self.withdrawals.remove(&address);
-                    kernel.publish(&entry);
+                    self.withdrawals.remove(address);
+                    kernel.publish(entry);
                 }
-                None => kernel.withdraw(address),
+                None => kernel.withdraw(*address),
             }
         }
         for &address in &work.withdraw {
@@ -306,7 +345,8 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
                 self.core.renewed(now, mark, &self.timeline, &mut work);
             }
             self.horizons_moved += work.publish.len() as u64;
-            aftermath.append(self.settle(now, work)?);
+            // Nobody follows what the kernel renews, of which there may be a million.
+            aftermath.append(Aftermath { changed: Vec::new(), ..self.settle(now, work)? });
         }
         Ok(aftermath)
     }
@@ -385,4 +425,4 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
 
 #[cfg(test)]
 #[path = "keeper_tests.rs"]
-mod tests;
+pub(super) mod tests;

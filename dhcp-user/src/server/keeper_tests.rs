@@ -20,7 +20,7 @@ use crate::{
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const SEC: u64 = 1_000_000_000;
+pub(in crate::server) const SEC: u64 = 1_000_000_000;
 const WALL_NS: u64 = 1_764_000_000 * SEC;
 const CONFIG: &str = r#"{"dhcp": {
     "interfaces": [{"name": "sim0", "address": "198.18.0.1"}],
@@ -31,9 +31,9 @@ const CONFIG: &str = r#"{"dhcp": {
 
 /// Maps that only remember.
 #[derive(Default)]
-struct Map {
-    answers: BTreeMap<u32, Answer>,
-    entries: BTreeMap<Ipv4Addr, LeaseEntry>,
+pub(in crate::server) struct Map {
+    pub answers: BTreeMap<u32, Answer>,
+    pub entries: BTreeMap<Ipv4Addr, LeaseEntry>,
     /// When each was renewed, boot clock.
     renewed_boot_ns: BTreeMap<Ipv4Addr, u64>,
 }
@@ -72,7 +72,7 @@ impl LeaseMap for Map {
 
 /// A start at a moment of the boot clock, after a daemon whose program left these marks; and a mark that a program still
 /// running then leaves when it ends.
-struct Start(u64, Option<Vec<Mark>>, Option<Mark>);
+pub(in crate::server) struct Start(pub u64, pub Option<Vec<Mark>>, pub Option<Mark>);
 
 impl Succession for Start {
     type Map = Map;
@@ -103,7 +103,7 @@ impl Succession for Start {
     }
 }
 
-fn started(store: MemoryStore, mut start: Start) -> Keeper<MemoryStore, Map> {
+pub(in crate::server) fn started(store: MemoryStore, mut start: Start) -> Keeper<MemoryStore, Map> {
     let Contents { leases, answers, meta, .. } = store.durable().clone();
     let recovered = Recovered {
         answers: answers.into_iter().map(|(id, bytes)| StoredAnswer { id, bytes }).collect(),
@@ -133,6 +133,17 @@ fn around(boot_ns: u64) -> Surroundings {
 
 /// The client with this number asks for an address it was offered.
 fn ask(keeper: &mut Keeper<MemoryStore, Map>, boot_ns: u64, client: u8, address: Ipv4Addr) -> Aftermath {
+    let work = think(keeper, boot_ns, client, address);
+    keeper.settle(keeper.timeline.timestamp(boot_ns), work).unwrap()
+}
+
+/// What the core makes of that.
+pub(in crate::server) fn think(
+    keeper: &mut Keeper<MemoryStore, Map>,
+    boot_ns: u64,
+    client: u8,
+    address: Ipv4Addr,
+) -> Work {
     let mac = [2, 0, 0, 0, 1, client];
     let mut payload = vec![0; 240];
     payload[..4].copy_from_slice(&[1, 1, 6, 0]);
@@ -157,7 +168,7 @@ fn ask(keeper: &mut Keeper<MemoryStore, Map>, boot_ns: u64, client: u8, address:
     let now = keeper.timeline.timestamp(boot_ns);
     let mut work = Work::default();
     keeper.core.receive(now, 0, &mut frame, &mut work);
-    keeper.settle(now, work).unwrap()
+    work
 }
 
 #[test]

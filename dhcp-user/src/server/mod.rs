@@ -4,6 +4,7 @@
 //! * [`learn`]: what the kernel is to be taught of a client's renewals.
 //! * [`work`]: what must be done, in the order that keeps promises.
 //! * [`keeper`]: does the work on store and kernel, in that order; the simulator runs it too.
+//! * `begun`: the same while a batch becomes durable and the core thinks on.
 //! * [`sweep`]: how far the kernel's marks are read.
 //! * [`unsaved`]: what found no room on the disk, and whom that must be kept from.
 //! * `cluster`: the keeper as one of several nodes.
@@ -24,6 +25,7 @@
 
 mod alarm;
 mod ask;
+mod begun;
 pub mod changeover;
 pub mod clock;
 mod cluster;

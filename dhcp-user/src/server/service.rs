@@ -85,6 +85,8 @@ pub enum Event {
     Linked(NodeId, u64),
     /// Consensus has stopped on this node: why.
     ConsensusLost(String),
+    /// What was begun is durable, or is not.
+    Durable,
     /// To stop in order.
     Stop,
 }
@@ -131,6 +133,8 @@ pub struct Service {
     pub(super) feed: Arc<Feed>,
     /// How long messages take.
     pub(super) latency: Arc<Latency>,
+    /// The messages whose work has begun.
+    pub(super) taken: Taken,
     /// Asks for addresses behind relay agents, if that is wanted.
     pub(super) echo: Option<Arc<EchoSocket>>,
     /// The audit log, if one is kept.
@@ -237,7 +241,10 @@ impl Service {
         let mut next = match self.events.recv_timeout(idle) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return Ok(true),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.land()?;
+                return Ok(true);
+            }
         };
         let mut now = self.clock.now();
         let mut work = Work::default();
@@ -249,7 +256,12 @@ impl Service {
             // Anew for each: this process may have stood still since the last, and what came meanwhile is not to be granted
             // from before it was asked for.
             now = self.clock.now();
+            // Frames are thought about while the batch before becomes durable; whatever else there is waits for that.
+            if self.keeper.has_ended() || !matches!(event, Event::Frames(..)) {
+                self.land()?;
+            }
             match event {
+                Event::Durable => {}
                 Event::Frames(interface, read, frames) => {
                     let count = frames.len();
                     taken.add(read, count);
@@ -278,8 +290,15 @@ impl Service {
             next = if room == 0 { None } else { self.events.try_recv().ok() };
         }
         self.keeper.core.tick(now, &mut work);
-        self.settle(now, work)?;
-        taken.done(&self.latency);
+        self.begin(now, work, taken)?;
+        if stop
+            || !(for_node.is_empty()
+                && self.queries.is_empty()
+                && reservations.is_empty()
+                && orders.is_empty())
+        {
+            self.land()?;
+        }
         self.node_turn(self.clock.now(), for_node)?;
         self.answer_some(now)?;
         for order in reservations {
@@ -289,6 +308,45 @@ impl Service {
             self.change_configuration(*order)?;
         }
         Ok(stop)
+    }
+
+    /// Begins what messages ask for; offers promise nothing, and need not wait for a flush.
+    fn begin(&mut self, now: Timestamp, mut work: Work, taken: Taken) -> Result<(), KeeperError> {
+        if work.is_empty() {
+            taken.done(&self.latency);
+            return Ok(());
+        }
+        self.land()?;
+        let offers = work.take_offers();
+        if !offers.is_empty() {
+            self.outbox.send(offers);
+        }
+        let aftermath = self.keeper.begin(now, work)?;
+        self.conclude(aftermath);
+        self.taken = taken;
+        if !self.keeper.has_begun() {
+            std::mem::take(&mut self.taken).done(&self.latency);
+        }
+        Ok(())
+    }
+
+    /// Waits until what was begun is durable, and tells who waits for it.
+    pub(super) fn land(&mut self) -> Result<(), KeeperError> {
+        if self.keeper.has_begun() {
+            let aftermath = self.keeper.end()?;
+            self.conclude(aftermath);
+            std::mem::take(&mut self.taken).done(&self.latency);
+        }
+        Ok(())
+    }
+
+    /// Finishes what messages and operators asked for, and tells whoever follows what became of leases.
+    pub(super) fn conclude(&mut self, mut aftermath: Aftermath) {
+        let changed = std::mem::take(&mut aftermath.changed);
+        self.finish(aftermath);
+        if !changed.is_empty() {
+            self.feed.leases(self.clock.now(), changed);
+        }
     }
 
     /// Sends the replies of settled work, and has the grace thread wait for what was withdrawn.
@@ -332,6 +390,7 @@ impl Service {
 
     /// Reads the kernel's messages and begins to read its marks.
     fn sweep(&mut self) -> Result<(), KeeperError> {
+        self.land()?;
         self.loggers.iter_mut().for_each(EbpfLogger::flush);
         if let Some(kernel) = &self.keeper.kernel {
             let failed = kernel.counters()?.write_failed;
@@ -363,6 +422,7 @@ impl Service {
     }
 
     fn sweep_on(&mut self) -> Result<(), KeeperError> {
+        self.land()?;
         let aftermath = self.keeper.sweep_on(clock::boot_ns())?;
         self.finish(aftermath);
         Ok(())

@@ -31,8 +31,8 @@ use super::{
 
 /// How long until it is tried again when there was no room for it.
 const ANCHOR_AGAIN_NS: u64 = SEC;
-/// How long a part of the marks takes to read.
-const SWEEP_PART_NS: u64 = MS / 4;
+/// How long a part of the marks takes to read, and the daemon to see that a flush has ended.
+const PART_NS: u64 = MS / 4;
 const INPUTS_MAX: usize = 1_024;
 /// How long a client that keeps asking in the calm may be without an address while there are some free.
 const PATIENCE_NS: u64 = 150 * SEC;
@@ -45,6 +45,8 @@ pub struct Node {
     maps: Option<usize>,
     authority: Span,
     next_sweep_ns: u64,
+    /// When it was decided what was begun last.
+    begun_ns: u64,
     next_anchor_ns: u64,
     /// Boot clock and wall clock at the last look.
     clocks_seen: (u64, u64),
@@ -95,6 +97,7 @@ impl Node {
             maps: succession.fresh,
             authority,
             next_sweep_ns: now_ns,
+            begun_ns: now_ns,
             next_anchor_ns: now_ns + ANCHOR_EVERY_NS,
             clocks_seen: (0, 0),
             started_ns: now_ns,
@@ -129,6 +132,7 @@ impl Node {
                     self.keeper.core.receive(now, 0, &mut frame, &mut work);
                 }
                 Input::Graced(withdrawn) => {
+                    self.land()?;
                     for one in withdrawn {
                         self.forgotten(now, one, planted, &mut work);
                     }
@@ -142,9 +146,12 @@ impl Node {
         if planted == Some(Planted::ReplyBeforeCommit) {
             self.send(std::mem::take(&mut work.send), decided_ns);
         }
-        let aftermath = self.keeper.settle(now, work)?;
+        self.land()?;
+        let aftermath = self.keeper.begin(now, work)?;
         self.finish(aftermath, decided_ns);
+        self.begun_ns = decided_ns;
         if let Some(variant) = reload_to {
+            self.land()?;
             self.reload(variant)?;
         }
         self.sweep_if_due()?;
@@ -154,6 +161,13 @@ impl Node {
         if lock(&self.shared).now_ns >= self.next_anchor_ns || stepped {
             self.note_time()?;
         }
+        Ok(())
+    }
+
+    /// Ends what was begun.
+    fn land(&mut self) -> Result<(), Ended> {
+        let aftermath = self.keeper.end()?;
+        self.finish(aftermath, self.begun_ns);
         Ok(())
     }
 
@@ -167,12 +181,14 @@ impl Node {
 
     fn wait(&mut self) -> Vec<Input> {
         let mut world = lock(&self.shared);
-        world.shadowing = true;
+        // What the kernel answers before it is told what was begun is not what the daemon knows already.
+        let begun = self.keeper.has_begun();
+        world.shadowing = !begun;
         let hang_ns = world.conditions.hang_until_ns;
         if hang_ns > world.now_ns {
             world.run_until(hang_ns, false);
         }
-        let part_ns = if self.keeper.is_sweeping() { world.now_ns + SWEEP_PART_NS } else { u64::MAX };
+        let part_ns = if begun || self.keeper.is_sweeping() { world.now_ns + PART_NS } else { u64::MAX };
         let until_ns = self.next_sweep_ns.max(world.now_ns).min(part_ns);
         world.run_until(until_ns, true);
         world.shadowing = false;
@@ -239,6 +255,7 @@ impl Node {
             self.finish(aftermath, now_ns);
             return Ok(());
         }
+        self.land()?;
         let aftermath = self.keeper.sweep(boot_ns, self.authority)?;
         self.finish(aftermath, now_ns);
         let now_ns = lock(&self.shared).now_ns;

@@ -4,7 +4,7 @@
 //! checksummed batches with cleaning built in, and [`MemoryStore`] the one for simulation. Why a log and not an
 //! embedded database, with the figures, and what damage can be told from a crash: `docs/store.md`.
 //!
-//! What must not be here: packets, clocks, threads, decisions about leases.
+//! What must not be here: packets, decisions about leases, and but for [`TimedStore`] clocks and threads.
 
 mod batch;
 mod clean;
@@ -21,6 +21,9 @@ mod recover;
 mod segment;
 mod survey;
 mod timed;
+mod worker;
+
+use std::sync::Arc;
 
 pub use batch::{
     ANSWER_BYTES_MAX, Batch, META_BYTES_MAX, MetaKey, RESERVATION_BYTES_MAX, StoredAnswer, StoredReservation,
@@ -56,6 +59,25 @@ pub trait LeaseStore: Send {
             }
             done => done,
         }
+    }
+
+    /// Begins to make a batch durable as [`Self::commit_in_parts`] does, if the store can do that beside its caller: then this
+    /// is `None`, and [`Self::end`] says what came of it. What is asked of the store meanwhile waits.
+    fn begin(&mut self, batch: &Arc<Batch>) -> Option<Result<(), StoreError>> {
+        Some(self.commit_in_parts(batch))
+    }
+
+    /// Whether [`Self::end`] would not wait.
+    fn has_ended(&mut self) -> bool {
+        true
+    }
+
+    /// Waits for what was begun, and says what came of it.
+    ///
+    /// # Errors
+    /// As [`Self::commit_in_parts`].
+    fn end(&mut self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -2,14 +2,16 @@
 //! no clock.
 
 use std::{
+    io,
+    path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
-use super::{Batch, LeaseStore, LogStore, StoreError};
+use super::{Batch, LeaseStore, LogStore, StoreError, worker::Worker};
 
 /// Upper bounds of the histogram's buckets, microseconds.
 pub const FLUSH_BOUNDS_US: [u64; 12] =
@@ -55,21 +57,61 @@ impl FlushTimes {
     }
 }
 
-/// The store on disk, timed.
+/// The store on disk, timed; once it has a [`Worker`], batches become durable beside whoever begins them.
 pub struct TimedStore {
-    store: LogStore,
+    shared: Shared,
+    worker: Option<Worker>,
+}
+
+/// What the store and its worker share.
+#[derive(Clone)]
+struct Shared {
+    store: Arc<Mutex<LogStore>>,
+    path: PathBuf,
     times: Arc<FlushTimes>,
+}
+
+impl Shared {
+    fn hold(&self) -> Result<MutexGuard<'_, LogStore>, StoreError> {
+        self.store.lock().map_err(|_| StoreError::Poisoned { path: self.path.clone() })
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let done = self.hold()?.commit(batch);
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.times.note(took_us, done.is_err());
+        done
+    }
 }
 
 impl TimedStore {
     /// Times `store`.
     pub fn new(store: LogStore) -> Self {
-        Self { store, times: Arc::default() }
+        let path = store.path().into();
+        let shared = Shared { store: Arc::new(Mutex::new(store)), path, times: Arc::default() };
+        Self { shared, worker: None }
+    }
+
+    /// Starts a thread that makes durable what is begun. It begins with `prepare`, and calls `ended` whenever something is
+    /// durable, or is not.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn work_beside(
+        &mut self,
+        prepare: impl FnOnce() + Send + 'static,
+        ended: impl Fn() + Send + 'static,
+    ) -> io::Result<()> {
+        let shared = self.shared.clone();
+        let path = shared.path.clone();
+        self.worker = Some(Worker::start(path, prepare, move |batch| shared.commit(batch), ended)?);
+        Ok(())
     }
 
     /// The times, to be looked at from elsewhere.
     pub fn times(&self) -> Arc<FlushTimes> {
-        Arc::clone(&self.times)
+        Arc::clone(&self.shared.times)
     }
 
     /// As [`LogStore::seal`].
@@ -77,7 +119,8 @@ impl TimedStore {
     /// # Errors
     /// As that.
     pub fn seal(&mut self) -> Result<(), StoreError> {
-        self.store.seal()
+        self.wait();
+        self.shared.hold()?.seal()
     }
 
     /// As [`LogStore::close`].
@@ -85,17 +128,42 @@ impl TimedStore {
     /// # Errors
     /// As that.
     pub fn close(self) -> Result<(), StoreError> {
-        self.store.close()
+        let Self { shared: Shared { store, path, .. }, worker } = self;
+        // Ends its thread: nobody else holds the store then.
+        drop(worker);
+        let store = Arc::into_inner(store).and_then(|store| store.into_inner().ok());
+        store.ok_or(StoreError::Poisoned { path })?.close()
+    }
+
+    fn wait(&mut self) {
+        if let Some(worker) = &mut self.worker {
+            worker.wait();
+        }
     }
 }
 
 impl LeaseStore for TimedStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let began = Instant::now();
-        let done = self.store.commit(batch);
-        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.times.note(took_us, done.is_err());
-        done
+        self.wait();
+        self.shared.commit(batch)
+    }
+
+    fn begin(&mut self, batch: &Arc<Batch>) -> Option<Result<(), StoreError>> {
+        match &mut self.worker {
+            Some(worker) => {
+                worker.begin(batch);
+                None
+            }
+            None => Some(self.commit_in_parts(batch)),
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.worker.as_mut().is_none_or(Worker::has_ended)
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        self.worker.as_mut().map_or(Ok(()), Worker::end)
     }
 }
 

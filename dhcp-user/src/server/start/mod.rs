@@ -33,7 +33,7 @@ use super::{
     feed::Feed,
     inbox::{self, Inbox},
     keeper::Keeper,
-    latency::Latency,
+    latency::{self, Latency},
     outbox::Outbox,
     queries::Queries,
     reload::{
@@ -151,6 +151,7 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
     // Everything that takes privileges is open, and no thread has been started yet that would keep them.
     capability::drop_all_but_kept()?;
     let grace = barrier.map(|barrier| threads::start_grace(barrier, events.clone())).transpose()?;
+    threads::let_store_work_beside(&mut keeper.store, &events)?;
     let turns = Arc::new(AtomicU64::new(0));
     let inbox = Arc::new(Inbox::default());
     threads::start_receivers(&sockets, &events, &inbox)?;
@@ -187,6 +188,7 @@ pub fn start(config: &Config, text: &str) -> Result<Started, StartError> {
         turns: Arc::clone(&turns),
         feed: Arc::clone(&feed),
         latency: Arc::clone(&latency),
+        taken: latency::Taken::default(),
     };
     let control_socket = config.control.socket.clone();
     Ok(Started { service, events, control_socket, feed, flushes, latency, prospects, turns })

@@ -13,6 +13,7 @@ use std::{
 use super::{StartError, interfaces::Probing};
 use crate::{
     fastpath::grace::Grace,
+    lease::store::TimedStore,
     net::{batch::ReceiveBuffers, packet_socket::PacketSocket},
     probe::arp,
     server::{inbox::Inbox, keeper::Withdrawal, service::Event, slice},
@@ -42,6 +43,17 @@ pub(super) fn start_grace(
     };
     thread::Builder::new().name("grace".to_owned()).spawn(wait).map_err(StartError::Thread)?;
     Ok(sender)
+}
+
+/// Starts the thread that makes durable what the service begins.
+pub(super) fn let_store_work_beside(
+    store: &mut TimedStore,
+    events: &SyncSender<Event>,
+) -> Result<(), StartError> {
+    let events = events.clone();
+    // With a full queue the service is awake, and looks for itself.
+    let tell = move || drop(events.try_send(Event::Durable));
+    store.work_beside(slice::ask_for_short_ones, tell).map_err(StartError::Thread)
 }
 
 /// Starts a thread for each interface that hands its frames to the service.
