@@ -27,7 +27,7 @@ use aya_ebpf::{
 };
 use dhcp_common::{
     frame::{Frame, Resized},
-    renewal,
+    renewal::{self, Maps as _},
     request::Renewal,
     wire::{BOOTP_OPTIONS, BOOTREPLY, ETHERNET_LEN, HEADERS_LEN, IPV4_UDP_LEN, PORT_SERVER},
 };
@@ -62,6 +62,12 @@ static SORTED: PerCpuArray<Sorted, 1> = PerCpuArray::new();
 #[xdp]
 pub fn empty(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+/// And reads the clock that promises are kept by.
+#[xdp]
+pub fn clock(_: XdpContext) -> u32 {
+    if KernelMaps.now_boot_ns() == 0 { xdp_action::XDP_ABORTED } else { xdp_action::XDP_PASS }
 }
 
 /// Writes the next client's request into the frame.

@@ -58,6 +58,8 @@ pub struct Summary {
 pub struct Costs {
     /// An empty program.
     pub empty_ns: f64,
+    /// Reading the boot clock, which is a part of comparing.
+    pub clock_ns: f64,
     /// A TCP frame through `renew`.
     pub tcp_ns: f64,
     /// A UDP frame to another port through `renew`.
@@ -126,8 +128,10 @@ pub fn measure(world: &mut World, programs: &mut Programs, rounds: u32) -> Resul
         [world.requests[UDHCPC as usize].of(0, FIRST), world.requests[DHCLIENT as usize].of(0, FIRST_NO61)];
     let mut taken = Vec::new();
     for round in 0..rounds {
+        let empty_ns = run(programs.program("empty")?, &tcp, Some(XDP_PASS))?;
         taken.push(Costs {
-            empty_ns: run(programs.program("empty")?, &tcp, Some(XDP_PASS))?,
+            empty_ns,
+            clock_ns: run(programs.program("clock")?, &tcp, Some(XDP_PASS))? - empty_ns,
             tcp_ns: run(renew(&mut world.path)?, &tcp, Some(XDP_PASS))?,
             udp_ns: run(renew(&mut world.path)?, &udp, Some(XDP_PASS))?,
             few: renewal(world, programs, world::in_order(FEW), &frames[0])?,
@@ -153,6 +157,7 @@ fn over(taken: &[Costs], summary: &dyn Fn(Vec<f64>) -> f64) -> Costs {
     };
     Costs {
         empty_ns: one(&|costs| costs.empty_ns),
+        clock_ns: one(&|costs| costs.clock_ns),
         tcp_ns: one(&|costs| costs.tcp_ns),
         udp_ns: one(&|costs| costs.udp_ns),
         few: renewal(&|costs| costs.few),

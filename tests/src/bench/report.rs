@@ -70,6 +70,7 @@ impl Report {
         let costs = &self.costs;
         let mut value = json!({
             "empty_ns": costs.empty_ns,
+            "clock_ns": costs.clock_ns,
             "non_dhcp_ns": costs.tcp_ns.max(costs.udp_ns),
             "non_dhcp_tcp_ns": costs.tcp_ns,
             "non_dhcp_udp_ns": costs.udp_ns,
@@ -149,6 +150,7 @@ impl Report {
             "ns per frame                           total   parse look-up compare resize   write   least"
                 .to_owned(),
             line("an empty program", costs.empty_ns),
+            line("reading the boot clock", costs.clock_ns),
             line("not DHCP: TCP", costs.tcp_ns),
             line("not DHCP: UDP to another port", costs.udp_ns),
             renewal_line("renewal, 1 k leases in order", &costs.few, &self.least.few),
