@@ -27,14 +27,14 @@ pub trait LeaseMap {
     fn renewed_boot_ns(&self, address: Ipv4Addr) -> Option<u64>;
 
     /// How many entries the map has.
-    fn len(&self) -> u32;
+    fn entries(&self) -> u32;
 
     /// The leases among `entries` that the kernel renewed at or after `since_boot_ns`.
     fn marks(&self, entries: Range<u32>, since_boot_ns: u64) -> Vec<Mark>;
 
     /// Every lease that the kernel ever renewed.
     fn all_marks(&self) -> Vec<Mark> {
-        self.marks(0..self.len(), 0)
+        self.marks(0..self.entries(), 0)
     }
 
     /// Moves the deadline up to which the kernel answers without hearing from the daemon.
@@ -62,7 +62,7 @@ impl LeaseMap for KernelPath {
         Self::renewed_boot_ns(self, address)
     }
 
-    fn len(&self) -> u32 {
+    fn entries(&self) -> u32 {
         self.layout().leases()
     }
 

@@ -377,7 +377,7 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
     /// As [`settle`](Self::settle).
     pub fn sweep_on(&mut self, boot_ns: u64) -> Result<Aftermath, KeeperError> {
         let Some(kernel) = &self.kernel else { return Ok(Aftermath::default()) };
-        let Some(Part { entries, since_boot_ns }) = self.sweep.next(kernel.len()) else {
+        let Some(Part { entries, since_boot_ns }) = self.sweep.next(kernel.entries()) else {
             return Ok(Aftermath::default());
         };
         let marks = kernel.marks(entries, since_boot_ns);

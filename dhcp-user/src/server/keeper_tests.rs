@@ -57,7 +57,7 @@ impl LeaseMap for Map {
         self.renewed_boot_ns.get(&address).copied()
     }
 
-    fn len(&self) -> u32 {
+    fn entries(&self) -> u32 {
         0
     }
 

@@ -17,6 +17,7 @@
 //! * [`service`]: the thread around the keeper; `outbox`: the way of its replies out.
 //! * `ask`: whether an address is in use before it is offered.
 //! * `alarm`: what is said at once when something has run out.
+//! * `shown`: leases and counters as they are shown.
 //! * [`desk`]: what management asks of the thread, in bounded portions; [`feed`]: what became of leases and sites lately.
 //! * [`tap`]: captures of what the kernel answers.
 //! * [`explain`]: why a client gets the answer it gets, without anything happening.
@@ -45,6 +46,7 @@ pub mod reserve;
 pub mod sealing;
 pub mod service;
 mod shared_address;
+mod shown;
 mod sites;
 mod slice;
 pub mod start;

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(pass(&mut sweep, 1_000_000_000, 10), (vec![0..4, 4..8, 8..10], 0));
         assert!(!sweep.is_under_way());
         assert_eq!(pass(&mut sweep, 1_500_000_000, 8), (vec![0..4, 4..8], 900_000_000));
-        assert_eq!(pass(&mut sweep, 2_000_000_000, 0), (vec![0..0], 1_400_000_000));
+        assert_eq!(pass(&mut sweep, 2_000_000_000, 0), (std::iter::once(0..0).collect(), 1_400_000_000));
     }
 
     #[test]

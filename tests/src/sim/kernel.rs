@@ -96,7 +96,7 @@ impl LeaseMap for KernelMaps {
         Some(cell.renewed_boot_ns()).filter(|&at| at != 0 && cell.address() == address.octets())
     }
 
-    fn len(&self) -> u32 {
+    fn entries(&self) -> u32 {
         self.layout.leases()
     }
 
@@ -343,8 +343,8 @@ impl LeaseMap for SimMap {
         lock(&self.shared).kernel.maps.get(self.id)?.renewed_boot_ns(address)
     }
 
-    fn len(&self) -> u32 {
-        lock(&self.shared).kernel.maps.get(self.id).map_or(0, LeaseMap::len)
+    fn entries(&self) -> u32 {
+        lock(&self.shared).kernel.maps.get(self.id).map_or(0, LeaseMap::entries)
     }
 
     fn marks(&self, entries: Range<u32>, since_boot_ns: u64) -> Vec<Mark> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dhcp_common::abi::Control;
 use dhcp_user::{
     config::model::Config,
-    fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap as _},
+    fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap},
     net::packet_socket::ReceivedFrame,
     server::{
         keeper::{Aftermath, Keeper, KeeperError, Withdrawal},
@@ -362,7 +362,7 @@ impl Succession for SimSuccession {
         let marks = if world.planted == Some(Planted::LostMark) {
             Vec::new()
         } else {
-            earlier.flat_map(|maps| maps.all_marks()).collect()
+            earlier.flat_map(LeaseMap::all_marks).collect()
         };
         (!self.earlier.is_empty()).then_some(marks)
     }

@@ -18,7 +18,6 @@ impl Default for Slots {
 }
 
 /// A table finds its entries by the lowest and the highest bits of a hash.
-#[expect(clippy::cast_possible_truncation, reason = "eight bits of it")]
 const fn shard_of(hash: u64) -> usize {
     (hash >> 40) as usize % SHARDS
 }

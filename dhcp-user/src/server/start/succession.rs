@@ -73,7 +73,7 @@ impl Succession for KernelSuccession<'_> {
 
     fn attach(&mut self, path: &mut KernelPath) -> Result<(), FastPathError> {
         // What the old program renewed is the new one's to show.
-        self.predecessor.iter().flat_map(|old| old.marks()).for_each(|mark| path.carry_mark(&mark));
+        self.predecessor.iter().flat_map(Predecessor::marks).for_each(|mark| path.carry_mark(&mark));
         self.modes = attach(path)?;
         Ok(())
     }

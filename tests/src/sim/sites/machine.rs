@@ -129,8 +129,8 @@ impl LeaseMap for Maps {
         self.lock().renewed_boot_ns(address)
     }
 
-    fn len(&self) -> u32 {
-        self.lock().len()
+    fn entries(&self) -> u32 {
+        self.lock().entries()
     }
 
     fn marks(&self, entries: Range<u32>, since_boot_ns: u64) -> Vec<Mark> {
@@ -438,7 +438,7 @@ impl Succession for Predecessor {
     }
 
     fn predecessor_marks(&self) -> Option<Vec<Mark>> {
-        let marks = self.pinned.iter().flat_map(|maps| maps.all_marks()).collect();
+        let marks = self.pinned.iter().flat_map(LeaseMap::all_marks).collect();
         (!self.pinned.is_empty()).then_some(marks)
     }
 

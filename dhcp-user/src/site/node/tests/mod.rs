@@ -66,7 +66,7 @@ impl LeaseMap for Maps {
         None
     }
 
-    fn len(&self) -> u32 {
+    fn entries(&self) -> u32 {
         0
     }
 
