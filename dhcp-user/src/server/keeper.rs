@@ -4,6 +4,8 @@
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
+use dhcp_common::abi::LeaseEntry;
+
 use super::{
     begun::Begun,
     cluster::Held,
@@ -13,8 +15,6 @@ use super::{
     unsaved::Unsaved,
     work::{Outgoing, Work},
 };
-use dhcp_common::abi::LeaseEntry;
-
 use crate::{
     audit::AuditEvent,
     fastpath::{error::FastPathError, kernel::Mark, lease_map::LeaseMap, stored::encode_answer},
