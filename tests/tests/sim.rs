@@ -37,7 +37,7 @@ fn every_planted_fault_is_found_and_nothing_without_it() {
         // between; a reload, and a program that is about to answer from what was before it.
         campaign.seeds.first = match planted {
             Planted::ClockStepShiftsHorizons => 2_400,
-            Planted::ReloadWithoutWait => 1_000,
+            Planted::ReloadWithoutWait => 2_300,
             _ => 0,
         };
         let report = campaign.run();
