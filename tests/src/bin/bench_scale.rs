@@ -8,12 +8,7 @@ use dhcp_tests::bench::{
     machine::Machine,
     scale::{self, Prepared, Started},
 };
-use mimalloc::MiMalloc;
 use serde::de::DeserializeOwned;
-
-/// The daemon's.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measures what many leases cost. `cargo xtask bench scale` starts this.
 #[derive(Debug, Parser)]
