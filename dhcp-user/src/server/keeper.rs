@@ -371,17 +371,20 @@ impl<S: LeaseStore, K: LeaseMap> Keeper<S, K> {
         self.sweep.is_under_way()
     }
 
-    /// Reads some of the marks the kernel has made.
+    /// Reads some of the marks the kernel has made, and takes note of them.
     ///
     /// # Errors
     /// As [`settle`](Self::settle).
     pub fn sweep_on(&mut self, boot_ns: u64) -> Result<Aftermath, KeeperError> {
-        let Some(kernel) = &self.kernel else { return Ok(Aftermath::default()) };
-        let Some(Part { entries, since_boot_ns }) = self.sweep.next(kernel.entries()) else {
-            return Ok(Aftermath::default());
-        };
-        let marks = kernel.marks(entries, since_boot_ns);
+        let marks = self.read_marks();
         self.take_marks(self.timeline.timestamp(boot_ns), &marks)
+    }
+
+    /// Reads some of the marks the kernel has made, to be [taken note of](Self::take_marks).
+    pub fn read_marks(&mut self) -> Vec<Mark> {
+        let Some(kernel) = &self.kernel else { return Vec::new() };
+        let part = self.sweep.next(kernel.entries());
+        part.map(|Part { entries, since_boot_ns }| kernel.marks(entries, since_boot_ns)).unwrap_or_default()
     }
 
     /// Fills a new kernel's maps with all that is known.

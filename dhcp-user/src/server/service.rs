@@ -188,7 +188,7 @@ impl Service {
             if sealing.is_due(self.keeper.commits, Instant::now()) {
                 self.keeper.store.seal()?;
             }
-            if Instant::now() >= next_sweep {
+            if Instant::now() >= next_sweep || stop {
                 self.sweep()?;
                 next_sweep = Instant::now() + SWEEP_EVERY;
             } else if self.keeper.is_sweeping() {
@@ -417,10 +417,14 @@ impl Service {
         Ok(())
     }
 
+    /// Reads on. Nothing that was begun is waited for where there are no marks, as among new clients.
     fn sweep_on(&mut self) -> Result<(), KeeperError> {
-        self.land()?;
-        let aftermath = self.keeper.sweep_on(clock::boot_ns())?;
-        self.finish(aftermath);
+        let marks = self.keeper.read_marks();
+        if !marks.is_empty() {
+            self.land()?;
+            let aftermath = self.keeper.take_marks(self.clock.now(), &marks)?;
+            self.finish(aftermath);
+        }
         Ok(())
     }
 
